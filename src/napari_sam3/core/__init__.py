@@ -1,0 +1,1 @@
+"""What is asked and answered: frozen types and pure array functions."""

@@ -1,0 +1,88 @@
+"""Boxes in pixel coordinates, (row, col), half-open."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+from napari_sam3.errors import PromptError
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned box of whole pixels, half-open like a Python slice.
+
+    Parameters
+    ----------
+    top, left : int
+        First row and first column inside the box.
+    bottom, right : int
+        First row and first column behind the box; greater than `top` and `left`.
+
+    Raises
+    ------
+    PromptError
+        If the box holds no pixel or a side is not a whole number.
+
+    Examples
+    --------
+    >>> Box(1, 2, 4, 8).shape
+    (3, 6)
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def __post_init__(self) -> None:
+        for name in ("top", "left", "bottom", "right"):
+            try:
+                object.__setattr__(self, name, operator.index(getattr(self, name)))
+            except TypeError as error:
+                raise PromptError(
+                    f"A box's {name} must be a whole number of pixels, "
+                    f"but it is {getattr(self, name)!r}."
+                ) from error
+        if self.bottom <= self.top or self.right <= self.left:
+            raise PromptError(
+                f"The box (top {self.top}, left {self.left}, bottom {self.bottom}, "
+                f"right {self.right}) holds no pixel: bottom must exceed top, and right left."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        rows, cols = self.shape
+        return rows * cols
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index that cuts the box out of a (rows, cols) array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def shifted(self, rows: int, cols: int) -> Box:
+        """Return the box moved by whole pixels."""
+        return Box(self.top + rows, self.left + cols, self.bottom + rows, self.right + cols)
+
+    def contains(self, row: float, col: float) -> bool:
+        """Whether a pixel position lies inside."""
+        return self.top <= row < self.bottom and self.left <= col < self.right
+
+    def intersection(self, other: Box) -> Box | None:
+        """Return the common part, or None if there is none."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        if bottom <= top or right <= left:
+            return None
+        return Box(top, left, bottom, right)
+
+    @classmethod
+    def of_shape(cls, shape: tuple[int, int]) -> Box:
+        """Return the box that covers a whole (rows, cols) array."""
+        return cls(0, 0, *shape)

@@ -1,0 +1,258 @@
+"""Instance masks: the record of an answer, overlaps included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.geometry import Box
+
+if TYPE_CHECKING:
+    from napari_sam3.core.labels import OverlapRule
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """One object.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape ``box.shape``
+        The object's pixels, cropped to its box.
+    box : Box
+        Where the crop lies in the image.
+    score : float, optional
+        The engine's own confidence, 0–1; None where the engine gives none.
+    concept : str
+        What it was found as, if it was asked for by name.
+
+    Raises
+    ------
+    ValueError
+        If mask and box do not fit together.
+    """
+
+    mask: BoolArray
+    box: Box
+    score: float | None = None
+    concept: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mask.dtype != np.bool_ or self.mask.shape != self.box.shape:
+            raise ValueError(
+                f"an instance needs a bool mask of shape {self.box.shape}, "
+                f"not {self.mask.dtype} of shape {self.mask.shape}"
+            )
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    def shifted(self, rows: int, cols: int) -> Instance:
+        """Return the instance moved by whole pixels."""
+        return replace(self, box=self.box.shifted(rows, cols))
+
+    def clipped(self, shape: tuple[int, int]) -> Instance | None:
+        """Return the part inside an image of this shape, or None if nothing is left."""
+        box = self.box.intersection(Box.of_shape(shape))
+        if box is None:
+            return None
+        if box == self.box:
+            return self
+        inner = box.shifted(-self.box.top, -self.box.left)
+        mask = self.mask[inner.slices]
+        return replace(self, mask=mask, box=box) if mask.any() else None
+
+    @classmethod
+    def from_mask(
+        cls, mask: npt.ArrayLike, score: float | None = None, concept: str = ""
+    ) -> Instance | None:
+        """Crop a full-size mask; None if it is empty.
+
+        Parameters
+        ----------
+        mask : array_like, shape (rows, cols)
+            Nonzero where the object is.
+        score, concept
+            As in `Instance`.
+
+        Returns
+        -------
+        Instance or None
+        """
+        pixels = np.asarray(mask)
+        if pixels.dtype != np.bool_:
+            pixels = pixels != 0
+        box = bounding_box(pixels)
+        if box is None:
+            return None
+        return cls(pixels[box.slices].copy(), box, score, concept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instances:
+    """All objects of one answer, in the engine's order; they may overlap.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (rows, cols) of the image that was asked about.
+    items : tuple of Instance
+        The objects; each lies inside the image.
+    """
+
+    image_shape: tuple[int, int]
+    items: tuple[Instance, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        rows, cols = self.image_shape
+        object.__setattr__(self, "image_shape", (int(rows), int(cols)))
+        object.__setattr__(self, "items", tuple(self.items))
+        for item in self.items:
+            box = item.box
+            if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
+                raise ValueError(f"{box} lies outside an image of shape {self.image_shape}")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(self.items)
+
+    def __getitem__(self, index: int) -> Instance:
+        return self.items[index]
+
+    @classmethod
+    def from_masks(
+        cls,
+        masks: npt.ArrayLike | Iterable[npt.ArrayLike],
+        scores: Iterable[float | None] | None = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        concept: str = "",
+    ) -> Instances:
+        """Build from full-size masks; empty ones are left out.
+
+        Parameters
+        ----------
+        masks : array_like, shape (n, rows, cols), or iterable of (rows, cols)
+            Nonzero where the object is.  An iterable is read one mask at a time.
+        scores : iterable of float or None, optional
+            One per mask.
+        image_shape : tuple of int, optional
+            Needed only where there may be no mask at all.
+        concept : str
+            As in `Instance`.
+
+        Returns
+        -------
+        Instances
+
+        Raises
+        ------
+        ValueError
+            If the masks differ in shape, or their number from that of the scores,
+            or no shape is known.
+        """
+        listed = list(scores) if scores is not None else None
+        shape, items, count = image_shape, [], 0
+        for mask in masks:  # type: ignore[union-attr]  # an ndarray iterates over its first axis
+            pixels = np.asarray(mask)
+            shape = shape or pixels.shape
+            if pixels.shape != tuple(shape):
+                raise ValueError(f"a mask of shape {pixels.shape} among masks of shape {shape}")
+            score = listed[count] if listed is not None and count < len(listed) else None
+            item = Instance.from_mask(pixels, score, concept)
+            items.extend([item] if item else [])
+            count += 1
+        if listed is not None and len(listed) != count:
+            raise ValueError(f"{len(listed)} scores for {count} masks")
+        if shape is None:
+            raise ValueError("without a mask, image_shape must be given")
+        return cls(shape, tuple(items))
+
+    @classmethod
+    def from_labels(cls, labels: npt.NDArray[Any], concept: str = "") -> Instances:
+        """Build from a label image: one instance per label above 0, in rising order."""
+        from scipy import ndimage
+
+        items = []
+        values, dense = np.unique(labels, return_inverse=True)
+        dense = dense.reshape(labels.shape).astype(np.intp)
+        for index, found in enumerate(ndimage.find_objects(dense + 1)):
+            if values[index] > 0:
+                rows, cols = found
+                box = Box(rows.start, cols.start, rows.stop, cols.stop)
+                items.append(Instance(dense[found] == index, box, None, concept))
+        return cls(labels.shape, tuple(items))
+
+    def to_labels(
+        self, rule: OverlapRule = "score", dtype: npt.DTypeLike | None = None
+    ) -> npt.NDArray[Any]:
+        """Return a label image: item ``i`` becomes label ``i + 1``.
+
+        Parameters
+        ----------
+        rule : {"score", "smallest", "first"}
+            Which object shows where several overlap; see `napari_sam3.core.labels`.
+        dtype : dtype, optional
+            Default is the smallest of uint16 and uint32 that holds all labels.
+
+        Returns
+        -------
+        ndarray of int, shape (rows, cols)
+        """
+        from napari_sam3.core.labels import to_labels
+
+        return to_labels(self, rule, dtype)
+
+    def at_least(self, min_score: float) -> Instances:
+        """Return those that score at least this much, or have no score."""
+        kept = (i for i in self.items if i.score is None or i.score >= min_score)
+        return replace(self, items=tuple(kept))
+
+    def best(self, count: int) -> Instances:
+        """Return the `count` best by score (all if 0), order kept; unscored ones come last."""
+        if not 0 < count < len(self.items):
+            return self
+        scores = [-1.0 if i.score is None else i.score for i in self.items]
+        order = sorted(range(len(scores)), key=lambda index: -scores[index])
+        return replace(self, items=tuple(self.items[i] for i in sorted(order[:count])))
+
+
+def bounding_box(mask: BoolArray) -> Box | None:
+    """Return the smallest box around the True pixels, or None if there is none.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (rows, cols)
+
+    Returns
+    -------
+    Box or None
+
+    Notes
+    -----
+    Each pixel is read about once: first for the rows, then, only inside those
+    rows, for the columns.
+    """
+    rows = np.flatnonzero(_any_in_row(mask))
+    if rows.size == 0:
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    cols = np.flatnonzero(np.bitwise_or.reduce(mask[top:bottom].view(np.uint8), axis=0))
+    return Box(top, int(cols[0]), bottom, int(cols[-1]) + 1)
+
+
+def _any_in_row(mask: BoolArray) -> npt.NDArray[Any]:
+    if mask.flags.c_contiguous and mask.shape[1] % 8 == 0 and mask.shape[1]:
+        # eight pixels per comparison
+        return np.bitwise_or.reduce(mask.view(np.uint64), axis=1)
+    return mask.any(axis=1)

@@ -1,0 +1,201 @@
+"""The questions that can be asked about one image.
+
+Two of them look alike and are not: a box in a `ConceptPrompt` is an *example* of
+a kind of thing, a box in an `ObjectPrompt` is *this one* thing.  All coordinates
+are (row, col) pixels of the image that is sent along.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.errors import PromptError
+
+MAX_POINTS_PER_SIDE = 128
+MIN_IOU_RANGE = (0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A click.
+
+    Parameters
+    ----------
+    row, col : float
+        Pixel position; pixel centres lie at whole numbers.
+    positive : bool
+        True for "this belongs to the object", False for "this does not".
+    """
+
+    row: float
+    col: float
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.row) and math.isfinite(self.col)):
+            raise PromptError(f"A point must lie somewhere, but this one is at {self.position}.")
+
+    @property
+    def position(self) -> tuple[float, float]:
+        """The pair (row, col)."""
+        return self.row, self.col
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        """The whole pixel that the point lies in."""
+        return math.floor(self.row + 0.5), math.floor(self.col + 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A box around an example of a kind of thing.
+
+    Parameters
+    ----------
+    box : Box
+        Around the example.
+    positive : bool
+        True for "find things like this", False for "not like this".
+    """
+
+    box: Box
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptPrompt:
+    """Find every instance of a concept.
+
+    Parameters
+    ----------
+    text : str
+        A short noun phrase, e.g. ``"nucleus"``; surrounding white space is dropped.
+    exemplars : tuple of Exemplar
+        Examples of what is meant and of what is not.
+
+    Raises
+    ------
+    PromptError
+        Without text and without a positive exemplar: there would be nothing to find.
+    """
+
+    text: str = ""
+    exemplars: tuple[Exemplar, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise PromptError("The text of a concept must be a string.")
+        object.__setattr__(self, "text", self.text.strip())
+        object.__setattr__(self, "exemplars", _frozen(self.exemplars, Exemplar, "exemplars"))
+        if not self.text and not any(e.positive for e in self.exemplars):
+            raise PromptError(
+                "There is nothing to find yet: type what to find, or draw a box around "
+                "an example of it."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPrompt:
+    """Segment this one object.
+
+    Parameters
+    ----------
+    points : tuple of Point
+        Clicks on the object (positive) and beside it (negative).
+    box : Box, optional
+        A box around the object.
+
+    Raises
+    ------
+    PromptError
+        Without a box and without a positive point: no object is meant.
+    """
+
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", _frozen(self.points, Point, "points"))
+        if self.box is not None and not isinstance(self.box, Box):
+            raise PromptError("The box of an object must be a Box.")
+        if self.box is None and not any(p.positive for p in self.points):
+            raise PromptError(
+                "No object is marked yet: click on the object, or draw a box around it."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Segment all objects, without a prompt.
+
+    Parameters
+    ----------
+    points_per_side : int
+        Density of the grid of automatic clicks, 0–128.
+    min_iou : float
+        Least quality that the model must predict for a mask, 0.5–1.
+
+    Raises
+    ------
+    PromptError
+        If a value is out of range.
+    """
+
+    points_per_side: int = 32
+    min_iou: float = 0.88
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "points_per_side", operator.index(self.points_per_side))
+        except TypeError as error:
+            raise PromptError("points_per_side must be a whole number.") from error
+        if not 0 <= self.points_per_side <= MAX_POINTS_PER_SIDE:
+            raise PromptError(
+                f"points_per_side must lie between 0 and {MAX_POINTS_PER_SIDE}, "
+                f"but it is {self.points_per_side}."
+            )
+        low, high = MIN_IOU_RANGE
+        if not low <= self.min_iou <= high:
+            raise PromptError(
+                f"The least predicted IoU must lie between {low} and {high:g}, "
+                f"but it is {self.min_iou}."
+            )
+
+
+Prompt = ConceptPrompt | ObjectPrompt | Everything
+
+
+def describe(prompt: Prompt) -> str:
+    """Return what a prompt asks for in a few words, e.g. for a table's cell.
+
+    Examples
+    --------
+    >>> describe(ObjectPrompt(points=(Point(3, 4), Point(9, 9, positive=False))))
+    '1 + point, 1 − point'
+    """
+    if isinstance(prompt, Everything):
+        return "everything"
+    if isinstance(prompt, ConceptPrompt):
+        signs = [exemplar.positive for exemplar in prompt.exemplars]
+        words = [prompt.text, *_counted(signs, "example")]
+    else:
+        signs = [point.positive for point in prompt.points]
+        words = ["box" if prompt.box else "", *_counted(signs, "point")]
+    return ", ".join(word for word in words if word)
+
+
+def _counted(signs: list[bool], noun: str) -> list[str]:
+    counts = ((sum(signs), "+"), (len(signs) - sum(signs), "−"))
+    return [f"{n} {sign} {noun}{'s' if n > 1 else ''}" for n, sign in counts if n]
+
+
+def _frozen(values: Iterable[Any], kind: type, name: str) -> tuple[Any, ...]:
+    values = tuple(values)
+    if not all(isinstance(value, kind) for value in values):
+        raise PromptError(f"The {name} of a prompt must be {kind.__name__} objects.")
+    return values

@@ -1,0 +1,145 @@
+"""The engines: the only list of them, what each can do, and what it needs.
+
+Nothing heavy is imported before an engine is created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from napari_sam3.core.prompts import Prompt
+from napari_sam3.engines.base import (
+    CAPABILITY_WORDS,
+    Capabilities,
+    Capability,
+    Engine,
+)
+from napari_sam3.engines.builtin import CAPABILITIES as BUILTIN_CAPABILITIES
+from napari_sam3.errors import EngineUnavailableError, UnsupportedPromptError
+
+DEFAULT_ENGINE = "builtin"
+
+
+def _create_builtin() -> Engine:
+    from napari_sam3.engines.builtin.engine import BuiltinEngine
+
+    return BuiltinEngine()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What is known of an engine without creating it.
+
+    Parameters
+    ----------
+    name : str
+        For `create_engine` and the command line.
+    title : str
+        For the panel.
+    summary : str
+        One line: where it runs and what that takes.
+    capabilities : Capabilities
+        What it can answer.
+    create : callable, optional
+        Makes the engine; None where this version does not contain it.
+    """
+
+    name: str
+    title: str
+    summary: str
+    capabilities: Capabilities
+    create: Callable[[], Engine] | None = None
+
+    @property
+    def missing(self) -> str:
+        """A sentence saying what is missing before the engine can be used; empty if nothing is."""
+        if self.create is None:
+            return f"{self.title} is not part of this version of napari-sam3 yet."
+        return ""
+
+
+_SAM3 = Capabilities(text=True, exemplars=True, points=True, object_box=True, billed=False)
+
+ENGINES: tuple[EngineInfo, ...] = (
+    EngineInfo(
+        "builtin",
+        "Built-in",
+        "classical, on this computer, offline, free",
+        BUILTIN_CAPABILITIES,
+        _create_builtin,
+    ),
+    EngineInfo(
+        "segmind",
+        "Segmind SAM3",
+        "the hosted service; needs a key and costs money",
+        Capabilities(
+            text=True, exemplars=True, points=True, object_box=True, everything=True, billed=True
+        ),
+    ),
+    EngineInfo("local", "SAM3 here", "SAM3 on this computer; needs its weights", _SAM3),
+    EngineInfo("server", "SAM3 server", "SAM3 on your lab's server; needs its address", _SAM3),
+)
+
+
+def engine_info(name: str) -> EngineInfo:
+    """Return what is known of the engine of this name.
+
+    Raises
+    ------
+    EngineUnavailableError
+        If there is none.
+    """
+    for info in ENGINES:
+        if info.name == name:
+            return info
+    names = ", ".join(info.name for info in ENGINES)
+    raise EngineUnavailableError(f"There is no engine called {name!r}; there are: {names}.")
+
+
+def create_engine(name: str = DEFAULT_ENGINE) -> Engine:
+    """Create an engine.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in `ENGINES`.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    EngineUnavailableError
+        If there is no such engine, or something that it needs is missing.
+    """
+    info = engine_info(name)
+    if info.create is None:
+        raise EngineUnavailableError(f"{info.missing} Use the built-in engine: builtin.")
+    return info.create()
+
+
+def refuse_unsupported(engine_name: str, capabilities: Capabilities, prompt: Prompt) -> None:
+    """Refuse a prompt that the engine cannot answer, before anything is sent.
+
+    Raises
+    ------
+    UnsupportedPromptError
+        With a sentence that names the engines which can.
+    """
+    missing = capabilities.missing_for(prompt)
+    if missing is not None:
+        raise UnsupportedPromptError(refusal(engine_name, missing))
+
+
+def refusal(engine_name: str, missing: Capability) -> str:
+    """Return the sentence that says what an engine cannot do, and which ones can."""
+    title = engine_info(engine_name).title
+    able = [i.title for i in ENGINES if getattr(i.capabilities, missing) and i.name != engine_name]
+    advice = f"use {_either(able)} for that" if able else "no engine can, so ask in another way"
+    return f"The {title} engine cannot {CAPABILITY_WORDS[missing]}; {advice}."
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,247 @@
+"""What every engine is asked, answers, and promises."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.instances import Instances
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
+from napari_sam3.errors import CancelledError, ImageError, PromptError
+
+NEVER = threading.Event()
+"""The `stop` of a call that nobody will cancel; it is never set."""
+
+Question = Literal["concept", "object", "everything"]
+Setting = Literal["threshold", "points_per_side", "pred_iou_thresh", "max_masks"]
+
+MAX_MASKS = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationRequest:
+    """One question about one image.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (rows, cols, 3)
+        The picture, red, green, blue; see `napari_sam3.core.images`.
+    prompt : ConceptPrompt, ObjectPrompt or Everything
+        The question.
+    min_score : float
+        Objects that score less are not returned, 0–1.  Engines that give no
+        scores cannot honour it afterwards and say so in their capabilities.
+    max_masks : int
+        At most so many objects, the best ones, 0–100; 0 means all.
+
+    Raises
+    ------
+    ImageError
+        If the image has another shape or type, or no pixel.
+    PromptError
+        If a number is out of range.
+    """
+
+    image: npt.NDArray[np.uint8]
+    prompt: Prompt
+    min_score: float = 0.0
+    max_masks: int = 0
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(
+                "An engine needs an 8-bit RGB picture of shape (rows, cols, 3), but got "
+                f"{image.dtype} of shape {image.shape}; napari_sam3.segment() converts any image."
+            )
+        if image.size == 0:
+            raise ImageError("The image is empty: it has no pixel to segment.")
+        if not isinstance(self.prompt, ConceptPrompt | ObjectPrompt | Everything):
+            raise PromptError(
+                "The prompt must be a ConceptPrompt, an ObjectPrompt or Everything, "
+                f"but it is a {type(self.prompt).__name__}."
+            )
+        if not 0 <= self.min_score <= 1:
+            raise PromptError(
+                f"The threshold must lie between 0 and 1, but it is {self.min_score}."
+            )
+        if not 0 <= self.max_masks <= MAX_MASKS:
+            raise PromptError(
+                f"max_masks must lie between 0 and {MAX_MASKS}, but it is {self.max_masks}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the image."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took.
+
+    Parameters
+    ----------
+    credits : float, optional
+        Price in the engine's currency; None where the engine does not say.
+    seconds : float, optional
+        The engine's own time.
+    request_id : str, optional
+        Under which the engine knows the request.
+    cached : bool
+        Whether the answer came from a cache, for free.
+    """
+
+    credits: float | None = None
+    seconds: float | None = None
+    request_id: str | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationResult:
+    """The answer to one request.
+
+    Parameters
+    ----------
+    instances : Instances
+        The objects; empty if nothing was found.
+    usage : Usage
+        What it took.
+    notices : tuple of str
+        Sentences that the user should read beside the result.
+    """
+
+    instances: Instances
+    usage: Usage = field(default_factory=Usage)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can answer.
+
+    Parameters
+    ----------
+    text : bool
+        Concepts by name.
+    exemplars, negative_exemplars : bool
+        Concepts by example, and by counter-example.
+    points, object_box : bool
+        One object by clicks, by a box around it.
+    everything : bool
+        All objects without a prompt.
+    scores : bool
+        Whether instances carry a score.
+    billed : bool
+        Whether a call costs money.
+    settings : frozenset of (question, setting)
+        The thresholds that change the answer, by question.
+    """
+
+    text: bool = False
+    exemplars: bool = False
+    negative_exemplars: bool = False
+    points: bool = False
+    object_box: bool = False
+    everything: bool = False
+    scores: bool = False
+    billed: bool = False
+    settings: frozenset[tuple[Question, Setting]] = frozenset()
+
+    def missing_for(self, prompt: Prompt) -> Capability | None:
+        """Return the first thing that the prompt needs and this engine lacks, or None."""
+        return next((need for need in needs(prompt) if not getattr(self, need)), None)
+
+
+Capability = Literal[
+    "text", "exemplars", "negative_exemplars", "points", "object_box", "everything"
+]
+
+CAPABILITY_WORDS: dict[Capability, str] = {
+    "text": "find things by name",
+    "exemplars": "find things by example",
+    "negative_exemplars": "take examples of what not to find",
+    "points": "segment an object by clicks",
+    "object_box": "segment an object by a box",
+    "everything": "segment everything without a prompt",
+}
+
+
+def needs(prompt: Prompt) -> tuple[Capability, ...]:
+    """Return what an engine must be capable of to answer this prompt."""
+    if isinstance(prompt, Everything):
+        return ("everything",)
+    needed: list[tuple[bool, Capability]]
+    if isinstance(prompt, ConceptPrompt):
+        signs = [exemplar.positive for exemplar in prompt.exemplars]
+        needed = [
+            (bool(prompt.text), "text"),
+            (any(signs), "exemplars"),
+            (not all(signs), "negative_exemplars"),
+        ]
+    else:
+        needed = [(bool(prompt.points), "points"), (prompt.box is not None, "object_box")]
+    return tuple(capability for is_needed, capability in needed if is_needed)
+
+
+def question_of(prompt: Prompt) -> Question:
+    """Return which of the three questions a prompt asks."""
+    if isinstance(prompt, ConceptPrompt):
+        return "concept"
+    return "object" if isinstance(prompt, ObjectPrompt) else "everything"
+
+
+class Engine(Protocol):
+    """Whoever answers.
+
+    Attributes
+    ----------
+    name : str
+        As `napari_sam3.engines.create_engine` knows it.
+    capabilities : Capabilities
+        What it can answer; a prompt beyond that is refused before anything is sent.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def segment(
+        self, request: SegmentationRequest, stop: threading.Event = NEVER
+    ) -> SegmentationResult:
+        """Answer one request.
+
+        Parameters
+        ----------
+        request : SegmentationRequest
+        stop : threading.Event
+            Set by another thread to cancel.
+
+        Returns
+        -------
+        SegmentationResult
+            Empty instances if nothing was found; that is no error.
+
+        Raises
+        ------
+        UnsupportedPromptError
+            If the engine cannot answer such a prompt.
+        CancelledError
+            If `stop` was set before the answer was there.
+        EngineError
+            If the engine failed.
+        """
+        ...
+
+
+def raise_if_stopped(stop: threading.Event) -> None:
+    """Raise `CancelledError` once `stop` is set."""
+    if stop.is_set():
+        raise CancelledError("Cancelled.")

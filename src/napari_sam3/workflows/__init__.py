@@ -1,0 +1,1 @@
+"""How a job runs: generators that yield progress and return the result."""

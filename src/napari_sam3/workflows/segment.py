@@ -1,0 +1,260 @@
+"""One run on one picture: from a frozen question to all its objects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.images import to_rgb8
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.prompts import ConceptPrompt, Prompt
+from napari_sam3.engines import create_engine
+from napari_sam3.engines.base import (
+    NEVER,
+    Engine,
+    SegmentationRequest,
+    SegmentationResult,
+    Usage,
+    raise_if_stopped,
+)
+
+DEFAULT_THRESHOLD = 0.5
+"""Least score of what a concept finds, unless another is asked for."""
+
+
+class Picture(Protocol):
+    """Something that becomes an 8-bit RGB picture when it is read.
+
+    Reading may touch the disk or compute; it happens in the worker, never in
+    the window's thread.
+    """
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (rows, cols, 3)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a workflow is.
+
+    Parameters
+    ----------
+    done, total : int
+        Steps; `total` is 0 where it is not known.
+    message : str
+        What is going on, for the user.
+    """
+
+    done: int
+    total: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentRun:
+    """Everything that one run needs, frozen: it may cross to another thread.
+
+    Parameters
+    ----------
+    picture : Picture
+        What to segment.
+    prompts : tuple of prompt
+        Each is one question to the engine; the answers are put together.
+    min_score : float
+        As in `SegmentationRequest`.
+    max_masks : int
+        As in `SegmentationRequest`, for each question.
+    """
+
+    picture: Picture
+    prompts: tuple[Prompt, ...]
+    min_score: float = 0.0
+    max_masks: int = 0
+
+    def requests(self) -> Generator[SegmentationRequest]:
+        """Read the picture and yield the engine's requests, one per prompt."""
+        image = self.picture.read()
+        for prompt in self.prompts:
+            yield SegmentationRequest(image, prompt, self.min_score, self.max_masks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentAnswer:
+    """What a run found.
+
+    Parameters
+    ----------
+    results : tuple of SegmentationResult
+        One per prompt, in the run's order.
+    image_shape : tuple of int
+        (rows, cols) of the picture.
+    seconds : float
+        Wall time from start to end.
+    """
+
+    results: tuple[SegmentationResult, ...]
+    image_shape: tuple[int, int]
+    seconds: float = 0.0
+
+    @property
+    def instances(self) -> Instances:
+        """All objects, in the order of the prompts."""
+        items: list[Instance] = [item for result in self.results for item in result.instances]
+        return Instances(self.image_shape, tuple(items))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should read, each sentence once."""
+        sentences = (notice for result in self.results for notice in result.notices)
+        return tuple(dict.fromkeys(sentences))
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over all questions; unknown parts stay unknown."""
+        usages = [result.usage for result in self.results]
+        ids = [usage.request_id for usage in usages if usage.request_id]
+        return Usage(
+            credits=_sum_known([usage.credits for usage in usages]),
+            seconds=_sum_known([usage.seconds for usage in usages]),
+            request_id=ids[-1] if len(ids) == 1 else None,
+            cached=bool(usages) and all(usage.cached for usage in usages),
+        )
+
+
+def iter_segment(
+    engine: Engine, run: SegmentRun, stop: threading.Event = NEVER
+) -> Generator[Progress, None, SegmentAnswer]:
+    """Ask the engine every question of a run.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : SegmentRun
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Yields
+    ------
+    Progress
+        Before each question.
+
+    Returns
+    -------
+    SegmentAnswer
+
+    Raises
+    ------
+    Sam3Error
+        As the engine raises it; `CancelledError` if stopped.
+    """
+    start = time.perf_counter()
+    total = len(run.prompts)
+    yield Progress(0, total, "reading the image")
+    results: list[SegmentationResult] = []
+    shape = (0, 0)
+    for request in run.requests():
+        raise_if_stopped(stop)
+        shape = request.shape
+        yield Progress(len(results), total, "segmenting")
+        results.append(engine.segment(request, stop))
+    raise_if_stopped(stop)
+    return SegmentAnswer(tuple(results), shape, time.perf_counter() - start)
+
+
+def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
+    """Run a workflow to its end and return its result.
+
+    Examples
+    --------
+    A script that shows no progress: ``answer = finish(iter_segment(engine, run))``.
+    """
+    while True:
+        try:
+            next(workflow)
+        except StopIteration as end:
+            answer: SegmentAnswer = end.value
+            return answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPicture:
+    """An array in memory as a picture.
+
+    Parameters
+    ----------
+    image : array_like
+        Any image that `napari_sam3.core.images.to_rgb8` converts.
+    contrast_limits : tuple of float, optional
+        Values shown as black and white; found from the image if not given.
+    """
+
+    image: npt.ArrayLike
+    contrast_limits: tuple[float, float] | None = None
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (rows, cols, 3)."""
+        return to_rgb8(self.image, self.contrast_limits)
+
+
+def segment(
+    image: npt.ArrayLike,
+    prompt: Prompt,
+    engine: str | Engine = "builtin",
+    min_score: float | None = None,
+    *,
+    max_masks: int = 0,
+    contrast_limits: tuple[float, float] | None = None,
+    stop: threading.Event = NEVER,
+) -> SegmentationResult:
+    """Segment one image.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols) or (rows, cols, 3 or 4)
+        Gray of any real type, or RGB(A).
+    prompt : ConceptPrompt, ObjectPrompt or Everything
+        The question; coordinates are (row, col) pixels of `image`.
+    engine : str or Engine
+        A name that `create_engine` knows, or an engine that exists already:
+        it may keep what it computed for an image, so that more questions
+        about the same one are answered faster.
+    min_score : float, optional
+        Least score of a returned object, 0–1.  By default 0.5 for concepts, and
+        0 for everything else.
+    max_masks : int
+        At most so many objects, the best; 0 means all.
+    contrast_limits : tuple of float, optional
+        Values shown as black and white; by default found from the image.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    SegmentationResult
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be segmented.
+    PromptError
+        If a number is out of range, or the engine cannot answer such a prompt.
+    EngineError
+        If the engine is missing or fails.
+    """
+    chosen = create_engine(engine) if isinstance(engine, str) else engine
+    if min_score is None:
+        min_score = DEFAULT_THRESHOLD if isinstance(prompt, ConceptPrompt) else 0.0
+    picture = to_rgb8(image, contrast_limits)
+    return chosen.segment(SegmentationRequest(picture, prompt, min_score, max_masks), stop)
+
+
+def _sum_known(values: list[Any]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
