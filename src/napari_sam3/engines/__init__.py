@@ -65,7 +65,7 @@ ENGINES: tuple[EngineInfo, ...] = (
     EngineInfo(
         "builtin",
         "Built-in",
-        "classical, on this computer, offline, free",
+        "on this computer, offline, free",
         BUILTIN_CAPABILITIES,
         _create_builtin,
     ),

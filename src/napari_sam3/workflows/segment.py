@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.images import to_rgb8
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.labels import count_overlapping
 from napari_sam3.core.prompts import ConceptPrompt, Prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -97,11 +98,14 @@ class SegmentAnswer:
         (rows, cols) of the picture.
     seconds : float
         Wall time from start to end.
+    overlapping : int
+        How many objects share a pixel with another.
     """
 
     results: tuple[SegmentationResult, ...]
     image_shape: tuple[int, int]
     seconds: float = 0.0
+    overlapping: int = 0
 
     @property
     def instances(self) -> Instances:
@@ -165,7 +169,9 @@ def iter_segment(
         yield Progress(len(results), total, "segmenting")
         results.append(engine.segment(request, stop))
     raise_if_stopped(stop)
-    return SegmentAnswer(tuple(results), shape, time.perf_counter() - start)
+    answer = SegmentAnswer(tuple(results), shape)
+    overlapping = count_overlapping(answer.instances)
+    return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
 
 
 def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:

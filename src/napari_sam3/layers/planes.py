@@ -1,0 +1,364 @@
+"""The plane of an image layer that the viewer shows, and how it looks.
+
+Everything here is captured in the window's thread without reading a pixel, and
+is frozen: reading happens in the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import Dims
+from napari.layers import Image
+
+from napari_sam3.core.images import Blending, Channel, compose, to_rgb8, to_uint8
+from napari_sam3.errors import ImageError
+from napari_sam3.layers.transforms import FloatArray, LayerTransform
+
+MAX_SIDE = 4096
+"""Of a multiscale image, the finest level is read whose shown sides are not longer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """One 2D plane of a layer, in the orientation in which it is shown.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Position along each data axis of the full-resolution data; 0 on the two
+        axes that are shown.
+    shown : tuple of int
+        The data axes shown as rows and as columns.
+    shape : tuple of int
+        (rows, cols) of the plane at `level`.
+    level : int
+        Of a multiscale image; 0 is the full resolution.
+    factors : tuple of float
+        Full-resolution pixels per pixel of the level, along each data axis.
+    transform : LayerTransform
+        Full-resolution data to world.
+    world : tuple of float
+        The viewer's position along all of its axes.
+    """
+
+    index: tuple[int, ...]
+    shown: tuple[int, int]
+    shape: tuple[int, int]
+    level: int
+    factors: tuple[float, ...]
+    transform: LayerTransform
+    world: tuple[float, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of data axes, colour not counted."""
+        return len(self.index)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The data axes that are not shown."""
+        return tuple(axis for axis in range(self.ndim) if axis not in self.shown)
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What tells this plane from others of the same layer."""
+        return (*self.shown, *(self.index[axis] for axis in self.hidden))
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the data's later axis is shown as rows."""
+        return self.shown[0] > self.shown[1]
+
+    def level_index(self) -> tuple[int | slice, ...]:
+        """Index that cuts the plane out of the level's data."""
+        whole: list[int | slice] = [slice(None)] * self.ndim
+        for axis in self.hidden:
+            whole[axis] = int(self.index[axis] / self.factors[axis])
+        return tuple(whole)
+
+    def cut(self, data: Any) -> Any:
+        """Cut the plane out of the level's data, as shown, without computing it."""
+        cut = data[self.level_index()]
+        if not self.is_transposed:
+            return cut
+        return cut.transpose((1, 0, *range(2, cut.ndim)))
+
+    def to_pixels(self, points: npt.ArrayLike) -> FloatArray:
+        """Map full-resolution data points, (n, ndim), to (row, col) of the level, (n, 2)."""
+        factors = np.asarray([self.factors[axis] for axis in self.shown])
+        shown = np.asarray(points, dtype=float)[:, self.shown]
+        return np.asarray((shown + 0.5) / factors - 0.5, dtype=float)
+
+    def holds(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return which full-resolution data points, (n, ndim), lie on this plane."""
+        hidden = list(self.hidden)
+        places = np.round(np.asarray(points, dtype=float)[:, hidden])
+        wanted = np.asarray([self.index[axis] for axis in hidden], dtype=float)
+        return np.asarray((places == wanted).all(axis=1))
+
+
+def find_plane(image: Image, dims: Dims, max_side: int = MAX_SIDE) -> Plane:
+    """Find the plane of an image layer that the viewer shows.
+
+    Parameters
+    ----------
+    image : Image
+        Any number of dimensions, multiscale or not.
+    dims : Dims
+        The viewer's; it may have more axes than the layer.
+    max_side : int
+        As `MAX_SIDE`.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    ImageError
+        If the viewer shows no single plane of this layer.
+    """
+    if dims.ndisplay != 2:
+        raise ImageError(
+            "A single plane is needed: switch the viewer to its 2D view (the cube button)."
+        )
+    rows, cols = (axis - (dims.ndim - image.ndim) for axis in dims.displayed)
+    if min(rows, cols) < 0:
+        raise ImageError(
+            f"“{image.name}” has no plane along the axes that are shown; "
+            "turn the view (the roll button) until its rows and columns are."
+        )
+    transform = LayerTransform.of(image)
+    shapes = _level_shapes(image)
+    index = _index(transform, dims, (rows, cols))
+    _refuse_outside(image, index, shapes[0])
+    level = _level([(shape[rows], shape[cols]) for shape in shapes], max_side)
+    factors = tuple(full / max(1, own) for full, own in zip(shapes[0], shapes[level], strict=True))
+    shape = (shapes[level][rows], shapes[level][cols])
+    return Plane(index, (rows, cols), shape, level, factors, transform, tuple(dims.point))
+
+
+def _level_shapes(image: Image) -> list[tuple[int, ...]]:
+    levels = image.data if image.multiscale else [image.data]
+    return [tuple(level.shape[: image.ndim]) for level in levels]
+
+
+def _level(shapes: Sequence[tuple[int, int]], max_side: int) -> int:
+    fitting = (level for level, shape in enumerate(shapes) if max(shape) <= max_side)
+    return 0 if len(shapes) == 1 else next(fitting, len(shapes) - 1)
+
+
+def _index(transform: LayerTransform, dims: Dims, shown: tuple[int, int]) -> tuple[int, ...]:
+    # napari maps the hidden axes by themselves, as if nothing were turned out of the plane
+    hidden = [axis for axis in range(transform.ndim) if axis not in shown]
+    world = np.asarray(dims.point, dtype=float)[-transform.ndim :]
+    inverse = np.linalg.inv(transform.linear)
+    offset = -inverse @ transform.offset
+    index = np.zeros(transform.ndim, dtype=int)
+    index[hidden] = np.round(inverse[np.ix_(hidden, hidden)] @ world[hidden] + offset[hidden])
+    return tuple(index.tolist())
+
+
+def _refuse_outside(image: Image, index: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        raise ImageError(f"“{image.name}” is empty: it has no pixel to segment.")
+    if any(not 0 <= at < size for at, size in zip(index, shape, strict=True)):
+        raise ImageError(
+            f"“{image.name}” has no plane where the sliders are; move them until it is seen."
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerPicture:
+    """One image layer's plane as it is shown: contrast limits and gamma included.
+
+    The hue of a colormap is left out, since it tells nothing in a single
+    channel; but what it shows dark is dark, inverted colormaps included.
+
+    Parameters
+    ----------
+    data : array-like
+        The level's data, possibly lazy; only the plane is read.
+    plane : Plane
+    rgb : bool
+        Whether the last axis of `data` is colour.
+    contrast_limits : tuple of float
+    gamma : float
+    inverted : bool
+        Whether high values are shown dark.
+    """
+
+    data: Any
+    plane: Plane
+    rgb: bool
+    contrast_limits: tuple[float, float]
+    gamma: float
+    inverted: bool
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (rows, cols, 3)."""
+        pixels = self.pixels()
+        return to_rgb8(pixels) if pixels.ndim == 3 else to_rgb8(self._gray(pixels))
+
+    def channel(self) -> npt.NDArray[np.uint8]:
+        """Return gray, shape (rows, cols), or the colours, shape (rows, cols, 3)."""
+        pixels = self.pixels()
+        return to_rgb8(pixels) if pixels.ndim == 3 else self._gray(pixels)
+
+    def pixels(self) -> npt.NDArray[Any]:
+        """Read the raw values of the plane, and nothing else."""
+        return np.asarray(self.plane.cut(self.data))
+
+    def _gray(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        return to_uint8(pixels, self.contrast_limits, self.gamma, inverted=self.inverted)
+
+
+def capture_picture(image: Image, plane: Plane) -> LayerPicture:
+    """Freeze how a layer's plane looks now, without reading a pixel.
+
+    Raises
+    ------
+    ImageError
+        If its values are complex numbers, which have no order to show.
+    """
+    data = image.data[plane.level] if image.multiscale else image.data
+    if np.dtype(data.dtype).kind == "c":
+        raise ImageError(
+            f"“{image.name}” holds complex numbers; segment its magnitude instead, "
+            "for instance a layer made with np.abs()."
+        )
+    low, high = image.contrast_limits
+    return LayerPicture(
+        data,
+        plane,
+        rgb=bool(image.rgb),
+        contrast_limits=(float(low), float(high)),
+        gamma=float(image.gamma),
+        inverted=not image.rgb and _is_inverted(image),
+    )
+
+
+def _colormap_table(image: Image) -> npt.NDArray[np.uint8]:
+    colours = np.asarray(image.colormap.map(np.linspace(0, 1, 256)))
+    return np.asarray(np.round(colours[:, :3] * 255), dtype=np.uint8)
+
+
+def _is_inverted(image: Image) -> bool:
+    # Rec. 709 luma; only which end is darker matters
+    first, last = _colormap_table(image)[[0, -1]] @ np.array([0.2126, 0.7152, 0.0722])
+    return bool(first > last)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Overlaid:
+    picture: LayerPicture
+    lut: npt.NDArray[np.uint8] | None
+    opacity: float
+    blending: Blending
+    # maps (row, col) of the composed picture to (row, col) of this one; None where equal
+    mapping: tuple[FloatArray, FloatArray] | None
+
+    def channel(self, shape: tuple[int, int]) -> Channel:
+        pixels = self.picture.channel()
+        if self.mapping is not None:
+            pixels = _resampled(pixels, self.mapping, shape)
+        return Channel(pixels, self.lut, self.opacity, self.blending)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComposedPicture:
+    """Several image layers on top of each other, colours and blending as shown.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (rows, cols) of the picture.
+    layers : tuple
+        From bottom to top.
+    """
+
+    shape: tuple[int, int]
+    layers: tuple[_Overlaid, ...]
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (rows, cols, 3)."""
+        return compose([layer.channel(self.shape) for layer in self.layers], self.shape)
+
+
+def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> ComposedPicture:
+    """Freeze how several layers look together, on the pixels of one of them.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        From bottom to top; those that show no plane now are left out.
+    reference : Plane
+        Gives the pixel grid.
+    dims : Dims
+        The viewer's.
+
+    Returns
+    -------
+    ComposedPicture
+
+    Raises
+    ------
+    ImageError
+        If none of them can be seen.
+    """
+    overlaid = []
+    for image in images:
+        try:
+            plane = find_plane(image, dims)
+        except ImageError:
+            continue
+        overlaid.append(
+            _Overlaid(
+                capture_picture(image, plane),
+                None if image.rgb else _colormap_table(image),
+                float(image.opacity),
+                cast(Blending, str(image.blending)),
+                _mapping(reference, plane),
+            )
+        )
+    if not overlaid:
+        raise ImageError("No image is visible: show at least one image layer.")
+    return ComposedPicture(reference.shape, tuple(overlaid))
+
+
+def _mapping(reference: Plane, plane: Plane) -> tuple[FloatArray, FloatArray] | None:
+    """Return (matrix, offset) from pixels of `reference` to pixels of `plane`."""
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    mapped = plane.to_pixels(
+        plane.transform.to_data(_to_world(reference, corners, len(reference.world)))
+    )
+    offset = mapped[0]
+    matrix = (mapped[1:] - offset).T
+    same = np.allclose(matrix, np.eye(2)) and np.allclose(offset, 0)
+    return None if same and plane.shape == reference.shape else (matrix, offset)
+
+
+def _to_world(plane: Plane, pixels: FloatArray, ndim: int) -> FloatArray:
+    factors = np.asarray([plane.factors[axis] for axis in plane.shown])
+    data = np.tile(np.asarray(plane.index, dtype=float), (len(pixels), 1))
+    data[:, plane.shown] = (pixels + 0.5) * factors - 0.5
+    world = np.tile(np.asarray(plane.world), (len(pixels), 1))
+    world[:, ndim - plane.ndim :] = plane.transform.to_world(data)
+    return world
+
+
+def _resampled(
+    pixels: npt.NDArray[np.uint8], mapping: tuple[FloatArray, FloatArray], shape: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    from scipy import ndimage
+
+    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+    done = [
+        ndimage.affine_transform(plane, mapping[0], mapping[1], shape, order=1) for plane in planes
+    ]
+    return np.asarray(done[0] if pixels.ndim == 2 else np.stack(done, axis=-1), dtype=np.uint8)

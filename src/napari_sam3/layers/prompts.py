@@ -1,0 +1,331 @@
+"""Drawn Points and Shapes → points and boxes in pixels of the image.
+
+All positions go through the world, so a prompt layer may have any transform of
+its own.  Only what lies on the plane that is shown is read; what lies outside of
+the image is left out, and said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Layer, Points, Shapes
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import ConceptPrompt, Exemplar, ObjectPrompt, Point
+from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.transforms import FloatArray, LayerTransform
+
+POLARITY = "polarity"
+OBJECT = "object"
+NEGATIVE = "negative"
+POSITIVE = "positive"
+
+STROKE_SPACING = 8.0
+"""Pixels between the points along a drawn line."""
+MAX_STROKE_POINTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPoint:
+    """A point and the number of the object that it belongs to (None if it says none)."""
+
+    point: Point
+    group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnBox:
+    """A box, its sign, and the number of its object (None if it says none)."""
+
+    box: Box
+    positive: bool
+    group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Everything that is drawn on one plane, in pixels of the picture.
+
+    Parameters
+    ----------
+    points : tuple of DrawnPoint
+    boxes : tuple of DrawnBox
+    notices : tuple of str
+        What was left out, and why, for the user.
+    """
+
+    points: tuple[DrawnPoint, ...] = ()
+    boxes: tuple[DrawnBox, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def __add__(self, other: Drawn) -> Drawn:
+        return Drawn(
+            self.points + other.points, self.boxes + other.boxes, self.notices + other.notices
+        )
+
+
+def read_points(layer: Points, plane: Plane) -> Drawn:
+    """Read the points on the plane.
+
+    Parameters
+    ----------
+    layer : Points
+        With any transform, and any number of dimensions.
+    plane : Plane
+        Of the image that is segmented.
+
+    Returns
+    -------
+    Drawn
+    """
+    if not len(layer.data):
+        return Drawn()
+    pixels, on_plane = _to_plane(layer, layer.data, plane)
+    inside = _inside(pixels, plane.shape)
+    points = tuple(
+        DrawnPoint(
+            Point(float(pixels[i, 0]), float(pixels[i, 1]), _is_positive(layer, i)),
+            _group(layer, i),
+        )
+        for i in np.flatnonzero(on_plane & inside).tolist()
+    )
+    outside = int(np.count_nonzero(on_plane & ~inside))
+    return Drawn(points, (), _left_out(outside, "point", layer))
+
+
+def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
+    """Read the shapes on the plane.
+
+    Rectangles, ellipses and polygons become the box around them, clipped to the
+    image; lines and paths become points along the stroke.
+
+    Parameters
+    ----------
+    layer : Shapes
+        With any transform, and any number of dimensions.
+    plane : Plane
+        Of the image that is segmented.
+
+    Returns
+    -------
+    Drawn
+    """
+    drawn, outside, clipped = Drawn(), 0, 0
+    for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
+        pixels, on_plane = _to_plane(layer, vertices, plane)
+        if not on_plane.all():
+            continue
+        positive, group = _is_positive(layer, i), _group(layer, i)
+        if kind in ("line", "path"):
+            stroke = _stroke(pixels)
+            stroke = stroke[_inside(stroke, plane.shape)]
+            marks = tuple(DrawnPoint(Point(float(r), float(c), positive), group) for r, c in stroke)
+            drawn += Drawn(points=marks)
+            outside += not marks
+            continue
+        whole = _box_around(pixels)
+        box = whole.intersection(Box.of_shape(plane.shape)) if whole else None
+        if whole is None:
+            drawn += Drawn(notices=(f"A {kind} without size in “{layer.name}” was left out.",))
+        elif box is None:
+            outside += 1
+        else:
+            clipped += box != whole
+            drawn += Drawn(boxes=(DrawnBox(box, positive, group),))
+    return drawn + Drawn(notices=_left_out(outside, "shape", layer) + _clipped(clipped, layer))
+
+
+def to_concept_prompt(text: str, drawn: Drawn) -> ConceptPrompt:
+    """Make “find all” of a text and the drawn examples.
+
+    Raises
+    ------
+    PromptError
+        If there is nothing to find.
+    """
+    exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
+    return ConceptPrompt(text, exemplars)
+
+
+def to_object_prompts(
+    drawn: Drawn, *, one_per_point: bool = False
+) -> tuple[dict[ObjectKey, ObjectPrompt], tuple[str, ...]]:
+    """Make “this object” of what is drawn, one prompt for each object.
+
+    What carries the same object number belongs together.  Where there are no
+    numbers, each box is an object; points belong to the box around them, and
+    those in no box to one object of their own.
+
+    Parameters
+    ----------
+    drawn : Drawn
+    one_per_point : bool
+        Each positive point is an object of its own; negative ones go with all.
+
+    Returns
+    -------
+    prompts : dict
+        Object number, or (kind, index) where there is none, to prompt.
+    notices : tuple of str
+        What was left out, and why.
+
+    Raises
+    ------
+    PromptError
+        If no object is marked.
+    """
+    groups = _one_per_point(drawn) if one_per_point else _by_group(drawn)
+    prompts: dict[ObjectKey, ObjectPrompt] = {}
+    lonely = 0
+    for key, (points, box) in groups.items():
+        if box is not None or any(point.positive for point in points):
+            prompts[key] = ObjectPrompt(points, box)
+        else:
+            lonely += len(points)
+    if not prompts:
+        ObjectPrompt()  # refuses, and says what to do
+    return prompts, _unusable(sum(not box.positive for box in drawn.boxes), lonely)
+
+
+ObjectKey = int | tuple[str, int]
+_Group = tuple[tuple[Point, ...], Box | None]
+
+
+def _unusable(negative_boxes: int, lonely_points: int) -> tuple[str, ...]:
+    notices = []
+    if negative_boxes:
+        notices.append(
+            f"{_many(negative_boxes, 'negative box')} left out: a box marks the object itself; "
+            "to exclude a part, click on it with a negative point."
+        )
+    if lonely_points:
+        notices.append(
+            f"{_many(lonely_points, 'negative point')} left out: "
+            "click on the object first, then on what does not belong to it."
+        )
+    return tuple(notices)
+
+
+def _one_per_point(drawn: Drawn) -> dict[ObjectKey, _Group]:
+    points = [mark.point for mark in drawn.points]
+    negative = tuple(point for point in points if not point.positive)
+    positive = [point for point in points if point.positive]
+    groups: dict[ObjectKey, _Group] = {
+        ("point", i): ((point, *negative), None) for i, point in enumerate(positive)
+    }
+    for i, box in enumerate(_positive(drawn.boxes)):
+        inside = tuple(point for point in negative if box.box.contains(*point.pixel))
+        groups["box", i] = (inside, box.box)
+    return groups
+
+
+def _by_group(drawn: Drawn) -> dict[ObjectKey, _Group]:
+    boxes: dict[ObjectKey, Box] = {}
+    for i, drawn_box in enumerate(_positive(drawn.boxes)):
+        # two boxes cannot be one object, whatever their numbers say
+        is_new = drawn_box.group is not None and drawn_box.group not in boxes
+        boxes[drawn_box.group if is_new else ("box", i)] = drawn_box.box  # type: ignore[index]
+    points: dict[ObjectKey, list[Point]] = {}
+    for mark in drawn.points:
+        key = mark.group if mark.group is not None else _key_around(mark.point, boxes)
+        points.setdefault(key, []).append(mark.point)
+    keys = dict.fromkeys([*boxes, *points])
+    return {key: (tuple(points.get(key, ())), boxes.get(key)) for key in keys}
+
+
+def _key_around(point: Point, boxes: dict[ObjectKey, Box]) -> ObjectKey:
+    if len(boxes) == 1:
+        return next(iter(boxes))
+    around = (key for key, box in boxes.items() if box.contains(*point.pixel))
+    return next(around, ("point", 0))
+
+
+def _positive(boxes: Iterable[DrawnBox]) -> list[DrawnBox]:
+    return [box for box in boxes if box.positive]
+
+
+def _to_plane(
+    layer: Layer, points: npt.ArrayLike, plane: Plane
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return (row, col) of the layer's points, (n, 2), and which lie on the plane, (n,)."""
+    transform = LayerTransform.of(layer)
+    own = np.asarray(points, dtype=float)
+    world = np.tile(np.asarray(plane.world), (len(own), 1))
+    extra = max(0, layer.ndim - world.shape[1])
+    world[:, world.shape[1] - layer.ndim + extra :] = transform.to_world(own)[:, extra:]
+    data = plane.transform.to_data(world)
+    finite = np.isfinite(data).all(axis=1)
+    on_plane = plane.holds(np.where(np.isfinite(data), data, -1))
+    return plane.to_pixels(data), finite & on_plane & _on_extra_axes(transform, own, plane)
+
+
+def _on_extra_axes(
+    transform: LayerTransform, own: FloatArray, plane: Plane
+) -> npt.NDArray[np.bool_]:
+    """Return which points are where the sliders are, on axes that the image lacks."""
+    extra = transform.ndim - plane.ndim
+    if extra <= 0 or len(plane.world) < transform.ndim:
+        return np.ones(len(own), dtype=bool)
+    here = transform.to_data(np.asarray(plane.world)[np.newaxis])[0, :extra]
+    return np.asarray((np.round(own[:, :extra]) == np.round(here)).all(axis=1))
+
+
+def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    at = np.floor(pixels + 0.5)
+    return np.asarray(((at >= 0) & (at < shape)).all(axis=1))
+
+
+def _box_around(pixels: FloatArray) -> Box | None:
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    if not (high > low).all():
+        return None
+    # pixel i covers i − 0.5 to i + 0.5: its edges lie at half numbers
+    top, left = (math.floor(v + 0.5) for v in low)
+    bottom, right = (math.floor(v + 0.5) for v in high)
+    return Box(top, left, max(bottom, top + 1), max(right, left + 1))
+
+
+def _stroke(pixels: FloatArray) -> FloatArray:
+    """Return points along a line through the vertices, evenly spaced, (n, 2)."""
+    steps = np.hypot(*np.diff(pixels, axis=0).T) if len(pixels) > 1 else np.zeros(0)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    count = min(MAX_STROKE_POINTS, int(along[-1] // STROKE_SPACING) + 2)
+    at = np.linspace(0, along[-1], count)
+    stroke = np.stack([np.interp(at, along, pixels[:, axis]) for axis in (0, 1)], axis=1)
+    _, first = np.unique(np.floor(stroke + 0.5), axis=0, return_index=True)
+    return stroke[np.sort(first)]
+
+
+def _is_positive(layer: Points | Shapes, i: int) -> bool:
+    column = layer.features.get(POLARITY)
+    return column is None or str(column.iloc[i]).strip().lower() != NEGATIVE
+
+
+def _group(layer: Points | Shapes, i: int) -> int | None:
+    column = layer.features.get(OBJECT)
+    try:
+        return None if column is None else int(column.iloc[i])
+    except (TypeError, ValueError):
+        return None
+
+
+def _left_out(count: int, noun: str, layer: Layer) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (f"{_many(count, noun)} of “{layer.name}” outside of the image left out.",)
+
+
+def _clipped(count: int, layer: Layer) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (f"{_many(count, 'box')} of “{layer.name}” cut off at the image's border.",)
+
+
+def _many(count: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    return f"1 {noun} was" if count == 1 else f"{count} {plural} were"

@@ -1,0 +1,69 @@
+"""Data ↔ world coordinates of a layer, for many points at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Layer
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerTransform:
+    """The affine map from a layer's data to the world's last ``ndim`` axes.
+
+    Parameters
+    ----------
+    linear : ndarray, shape (ndim, ndim)
+    offset : ndarray, shape (ndim,)
+    """
+
+    linear: FloatArray
+    offset: FloatArray
+
+    @classmethod
+    def of(cls, layer: Layer) -> LayerTransform:
+        """Read it off a layer.
+
+        Notes
+        -----
+        `Layer.data_to_world` takes one point, and keeps the last ``ndim`` rows of
+        an array without a word; so it is asked for the origin and each axis.
+        """
+        offset = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), dtype=float)
+        axes = [np.asarray(layer.data_to_world(axis)) - offset for axis in np.eye(layer.ndim)]
+        return cls(np.stack(axes, axis=1), offset)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.offset)
+
+    def to_world(self, points: npt.ArrayLike) -> FloatArray:
+        """Map data points, shape (n, ndim), to the world's last ``ndim`` axes."""
+        return np.asarray(points, dtype=float) @ self.linear.T + self.offset
+
+    def to_data(self, points: npt.ArrayLike) -> FloatArray:
+        """Map world points, shape (n, at least ndim), to data, shape (n, ndim)."""
+        own = np.asarray(points, dtype=float)[:, -self.ndim :]
+        return (own - self.offset) @ np.linalg.inv(self.linear).T
+
+    def matches(self, other: LayerTransform) -> bool:
+        """Whether both map every point to the same place, but for rounding."""
+        if self.ndim != other.ndim:
+            return False
+        size = max(1.0, float(np.abs(self.linear).max()), float(np.abs(self.offset).max()))
+        return bool(
+            np.allclose(self.linear, other.linear, rtol=1e-6, atol=1e-9 * size)
+            and np.allclose(self.offset, other.offset, rtol=1e-6, atol=1e-9 * size)
+        )
+
+
+def transform_kwargs(layer: Any) -> dict[str, Any]:
+    """Return the keyword arguments that lay a new layer over this one."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return {name: getattr(layer, name) for name in names}

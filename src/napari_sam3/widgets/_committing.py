@@ -1,0 +1,258 @@
+"""Answers → the Labels layer, a few milliseconds at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtCore import QObject, QTimer
+
+from napari_sam3.core.labels import OverlapRule
+from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
+from napari_sam3.engines import engine_info
+from napari_sam3.layers.output import (
+    OutputPlace,
+    Written,
+    add_features,
+    next_free_label,
+    write_instances,
+)
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunContext:
+    """What was so when Run was pressed, and must not change until the answer is written.
+
+    Parameters
+    ----------
+    run : SegmentRun
+    engine : str
+        Its name.
+    place : OutputPlace
+        Where the objects belong.
+    output : Labels, optional
+        The layer that was chosen; None for a new one.
+    rule : {"score", "smallest", "first"}
+    keys : tuple
+        One per prompt: what it is known by when it is asked again, or None.
+    notices : tuple of str
+        For the user, from reading the prompts.
+    live : bool
+        Whether a click asked, and not Run.
+    image_id : int
+        Tells the image's layer from others.
+    """
+
+    run: SegmentRun
+    engine: str
+    place: OutputPlace
+    output: Labels | None
+    rule: OverlapRule
+    keys: tuple[Hashable, ...]
+    notices: tuple[str, ...] = ()
+    live: bool = False
+    image_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Committed:
+    """What became of an answer.
+
+    Parameters
+    ----------
+    context : RunContext
+    answer : SegmentAnswer
+    layer : Labels
+    written : Written
+    notices : tuple of str
+    """
+
+    context: RunContext
+    answer: SegmentAnswer
+    layer: Labels
+    written: Written
+    notices: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """Which label an object has in which layer, and what was asked for it."""
+
+    layer: Labels
+    label: int
+    prompt: Prompt
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    steps: Generator[None, None, Committed]
+    done: Callable[[Committed], None]
+    failed: Callable[[BaseException], None]
+
+
+class Committer(QObject):
+    """Writes answers into Labels layers, one after the other.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    parent : QObject, optional
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._known: dict[Hashable, _Known] = {}
+        self._queue: list[_Pending] = []
+        self._is_writing = False
+        self._highest: dict[int, int] = {}
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._step)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be written."""
+        return bool(self._queue)
+
+    def commit(
+        self,
+        context: RunContext,
+        answer: SegmentAnswer,
+        done: Callable[[Committed], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Write an answer; `done` or `failed` is called once it is."""
+        self._queue.append(_Pending(self._iter_commit(context, answer), done, failed))
+        self._timer.start()
+
+    def finish(self) -> None:
+        """Write all that is left at once."""
+        while self._queue:
+            self._step()
+
+    def is_answered(self, key: Hashable, prompt: Prompt) -> bool:
+        """Whether this very prompt has its answer in a layer that is still there."""
+        known = self._known.get(key)
+        return known is not None and known.prompt == prompt and self._is_there(known.layer)
+
+    def forget(self, layer: Any) -> None:
+        """Forget a layer that was removed; its objects are asked for anew."""
+        self._known = {k: v for k, v in self._known.items() if v.layer is not layer}
+        if self._highest.pop(id(layer), None) is not None:
+            layer.events.paint.disconnect(self._on_paint)
+
+    def _is_there(self, layer: Labels) -> bool:
+        return any(other is layer for other in self._viewer.layers)
+
+    def _step(self) -> None:
+        if not self._queue:
+            self._timer.stop()
+            return
+        pending = self._queue[0]
+        self._is_writing = True
+        try:
+            next(pending.steps)
+        except StopIteration as end:
+            self._queue.pop(0)
+            pending.done(end.value)
+        except BaseException as error:  # noqa: BLE001 - handed on, shown or raised there
+            self._queue.pop(0)
+            pending.failed(error)
+        finally:
+            self._is_writing = False
+
+    def _iter_commit(
+        self, context: RunContext, answer: SegmentAnswer
+    ) -> Generator[None, None, Committed]:
+        layer, notices = self._layer(context)
+        plane = context.place.plane
+        prompt_of = _prompt_indices(answer)
+        replaced = self._replaced(context, layer, prompt_of)
+        written = yield from write_instances(
+            layer,
+            plane,
+            answer.instances,
+            rule=context.rule,
+            replaced=replaced,
+            skip_known=not isinstance(context.run.prompts[0], ObjectPrompt),
+            first_label=self._first_label(layer, context),
+        )
+        add_features(layer, _feature_rows(context, answer, written, prompt_of))
+        for index, label in written.labels.items():
+            key = context.keys[prompt_of[index]]
+            if key is not None:
+                prompt = context.run.prompts[prompt_of[index]]
+                self._known[key] = _Known(layer, label, prompt)
+        return Committed(context, answer, layer, written, (*notices, *answer.notices))
+
+    def _layer(self, context: RunContext) -> tuple[Labels, tuple[str, ...]]:
+        """Return the layer to write in; a new one rather than lose an answer."""
+        output, notices = context.output, context.notices
+        if output is not None and not self._is_there(output):
+            notices += (f"“{output.name}” was removed meanwhile; the objects are in a new layer.",)
+            output = None
+        elif output is not None and (misfit := context.place.misfit(output)):
+            notices += (f"{misfit}; the objects are in a new layer.",)
+            output = None
+        if output is None:
+            output = context.place.new_layer()
+            self._watch(output, 0)
+            active = self._viewer.layers.selection.active
+            self._viewer.add_layer(output)
+            if context.live and active is not None and active in self._viewer.layers:
+                # the user is drawing there
+                self._viewer.layers.selection.active = active
+        return output, notices
+
+    def _replaced(self, context: RunContext, layer: Labels, prompt_of: list[int]) -> dict[int, int]:
+        replaced: dict[int, int] = {}
+        for index, prompt_index in enumerate(prompt_of):
+            known = self._known.get(context.keys[prompt_index])
+            if known is not None and known.layer is layer and known.label not in replaced.values():
+                replaced[index] = known.label
+        return replaced
+
+    def _first_label(self, layer: Labels, context: RunContext) -> int:
+        if id(layer) not in self._highest:
+            # someone else's layer: its labels stand in no table of ours
+            self._watch(layer, int(layer.data.max(initial=0)))
+        return next_free_label(layer, context.place.plane, self._highest[id(layer)])
+
+    def _watch(self, layer: Labels, highest: int) -> None:
+        self._highest[id(layer)] = highest
+        layer.events.paint.connect(self._on_paint)
+
+    def _on_paint(self, event: Any) -> None:
+        """Note labels that are painted by hand, perhaps on a plane that is not looked at."""
+        if not self._is_writing:
+            layer = event.source
+            self._highest[id(layer)] = max(
+                self._highest.get(id(layer), 0), int(layer.selected_label)
+            )
+
+
+def _prompt_indices(answer: SegmentAnswer) -> list[int]:
+    """Return for each instance the index of the prompt that it answers."""
+    return [i for i, result in enumerate(answer.results) for _ in result.instances]
+
+
+def _feature_rows(
+    context: RunContext, answer: SegmentAnswer, written: Written, prompt_of: list[int]
+) -> dict[int, dict[str, Any]]:
+    title = engine_info(context.engine).title
+    rows = {}
+    for index, label in written.labels.items():
+        item = answer.instances[index]
+        prompt = describe(context.run.prompts[prompt_of[index]])
+        rows[label] = {
+            "score": float("nan") if item.score is None else round(item.score, 4),
+            "area": written.areas[label],
+            "prompt": item.concept or prompt,
+            "engine": title,
+        }
+    return rows

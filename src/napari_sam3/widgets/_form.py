@@ -1,0 +1,305 @@
+"""The panel's controls: what they are called, what they allow, what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    FloatSlider,
+    LineEdit,
+    ProgressBar,
+    PushButton,
+    RadioButtons,
+    Slider,
+    Widget,
+)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_sam3.engines import ENGINES
+from napari_sam3.engines.base import Question, Setting
+
+QUESTIONS: tuple[tuple[str, Question], ...] = (
+    ("Find all", "concept"),
+    ("One object", "object"),
+    ("Everything", "everything"),
+)
+OVERLAP_CHOICES = (
+    ("highest score on top", "score"),
+    ("smallest on top", "smallest"),
+    ("first found on top", "first"),
+)
+SETTING_TITLES = ("Threshold", "Points per side", "Predicted IoU", "Max. masks")
+
+PANEL_WIDTH = 340
+
+
+class Form(QWidget):
+    """The controls, laid out; it knows nothing of what they do.
+
+    Parameters
+    ----------
+    images, points, shapes, outputs : callable
+        Give the choices of the layer combos.
+    parent : QWidget, optional
+    """
+
+    def __init__(
+        self,
+        images: Callable[..., Iterable[Any]],
+        points: Callable[..., Iterable[Any]],
+        shapes: Callable[..., Iterable[Any]],
+        outputs: Callable[..., Iterable[Any]],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.image = ComboBox(choices=images, nullable=False, tooltip="The image to segment.")
+        self.composed = CheckBox(
+            text="with all other visible images",
+            tooltip="Send all visible image layers blended together as you see them, "
+            "instead of this one alone. The pixels are those of the chosen image.",
+        )
+        self.engine = ComboBox(
+            choices=[(info.title, info.name) for info in ENGINES],
+            tooltip="Who answers. Below stands what this engine needs and cannot do.",
+        )
+        self.status = _text()
+        self.question = RadioButtons(
+            choices=list(QUESTIONS),
+            orientation="horizontal",
+            tooltip="Find all: every instance of a named thing or of an example.\n"
+            "One object: the one that you click on or box.\n"
+            "Everything: all objects, without a prompt.",
+        )
+        self.tools = PromptButtons()
+        self._add_middle(points, shapes)
+        self._add_thresholds()
+        self._add_run()
+        self.output = ComboBox(
+            choices=outputs,
+            tooltip="Where objects are added. Nothing that is labelled already is overwritten.",
+        )
+        self.rule = ComboBox(
+            choices=list(OVERLAP_CHOICES), tooltip="Which object shows where several overlap."
+        )
+        self._lay_out()
+
+    def _add_middle(
+        self, points: Callable[..., Iterable[Any]], shapes: Callable[..., Iterable[Any]]
+    ) -> None:
+        self.text = LineEdit(
+            tooltip="What to find, in one or two words, such as “nucleus”. Enter runs."
+        )
+        self.text.native.setPlaceholderText("what to find, e.g. nucleus")
+        self.examples = ComboBox(
+            choices=shapes,
+            nullable=True,
+            tooltip="A Shapes layer with boxes around examples; + is like this, − is not.",
+        )
+        self.points = ComboBox(
+            choices=points,
+            nullable=True,
+            tooltip="A Points layer with clicks; + is on the object, − is beside it.",
+        )
+        self.boxes = ComboBox(
+            choices=shapes,
+            nullable=True,
+            tooltip="A Shapes layer; each box is around one object.",
+        )
+        self.one_per_point = CheckBox(
+            text="One object per point",
+            tooltip="Each + point is an object of its own; − points go with all of them.",
+        )
+        self.live = CheckBox(
+            text="Live", value=True, tooltip="Answer after each click or moved box."
+        )
+        self.next_object = PushButton(
+            text="Next object", tooltip="What you draw next belongs to another object (key N)."
+        )
+        self.everything_hint = _text("All objects in the image, without a prompt. Press Run.")
+
+    def _add_thresholds(self) -> None:
+        self.threshold = FloatSlider(value=0.5, min=0.1, max=1, step=0.01)
+        self.points_per_side = Slider(value=32, min=0, max=128)
+        self.pred_iou_thresh = FloatSlider(value=0.88, min=0.5, max=1, step=0.01)
+        self.max_masks = Slider(value=0, min=0, max=100)
+
+    def _add_run(self) -> None:
+        self.run = PushButton(text="Run", tooltip="Ask the engine (Enter).")
+        self.cancel = PushButton(text="Cancel", tooltip="Stop waiting (Escape).", enabled=False)
+        self.progress = ProgressBar(value=0, min=0, max=1)
+        self.progress.native.setTextVisible(False)
+        self.progress.native.setMaximumHeight(8)
+        self.result = _text()
+        self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.keys = _text()
+
+    @property
+    def settings(self) -> dict[Setting, Widget]:
+        """The thresholds' controls by name."""
+        return {
+            "threshold": self.threshold,
+            "points_per_side": self.points_per_side,
+            "pred_iou_thresh": self.pred_iou_thresh,
+            "max_masks": self.max_masks,
+        }
+
+    def show_question(self, question: Question) -> None:
+        """Show the middle part that belongs to a question."""
+        for name, rows in self._middles.items():
+            rows.setVisible(name == question)
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(8, 8, 8, 8)
+        column.setSpacing(6)
+        column.addWidget(_rows(("Image", self.image), ("", self.composed), ("Engine", self.engine)))
+        column.addWidget(self.status)
+        column.addWidget(_line())
+        column.addWidget(self.question.native)
+        column.addWidget(self.tools)
+        self._middles: dict[Question, QWidget] = {
+            "concept": _rows(("Text", self.text), ("Examples", self.examples)),
+            "object": _rows(
+                ("Points", self.points),
+                ("Boxes", self.boxes),
+                ("", _side_by_side(self.live, self.next_object)),
+                ("", self.one_per_point),
+            ),
+            "everything": self.everything_hint,
+        }
+        for middle in self._middles.values():
+            column.addWidget(middle)
+        self.thresholds = _folded(
+            "Thresholds", zip(SETTING_TITLES, self.settings.values(), strict=True)
+        )
+        column.addWidget(self.thresholds)
+        column.addWidget(_line())
+        column.addWidget(_side_by_side(self.run, self.cancel))
+        column.addWidget(self.progress.native)
+        column.addWidget(self.result)
+        column.addWidget(
+            _folded("Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule)))
+        )
+        column.addWidget(self.keys)
+        column.addStretch(1)
+        self._scroll(inside)
+
+    def _scroll(self, inside: QWidget) -> None:
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 4, 0)
+        outer.addWidget(area)
+        self.setMinimumWidth(PANEL_WIDTH)
+
+
+class PromptButtons(QWidget):
+    """The four drawing tools and how much is drawn."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.point = PushButton(text="+ point")
+        self.negative_point = PushButton(text="− point")
+        self.box = PushButton(text="+ box")
+        self.negative_box = PushButton(text="− box")
+        self.count = QLabel("")
+        self.count.setAlignment(Qt.AlignmentFlag.AlignRight)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        for button in self.all:
+            button.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            # the theme's padding would push four buttons beyond the dock's width
+            button.native.setStyleSheet("padding: 4px 2px;")
+            row.addWidget(button.native)
+        column.addLayout(row)
+        column.addWidget(self.count)
+
+    @property
+    def all(self) -> tuple[PushButton, ...]:
+        """The buttons from left to right."""
+        return self.point, self.negative_point, self.box, self.negative_box
+
+
+def say_why(widget: Widget, enabled: bool, reason: str = "") -> None:
+    """Enable a control, or disable it with a tooltip that says why."""
+    usual = widget.native.property("usual_tooltip")
+    if usual is None:
+        usual = widget.tooltip or ""
+        widget.native.setProperty("usual_tooltip", usual)
+    widget.enabled = enabled
+    widget.tooltip = usual if enabled else reason
+    form = widget.native.parentWidget().layout() if widget.native.parentWidget() else None
+    label = form.labelForField(widget.native) if isinstance(form, QFormLayout) else None
+    if label is not None:
+        label.setEnabled(enabled)
+        label.setToolTip(widget.tooltip)
+
+
+def _text(words: str = "") -> QLabel:
+    label = QLabel(words)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line
+
+
+def _native(widget: Widget | QWidget) -> QWidget:
+    native: QWidget = widget if isinstance(widget, QWidget) else widget.native
+    return native
+
+
+def _rows(*rows: tuple[str, Widget | QWidget]) -> QWidget:
+    holder = QWidget()
+    form = QFormLayout(holder)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setSpacing(5)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for name, widget in rows:
+        native = _native(widget)
+        if isinstance(widget, ComboBox):
+            # a long layer name must not widen the dock
+            native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        form.addRow(name, native)
+    return holder
+
+
+def _side_by_side(*widgets: Widget) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget.native)
+    return holder
+
+
+def _folded(title: str, rows: Iterable[tuple[str, Widget]]) -> QCollapsible:
+    folded = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    folded.addWidget(_rows(*rows))
+    folded.layout().setContentsMargins(0, 0, 0, 0)
+    return folded

@@ -1,0 +1,187 @@
+"""The layers that the user draws prompts in: made, armed, numbered, coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points, Shapes
+
+from napari_sam3.layers.drawing import (
+    PromptLayer,
+    colour_by_polarity,
+    highest_object,
+    mark_size,
+    new_points_layer,
+    new_shapes_layer,
+    next_object,
+    next_polarity,
+    set_next_object,
+    set_next_polarity,
+    toggle_selected,
+)
+from napari_sam3.layers.prompts import OBJECT, POLARITY
+
+Kind = Literal["points", "boxes", "examples"]
+DRAWN = ("added", "changed", "removed")
+
+
+class PromptLayers:
+    """The three prompt layers of a panel.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Layers are added to it.
+    on_drawn : callable
+        Called, without arguments, after something was drawn, moved or removed.
+    """
+
+    def __init__(self, viewer: ViewerModel, on_drawn: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._on_drawn = on_drawn
+        self._layers: dict[Kind, PromptLayer] = {}
+
+    def get(self, kind: Kind) -> PromptLayer | None:
+        """Return the layer in use for a kind of prompt."""
+        return self._layers.get(kind)
+
+    def use(self, kind: Kind, layer: PromptLayer | None) -> None:
+        """Read a kind of prompt from this layer from now on."""
+        old = self._layers.pop(kind, None)
+        if old is not None and all(other is not old for other in self._layers.values()):
+            old.events.data.disconnect(self._on_data)
+            old.events.features.disconnect(self._on_features)
+        if layer is None:
+            return
+        if all(other is not layer for other in self._layers.values()):
+            layer.events.data.connect(self._on_data)
+            layer.events.features.connect(self._on_features)
+        self._layers[kind] = layer
+
+    def forget(self, layer: Layer) -> None:
+        """Stop using a layer that was removed from the viewer."""
+        for kind in [k for k, used in self._layers.items() if used is layer]:
+            self.use(kind, None)
+
+    def close(self) -> None:
+        """Stop listening to all layers."""
+        for kind in list(self._layers):
+            self.use(kind, None)
+
+    def arm(self, kind: Kind, image: Image, shape: tuple[int, int], positive: bool) -> PromptLayer:
+        """Make a prompt layer ready to be drawn in, and make it first if need be.
+
+        Parameters
+        ----------
+        kind : {"points", "boxes", "examples"}
+        image : Image
+            What is to be segmented.
+        shape : tuple of int
+            (rows, cols) of the plane that is shown; sets the size of marks.
+        positive : bool
+            Sign of what is drawn next.
+        """
+        layer = self._layers.get(kind)
+        if layer is None or layer.ndim < image.ndim:
+            # a layer with fewer dimensions would be seen, and used, on every plane
+            layer = self._add(kind, image, shape)
+        self._viewer.layers.selection.active = layer
+        set_next_polarity(layer, positive)
+        layer.mode = "add" if kind == "points" else "add_rectangle"
+        return layer
+
+    def _add(self, kind: Kind, image: Image, shape: tuple[int, int]) -> PromptLayer:
+        size = mark_size(shape)
+        name = f"{kind}: {image.name}"
+        number = self.current_object
+        layer: PromptLayer
+        if kind == "points":
+            layer = new_points_layer(image, name, size)
+        else:
+            layer = new_shapes_layer(image, name, size / 4)
+        self._viewer.add_layer(layer)
+        self.use(kind, layer)
+        set_next_object(layer, number)
+        return layer
+
+    @property
+    def object_layers(self) -> list[PromptLayer]:
+        """The layers whose marks carry object numbers."""
+        wanted: tuple[Kind, ...] = ("points", "boxes")
+        return [self._layers[kind] for kind in wanted if kind in self._layers]
+
+    @property
+    def current_object(self) -> int:
+        """Number of the object that is drawn now."""
+        return max((next_object(layer) for layer in self.object_layers), default=1)
+
+    def start_next_object(self) -> int:
+        """Let what is drawn from now on belong to another object; return its number."""
+        highest = max((highest_object(layer) for layer in self.object_layers), default=0)
+        for layer in self.object_layers:
+            set_next_object(layer, highest + 1)
+        return highest + 1
+
+    def toggle_polarity(self) -> bool | None:
+        """Turn the selected marks, or what is drawn next, from + to − and back.
+
+        Returns
+        -------
+        bool or None
+            Whether what is drawn next is positive; None if no prompt layer is active.
+        """
+        active = self._viewer.layers.selection.active
+        layer = next((used for used in self._layers.values() if used is active), None)
+        if layer is None:
+            return None
+        if str(layer.mode) == "select" and toggle_selected(layer):
+            return next_polarity(layer)
+        set_next_polarity(layer, not next_polarity(layer))
+        return next_polarity(layer)
+
+    def count(self, kind: Kind) -> tuple[int, int]:
+        """Return how many positive and negative marks there are, on all planes."""
+        layer = self._layers.get(kind)
+        if layer is None:
+            return 0, 0
+        column = layer.features.get(POLARITY)
+        negative = 0 if column is None else int((column == "negative").sum())
+        return len(layer.data) - negative, negative
+
+    def _on_data(self, event: Any) -> None:
+        if event.action not in DRAWN:
+            return
+        layer = event.source
+        if isinstance(layer, Shapes) and event.action == "added":
+            self._number_new_box(layer)
+            colour_by_polarity(layer)
+        self._on_drawn()
+
+    def _on_features(self) -> None:
+        self._on_drawn()
+
+    def _number_new_box(self, layer: Shapes) -> None:
+        """Give a second box a number of its own: two boxes cannot be one object."""
+        is_boxes = any(k == "boxes" and used is layer for k, used in self._layers.items())
+        if not is_boxes or OBJECT not in layer.features:
+            return
+        numbers = [int(n) for n in layer.features[OBJECT]]
+        if not numbers or numbers[-1] not in numbers[:-1]:
+            return
+        number = self.start_next_object()
+        features = layer.features.copy()
+        features.loc[features.index[-1], OBJECT] = number
+        with layer.events.features.blocker(self._on_features):
+            layer.features = features
+
+
+def is_points(layer: object) -> bool:
+    """Whether a layer can hold clicks."""
+    return isinstance(layer, Points)
+
+
+def is_shapes(layer: object) -> bool:
+    """Whether a layer can hold boxes."""
+    return isinstance(layer, Shapes)

@@ -1,0 +1,167 @@
+"""Runs workflows in a thread of their own, and tells the window how they go.
+
+A free engine keeps only the newest question of each lane: an older one that
+still runs is stopped and its answer dropped.  A billed engine has one call under
+way, and what it answers is always delivered: a dropped answer is dropped money.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam3.errors import CancelledError
+from napari_sam3.workflows.segment import Progress
+
+Workflow = Callable[[threading.Event], Generator[Progress, None, Any]]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One run of a workflow.
+
+    Parameters
+    ----------
+    workflow : callable
+        Given the stop event, makes the generator; called in the worker's thread.
+    context : object
+        Handed back with the answer; the worker does not look at it.
+    lane : hashable
+        A newer job of the same lane takes the place of an older one.
+    billed : bool
+        Whether the answer costs money.
+    """
+
+    workflow: Workflow
+    context: Any = None
+    lane: Hashable = None
+    billed: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    is_stale: bool = False
+
+
+class Runner(QObject):
+    """Runs one job at a time.
+
+    Signals
+    -------
+    started(Job), progressed(Job, Progress), returned(Job, answer),
+    failed(Job, exception), cancelled(Job)
+        All arrive in the window's thread; exactly one of the last three ends a
+        job that is not stale, and nothing is heard of stale ones.
+    idle()
+        Nothing runs and nothing waits.
+    """
+
+    started = Signal(object)
+    progressed = Signal(object, object)
+    returned = Signal(object, object)
+    failed = Signal(object, object)
+    cancelled = Signal(object)
+    idle = Signal()
+
+    _event = Signal(object, str, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._running: Job | None = None
+        self._waiting: list[Job] = []
+        self._event.connect(self._on_event)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return self._running is not None or bool(self._waiting)
+
+    def start(self, job: Job) -> bool:
+        """Run a job now or, if it is free, as soon as the one before it ends.
+
+        Returns
+        -------
+        bool
+            False if the job was refused, since a billed call is under way.
+        """
+        running = self._running
+        if running is not None and (running.billed or job.billed):
+            return False
+        self._waiting = [other for other in self._waiting if other.lane != job.lane]
+        self._waiting.append(job)
+        if running is not None and running.lane == job.lane:
+            running.is_stale = True
+            running.stop.set()
+        self._start_next()
+        return True
+
+    def cancel(self) -> None:
+        """Stop what runs and forget what waits."""
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self.cancelled.emit(job)
+        running = self._running
+        if running is None or running.stop.is_set():
+            return
+        running.stop.set()
+        if not running.billed:
+            # its thread may take a while to notice; for the user it is over
+            running.is_stale = True
+            self.cancelled.emit(running)
+
+    def _start_next(self) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        job = self._running = self._waiting.pop(0)
+        self.started.emit(job)
+        threading.Thread(target=self._work, args=(job,), daemon=True, name="sam3-run").start()
+
+    def _work(self, job: Job) -> None:
+        try:
+            answer = self._exhaust(job)
+        except CancelledError as error:
+            self._tell(job, "cancelled", error)
+        except BaseException as error:  # noqa: BLE001 - shown or raised again in the window's thread
+            self._tell(job, "failed", error)
+        else:
+            self._tell(job, "returned", answer)
+
+    def _exhaust(self, job: Job) -> Any:
+        workflow = job.workflow(job.stop)
+        try:
+            while True:
+                self._tell(job, "progressed", next(workflow))
+        except StopIteration as end:
+            return end.value
+        finally:
+            workflow.close()
+
+    def _tell(self, job: Job, what: str, value: object) -> None:
+        try:
+            self._event.emit(job, what, value)
+        except RuntimeError:
+            # the window is gone, and nobody is left to tell
+            job.stop.set()
+
+    def _on_event(self, job: Job, what: str, value: object) -> None:
+        if what == "progressed":
+            if not job.is_stale:
+                self.progressed.emit(job, value)
+            return
+        self._running = None
+        try:
+            if not job.is_stale:
+                self._end(job, what, value)
+        finally:
+            self._start_next()
+            if not self.is_busy:
+                self.idle.emit()
+
+    def _end(self, job: Job, what: str, value: object) -> None:
+        if what == "returned":
+            self.returned.emit(job, value)
+        elif what == "failed":
+            self.failed.emit(job, value)
+        else:
+            self.cancelled.emit(job)

@@ -1,0 +1,566 @@
+"""The dock widget: prompts and thresholds in, Labels layers out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Hashable
+from typing import Any
+
+import napari.viewer
+from napari.layers import Image, Labels, Layer
+from napari.utils import progress
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence
+from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_sam3.core.prompts import Everything, ObjectPrompt, Prompt
+from napari_sam3.engines import (
+    EngineInfo,
+    create_engine,
+    engine_info,
+    refusal,
+    refuse_unsupported,
+)
+from napari_sam3.engines.base import Engine, Question
+from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
+from napari_sam3.layers.prompts import (
+    Drawn,
+    read_points,
+    read_shapes,
+    to_concept_prompt,
+    to_object_prompts,
+)
+from napari_sam3.widgets._committing import Committed, Committer, RunContext
+from napari_sam3.widgets._form import Form, say_why
+from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points, is_shapes
+from napari_sam3.widgets._worker import Job, Runner
+from napari_sam3.workflows.segment import (
+    Picture,
+    Progress,
+    SegmentAnswer,
+    SegmentRun,
+    iter_segment,
+)
+
+NEXT_OBJECT_KEY = "N"
+POLARITY_KEY = "W"
+
+SETTING_WORDS = {
+    "threshold": "Least confidence of an object that is shown, 0.1–1.",
+    "points_per_side": "Density of the grid of automatic clicks, 0–128.",
+    "pred_iou_thresh": "Least quality that the model must predict for a mask, 0.5–1.",
+    "max_masks": "At most so many objects, the best ones; 0 means all.",
+}
+
+
+class SegmentPanel(QWidget):
+    """Segment the displayed image by text, examples, clicks, boxes, or altogether.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Its Points and Shapes layers are read as prompts; Labels layers are added to it.
+    parent : QWidget, optional
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._engines: dict[str, Engine] = {}
+        self._engine_lock = threading.Lock()
+        self._activity: progress | None = None
+        self._own_outputs: dict[int, Labels] = {}
+        self.prompts = PromptLayers(self._viewer, self._on_drawn)
+        self.form = Form(
+            self._choices(Image), self._points_layers, self._shapes_layers, self._outputs, self
+        )
+        self.runner = Runner(self)
+        self.committer = Committer(self._viewer, self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.form)
+        # napari would fill the dock's lower half with nothing
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        # several events of one mouse press make one question
+        self._live_timer = QTimer(self)
+        self._live_timer.setSingleShot(True)
+        self._live_timer.timeout.connect(self._run_live)
+        self._connect()
+        self._on_layers()
+        self.form.engine.value = "builtin"
+        self._choose("everything")
+        self._on_engine()
+
+    # ------------------------------------------------------------------ questions
+
+    @property
+    def question(self) -> Question:
+        """Which of the three questions is chosen."""
+        question: Question = self.form.question.value
+        return question
+
+    @property
+    def engine_info(self) -> EngineInfo:
+        """The chosen engine, as far as it is known without creating it."""
+        return engine_info(self.form.engine.value)
+
+    def value(self) -> SegmentRun:
+        """Return the question as it stands now, frozen; no pixel is read yet.
+
+        Returns
+        -------
+        SegmentRun
+            Its `requests()` reads the picture and gives what the engine is asked.
+
+        Raises
+        ------
+        ImageError
+            If no plane of an image is chosen and shown.
+        PromptError
+            If there is nothing to find, or no object is marked.
+        """
+        return self._context().run
+
+    def _context(self, *, live: bool = False) -> RunContext:
+        image, plane = self._plane()
+        drawn = self._drawn(plane)
+        keys: tuple[Hashable, ...]
+        prompts: tuple[Prompt, ...]
+        if self.question == "object":
+            asked, notices = to_object_prompts(
+                drawn, one_per_point=bool(self.form.one_per_point.value)
+            )
+            keyed = [(self._key(image, plane, key, p), p) for key, p in asked.items()]
+            keyed = self._unanswered(keyed, all_if_none=not live)
+            keys, prompts = tuple(k for k, _ in keyed), tuple(p for _, p in keyed)
+            drawn += Drawn(notices=notices)
+        else:
+            keys, prompts = (None,), (self._prompt(drawn),)
+        for prompt in prompts:
+            refuse_unsupported(self.engine_info.name, self.engine_info.capabilities, prompt)
+        place = find_output_place(image, plane)
+        output = self._output(image)
+        if output is not None and (misfit := place.misfit(output)):
+            raise ImageError(f"{misfit}; choose another layer to add to, or a new one.")
+        run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
+        return RunContext(
+            run,
+            self.form.engine.value,
+            place,
+            output,
+            self.form.rule.value,
+            keys,
+            drawn.notices,
+            live,
+            id(image),
+        )
+
+    def _plane(self) -> tuple[Image, Plane]:
+        image = self.form.image.value
+        if image is None:
+            raise ImageError("There is no image yet: open one, or a sample from the File menu.")
+        return image, find_plane(image, self._viewer.dims)
+
+    def _picture(self, image: Image, plane: Plane) -> Picture:
+        if not self.form.composed.value:
+            return capture_picture(image, plane)
+        visible = [
+            layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.visible
+        ]
+        return capture_composed(visible, plane, self._viewer.dims)
+
+    def _drawn(self, plane: Plane) -> Drawn:
+        kinds: dict[Question, tuple[Kind, ...]] = {
+            "concept": ("examples",),
+            "object": ("points", "boxes"),
+            "everything": (),
+        }
+        drawn = Drawn()
+        for kind in kinds[self.question]:
+            layer = self.prompts.get(kind)
+            if layer is not None:
+                drawn += (
+                    read_points(layer, plane) if is_points(layer) else read_shapes(layer, plane)
+                )
+        return drawn
+
+    def _prompt(self, drawn: Drawn) -> Prompt:
+        if self.question == "concept":
+            return to_concept_prompt(self.form.text.value, drawn)
+        return Everything(self.form.points_per_side.value, self.form.pred_iou_thresh.value)
+
+    def _limits(self) -> tuple[float, int]:
+        """Return the thresholds that matter to this question and engine."""
+        matters = {name for q, name in self.engine_info.capabilities.settings if q == self.question}
+        return (
+            float(self.form.threshold.value) if "threshold" in matters else 0.0,
+            int(self.form.max_masks.value) if "max_masks" in matters else 0,
+        )
+
+    def _key(self, image: Image, plane: Plane, key: Hashable, prompt: ObjectPrompt) -> Hashable:
+        # without a number an object is known by its prompt alone
+        return id(image), plane.key, key if isinstance(key, int) else prompt
+
+    def _unanswered(
+        self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
+    ) -> list[tuple[Hashable, ObjectPrompt]]:
+        open_ones = [(k, p) for k, p in keyed if not self.committer.is_answered(k, p)]
+        return keyed if all_if_none and not open_ones else open_ones
+
+    def _output(self, image: Image) -> Labels | None:
+        chosen = self.form.output.value
+        if chosen is not None:
+            layer: Labels = chosen
+            return layer
+        own = self._own_outputs.get(id(image))
+        return own if own is not None and own in self._viewer.layers else None
+
+    # ------------------------------------------------------------------ running
+
+    def run(self) -> None:
+        """Ask the engine what the panel says, if it can be asked."""
+        self._start(live=False)
+
+    def cancel(self) -> None:
+        """Stop waiting for what runs."""
+        self.runner.cancel()
+
+    def _run_live(self) -> None:
+        if self._is_live and self.question == "object":
+            self._start(live=True)
+
+    @property
+    def _is_live(self) -> bool:
+        return bool(self.form.live.value) and not self.engine_info.capabilities.billed
+
+    def _start(self, *, live: bool) -> None:
+        if self.engine_info.missing:
+            self._say(self.engine_info.missing)
+            return
+        try:
+            context = self._context(live=live)
+        except Sam3Error as error:
+            # while something is being drawn it may well be incomplete
+            self._say(str(error) if not live or self._anything_drawn() else "")
+            return
+        if not context.keys:
+            return
+        billed = self.engine_info.capabilities.billed
+        lane = (context.place.plane.key, id(self.form.image.value))
+        job = Job(self._workflow(context), context, lane, billed)
+        if not self.runner.start(job):
+            self._say("A paid question is under way; wait for its answer, or cancel it.")
+
+    def _anything_drawn(self) -> bool:
+        kinds: tuple[Kind, ...] = ("points", "boxes")
+        return any(sum(self.prompts.count(kind)) for kind in kinds)
+
+    def _workflow(
+        self, context: RunContext
+    ) -> Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]:
+        def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+            return (yield from iter_segment(self._engine(context.engine), context.run, stop))
+
+        return workflow
+
+    def _engine(self, name: str) -> Engine:
+        # called by the worker: creating an engine may import a lot
+        with self._engine_lock:
+            if name not in self._engines:
+                self._engines[name] = create_engine(name)
+            return self._engines[name]
+
+    def _on_started(self, job: Job) -> None:
+        self.form.cancel.enabled = True
+        self.form.run.enabled = not job.billed
+        if not job.context.live:
+            total = len(job.context.run.prompts)
+            self._activity = progress(total=total, desc="SAM3")
+            self._show_progress(0, 0)
+
+    def _on_progressed(self, job: Job, step: Progress) -> None:
+        if job.context.live:
+            return
+        self._say(f"{step.message} …")
+        # a single question has no steps: let the bar run
+        self._show_progress(step.done, step.total if step.total > 1 else 0)
+        if self._activity is not None:
+            self._activity.n = step.done
+            self._activity.refresh()
+
+    def _show_progress(self, done: int, total: int) -> None:
+        bar = self.form.progress
+        bar.max = total
+        bar.value = done
+
+    def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
+        self._say("adding the objects …" if not job.context.live else "")
+        self.committer.commit(job.context, answer, self._on_committed, self._on_error)
+
+    def _on_failed(self, _job: Job, error: BaseException) -> None:
+        self._on_error(error)
+
+    def _on_cancelled(self, _job: Job) -> None:
+        self._say("Cancelled; nothing was changed.")
+
+    def _on_error(self, error: BaseException) -> None:
+        self._on_idle()
+        if isinstance(error, Sam3Error):
+            self._say(str(error))
+            return
+        self._say(f"Something went wrong inside the plugin ({type(error).__name__}).")
+        raise error
+
+    def _on_committed(self, committed: Committed) -> None:
+        if committed.context.output is not committed.layer:
+            self._own_outputs[committed.context.image_id] = committed.layer
+        self._say(_result_line(committed), committed.notices)
+
+    def _on_idle(self) -> None:
+        self.form.cancel.enabled = False
+        self.form.run.enabled = not self.engine_info.missing
+        self._show_progress(0, 1)
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+    def _say(self, sentence: str, notices: tuple[str, ...] = ()) -> None:
+        self.form.result.setText("\n".join([sentence, *notices]))
+
+    # ------------------------------------------------------------------ drawing
+
+    def draw(self, kind: Kind, positive: bool = True) -> None:
+        """Arm the tool for a kind of prompt, and make its layer on first use."""
+        try:
+            image, plane = self._plane()
+        except ImageError as error:
+            self._say(str(error))
+            return
+        if kind != "examples" and self.question != "object":
+            self._choose("object")
+        self.prompts.arm(kind, image, plane.shape, positive)
+        self._on_layers()
+        self._show_counts()
+        self._say(
+            "Click on the image." if kind == "points" else "Drag a box around it on the image."
+        )
+
+    def next_object(self) -> None:
+        """Let what is drawn next belong to another object."""
+        number = self.prompts.start_next_object()
+        self._say(f"What you draw next belongs to object {number}.")
+
+    def toggle_polarity(self) -> None:
+        """Turn what is selected, or what is drawn next, from + to − and back."""
+        positive = self.prompts.toggle_polarity()
+        if positive is not None:
+            self._say(f"What you draw next is {'positive (+)' if positive else 'negative (−)'}.")
+            self._show_counts()
+
+    def _on_drawn(self) -> None:
+        self._show_counts()
+        if self._is_live and self.question == "object":
+            self._live_timer.start()
+
+    def _on_box_button(self, positive: bool) -> None:
+        self.draw("examples" if self.question == "concept" else "boxes", positive)
+
+    def _show_counts(self) -> None:
+        kinds: tuple[Kind, ...] = (
+            ("examples",) if self.question == "concept" else ("points", "boxes")
+        )
+        counts = [self.prompts.count(kind) for kind in kinds]
+        positive, negative = (sum(count) for count in zip(*counts, strict=True))
+        self.form.tools.count.setText(f"{positive} +, {negative} −")
+
+    # ------------------------------------------------------------------ controls
+
+    def _choose(self, question: Question) -> None:
+        self.form.question.value = question
+        self._on_question()
+
+    def _on_question(self) -> None:
+        self.form.show_question(self.question)
+        self._show_counts()
+        self._enable_what_can_be_done()
+
+    def _on_engine(self) -> None:
+        info = self.engine_info
+        cannot = "" if info.capabilities.text else "; no text"
+        state = f"○ {info.missing}" if info.missing else f"● ready: {info.summary}{cannot}"
+        self.form.status.setText(state)
+        self._enable_what_can_be_done()
+        self.form.run.enabled = not info.missing
+
+    def _enable_what_can_be_done(self) -> None:
+        can, name, form = self.engine_info.capabilities, self.engine_info.name, self.form
+        say_why(form.text, can.text, refusal(name, "text"))
+        is_concept = self.question == "concept"
+        can_click = can.points and not is_concept
+        no_points = (
+            "A click marks one object; to find all like it, draw a box around an example."
+            if can.points
+            else refusal(name, "points")
+        )
+        say_why(form.tools.point, can_click, no_points)
+        say_why(form.tools.negative_point, can_click, no_points)
+        say_why(
+            form.tools.box,
+            can.exemplars if is_concept else can.object_box,
+            refusal(name, "exemplars" if is_concept else "object_box"),
+        )
+        say_why(
+            form.tools.negative_box,
+            is_concept and can.negative_exemplars,
+            refusal(name, "negative_exemplars")
+            if is_concept
+            else "Only examples can be negative: choose “Find all”.",
+        )
+        say_why(form.live, not can.billed, "Each answer costs money: press Run instead.")
+        for setting, control in form.settings.items():
+            matters = (self.question, setting) in can.settings
+            control.tooltip = SETTING_WORDS[setting]
+            say_why(control, matters, f"{SETTING_WORDS[setting]} Not used here.")
+
+    def _connect(self) -> None:
+        form = self.form
+        form.engine.changed.connect(self._on_engine)
+        form.question.changed.connect(self._on_question)
+        form.run.changed.connect(self.run)
+        form.cancel.changed.connect(self.cancel)
+        form.text.native.returnPressed.connect(self.run)
+        form.next_object.changed.connect(self.next_object)
+        form.tools.point.changed.connect(lambda: self.draw("points"))
+        form.tools.negative_point.changed.connect(lambda: self.draw("points", positive=False))
+        form.tools.box.changed.connect(lambda: self._on_box_button(positive=True))
+        form.tools.negative_box.changed.connect(lambda: self._on_box_button(positive=False))
+        for kind, combo in self._prompt_combos():
+            combo.changed.connect(lambda layer, kind=kind: self.prompts.use(kind, layer))
+            combo.changed.connect(self._show_counts)
+        self.runner.started.connect(self._on_started)
+        self.runner.progressed.connect(self._on_progressed)
+        self.runner.returned.connect(self._on_returned)
+        self.runner.failed.connect(self._on_failed)
+        self.runner.cancelled.connect(self._on_cancelled)
+        self.runner.idle.connect(self._on_idle)
+        self._connect_viewer()
+
+    def _connect_viewer(self) -> None:
+        layers = self._viewer.layers.events
+        layers.inserted.connect(self._on_layers)
+        layers.removed.connect(self._on_layer_removed)
+        layers.reordered.connect(self._on_layers)
+        shortcuts = ((Qt.Key.Key_Escape, self.cancel), (Qt.Key.Key_Return, self.run))
+        for key, action in shortcuts:
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
+        self._bound = [
+            key
+            for key, action in (
+                (NEXT_OBJECT_KEY, self.next_object),
+                (POLARITY_KEY, self.toggle_polarity),
+            )
+            if self._bind(key, action)
+        ]
+        words = {NEXT_OBJECT_KEY: "next object", POLARITY_KEY: "+/−"}
+        keys = [f"{key} {words[key]}" for key in self._bound]
+        self.form.keys.setText(" · ".join(["Enter run", "Esc cancel", *keys]))
+
+    def _bind(self, key: str, action: Callable[[], None]) -> bool:
+        try:
+            self._viewer.bind_key(key, lambda _viewer: action())
+        except ValueError:
+            # another plugin has it; it stays theirs, and the panel does not promise it
+            return False
+        return True
+
+    # ------------------------------------------------------------------ layers
+
+    def _choices(self, kind: type[Layer]) -> Callable[..., list[tuple[str, Layer]]]:
+        return lambda _combo: [
+            (layer.name, layer) for layer in self._viewer.layers if isinstance(layer, kind)
+        ]
+
+    def _points_layers(self, _combo: Any) -> list[tuple[str, Layer]]:
+        return [(layer.name, layer) for layer in self._viewer.layers if is_points(layer)]
+
+    def _shapes_layers(self, _combo: Any) -> list[tuple[str, Layer]]:
+        return [(layer.name, layer) for layer in self._viewer.layers if is_shapes(layer)]
+
+    def _outputs(self, _combo: Any) -> list[tuple[str, Labels | None]]:
+        own: list[tuple[str, Labels | None]] = [("the image's own objects layer", None)]
+        return own + [
+            (layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Labels)
+        ]
+
+    def _prompt_combos(self) -> tuple[tuple[Kind, Any], ...]:
+        return (
+            ("points", self.form.points),
+            ("boxes", self.form.boxes),
+            ("examples", self.form.examples),
+        )
+
+    def _on_layers(self) -> None:
+        """Refresh the layer choices, and show in them what is in use."""
+        for layer in self._viewer.layers:
+            # connecting twice has no effect
+            layer.events.name.connect(self._on_renamed)
+        for combo in (self.form.image, self.form.output):
+            combo.reset_choices()
+        for kind, combo in self._prompt_combos():
+            used = self.prompts.get(kind)
+            with combo.changed.blocked():
+                combo.reset_choices()
+                combo.value = used
+
+    def _on_renamed(self) -> None:
+        self._on_layers()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        self.prompts.forget(event.value)
+        self.committer.forget(event.value)
+        self._own_outputs = {k: v for k, v in self._own_outputs.items() if v is not event.value}
+        self._on_layers()
+        self._show_counts()
+
+    # ------------------------------------------------------------------ the end
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Stop what runs, write what has been answered, and give the keys back."""
+        self.close_down()
+        super().closeEvent(event)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Finish writing before the window is gone."""
+        self.committer.finish()
+        super().hideEvent(event)
+
+    def close_down(self) -> None:
+        """Stop what runs and let go of the viewer; safe to call twice."""
+        self.runner.cancel()
+        self.committer.finish()
+        self.prompts.close()
+        for key in self._bound:
+            self._viewer.bind_key(key, None)
+        self._bound = []
+
+
+def _result_line(committed: Committed) -> str:
+    """Return the one line that says what a run found."""
+    instances = committed.answer.instances
+    written = committed.written
+    parts = [f"{len(instances)} object{'' if len(instances) == 1 else 's'}"]
+    asked_for_one = isinstance(committed.context.run.prompts[0], ObjectPrompt)
+    counts = (
+        (committed.answer.overlapping, "overlap"),
+        (written.known, "labelled already"),
+        (written.hidden, "labelled already" if asked_for_one else "hidden under others"),
+    )
+    parts += [f"{count} {words}" for count, words in counts if count]
+    parts.append(f"{committed.answer.seconds:.1f} s")
+    if not instances:
+        parts[0] = "Nothing found"
+    return f"{', '.join(parts)} → “{committed.layer.name}”"
