@@ -24,7 +24,7 @@ class ManifestBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatchling before each build."""
+        """Add the manifest to what is built; hatchling calls this before each build."""
         if self.target_name != "wheel":
             return
         if version == "editable":

@@ -47,11 +47,16 @@ class EngineError(Sam3Error):
         The sentence for the user.
     request_id : str, optional
         The id under which the engine knows the request, if it got that far.
+    status : int, optional
+        The HTTP status of the answer, if there was one.
     """
 
-    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, request_id: str | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.request_id = request_id
+        self.status = status
 
 
 class EngineUnavailableError(EngineError):

@@ -167,7 +167,42 @@ class Everything:
             )
 
 
-Prompt = ConceptPrompt | ObjectPrompt | Everything
+@dataclass(frozen=True, slots=True)
+class CombinedPrompt:
+    """Text, examples and clicks in one question.
+
+    SAM3 itself has no such question, and only the hosted service takes it; the model
+    may leave one of the kinds out of account.
+
+    Parameters
+    ----------
+    text : str
+        As in `ConceptPrompt`.
+    exemplars : tuple of Exemplar
+        As in `ConceptPrompt`.
+    points : tuple of Point
+        As in `ObjectPrompt`.
+
+    Raises
+    ------
+    PromptError
+        Without any of them.
+    """
+
+    text: str = ""
+    exemplars: tuple[Exemplar, ...] = ()
+    points: tuple[Point, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", _frozen(self.points, Point, "points"))
+        if self.text.strip() or self.exemplars or not any(p.positive for p in self.points):
+            # the same rules, and the same sentences
+            concept = ConceptPrompt(self.text, self.exemplars)
+            object.__setattr__(self, "exemplars", concept.exemplars)
+        object.__setattr__(self, "text", self.text.strip())
+
+
+Prompt = ConceptPrompt | ObjectPrompt | Everything | CombinedPrompt
 
 
 def describe(prompt: Prompt) -> str:
@@ -180,12 +215,13 @@ def describe(prompt: Prompt) -> str:
     """
     if isinstance(prompt, Everything):
         return "everything"
-    if isinstance(prompt, ConceptPrompt):
-        signs = [exemplar.positive for exemplar in prompt.exemplars]
-        words = [prompt.text, *_counted(signs, "example")]
+    words = [] if isinstance(prompt, ObjectPrompt) else [prompt.text]
+    if isinstance(prompt, ObjectPrompt):
+        words += ["box"] if prompt.box else []
     else:
-        signs = [point.positive for point in prompt.points]
-        words = ["box" if prompt.box else "", *_counted(signs, "point")]
+        words += _counted([exemplar.positive for exemplar in prompt.exemplars], "example")
+    if not isinstance(prompt, ConceptPrompt):
+        words += _counted([point.positive for point in prompt.points], "point")
     return ", ".join(word for word in words if word)
 
 

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
+from napari_sam3.core.prompts import (
+    CombinedPrompt,
+    ConceptPrompt,
+    Everything,
+    ObjectPrompt,
+    Prompt,
+)
 from napari_sam3.errors import CancelledError, ImageError, PromptError
 
 NEVER = threading.Event()
@@ -60,7 +66,7 @@ class SegmentationRequest:
             )
         if image.size == 0:
             raise ImageError("The image is empty: it has no pixel to segment.")
-        if not isinstance(self.prompt, ConceptPrompt | ObjectPrompt | Everything):
+        if not isinstance(self.prompt, Prompt):
             raise PromptError(
                 "The prompt must be a ConceptPrompt, an ObjectPrompt or Everything, "
                 f"but it is a {type(self.prompt).__name__}."
@@ -114,11 +120,14 @@ class SegmentationResult:
         What it took.
     notices : tuple of str
         Sentences that the user should read beside the result.
+    pictures : tuple of ndarray of uint8, shape (rows, cols, 3)
+        For the eye, where the engine was asked for such; never a source of masks.
     """
 
     instances: Instances
     usage: Usage = field(default_factory=Usage)
     notices: tuple[str, ...] = ()
+    pictures: tuple[npt.NDArray[np.uint8], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,8 @@ class Capabilities:
         One object by clicks, by a box around it.
     everything : bool
         All objects without a prompt.
+    combined : bool
+        Text, examples and clicks in one question.
     scores : bool
         Whether instances carry a score.
     billed : bool
@@ -149,6 +160,7 @@ class Capabilities:
     points: bool = False
     object_box: bool = False
     everything: bool = False
+    combined: bool = False
     scores: bool = False
     billed: bool = False
     settings: frozenset[tuple[Question, Setting]] = frozenset()
@@ -159,7 +171,7 @@ class Capabilities:
 
 
 Capability = Literal[
-    "text", "exemplars", "negative_exemplars", "points", "object_box", "everything"
+    "text", "exemplars", "negative_exemplars", "points", "object_box", "everything", "combined"
 ]
 
 CAPABILITY_WORDS: dict[Capability, str] = {
@@ -169,6 +181,7 @@ CAPABILITY_WORDS: dict[Capability, str] = {
     "points": "segment an object by clicks",
     "object_box": "segment an object by a box",
     "everything": "segment everything without a prompt",
+    "combined": "take text, examples and clicks in one question",
 }
 
 
@@ -177,12 +190,13 @@ def needs(prompt: Prompt) -> tuple[Capability, ...]:
     if isinstance(prompt, Everything):
         return ("everything",)
     needed: list[tuple[bool, Capability]]
-    if isinstance(prompt, ConceptPrompt):
+    if isinstance(prompt, ConceptPrompt | CombinedPrompt):
         signs = [exemplar.positive for exemplar in prompt.exemplars]
         needed = [
             (bool(prompt.text), "text"),
             (any(signs), "exemplars"),
             (not all(signs), "negative_exemplars"),
+            (isinstance(prompt, CombinedPrompt), "combined"),
         ]
     else:
         needed = [(bool(prompt.points), "points"), (prompt.box is not None, "object_box")]
@@ -191,7 +205,7 @@ def needs(prompt: Prompt) -> tuple[Capability, ...]:
 
 def question_of(prompt: Prompt) -> Question:
     """Return which of the three questions a prompt asks."""
-    if isinstance(prompt, ConceptPrompt):
+    if isinstance(prompt, ConceptPrompt | CombinedPrompt):
         return "concept"
     return "object" if isinstance(prompt, ObjectPrompt) else "everything"
 

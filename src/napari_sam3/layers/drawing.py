@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Points, Shapes
 
-from napari_sam3.layers.prompts import NEGATIVE, OBJECT, POLARITY, POSITIVE
+from napari_sam3.layers.prompts import (
+    NEGATIVE,
+    OBJECT,
+    POLARITY,
+    POSITIVE,
+    is_negative,
+    object_number,
+)
 from napari_sam3.layers.transforms import transform_kwargs
 
 # blue and vermillion of Okabe & Ito's palette: told apart by colour-blind eyes too
@@ -95,7 +102,7 @@ def set_next_polarity(layer: PromptLayer, positive: bool) -> None:
 
 def next_polarity(layer: PromptLayer) -> bool:
     """Whether what is drawn next is positive."""
-    return bool(_default(layer, POLARITY, POSITIVE) != NEGATIVE)
+    return not is_negative(_default(layer, POLARITY, POSITIVE))
 
 
 def set_next_object(layer: PromptLayer, number: int) -> None:
@@ -105,17 +112,15 @@ def set_next_object(layer: PromptLayer, number: int) -> None:
 
 def next_object(layer: PromptLayer) -> int:
     """Return the number of the object that what is drawn next belongs to."""
-    try:
-        return int(_default(layer, OBJECT, 1))
-    except (TypeError, ValueError):
-        return 1
+    number = object_number(_default(layer, OBJECT, 1))
+    return 1 if number is None else number
 
 
 def highest_object(layer: PromptLayer) -> int:
     """Return the highest object number in use, 0 if there is none."""
     column = layer.features.get(OBJECT)
-    numbers = [] if column is None else [n for n in column if isinstance(n, int | np.integer)]
-    return int(max(numbers, default=0))
+    numbers = [] if column is None else [object_number(value) or 0 for value in column]
+    return max(0, *numbers) if numbers else 0
 
 
 def toggle_selected(layer: PromptLayer) -> bool:
@@ -151,7 +156,9 @@ def colour_by_polarity(layer: PromptLayer) -> None:
 
 def _column(layer: PromptLayer) -> list[str]:
     column = layer.features.get(POLARITY)
-    return [POSITIVE] * len(layer.data) if column is None else [str(p) for p in column]
+    if column is None:
+        return [POSITIVE] * len(layer.data)
+    return [NEGATIVE if is_negative(value) else POSITIVE for value in column]
 
 
 def _default(layer: PromptLayer, name: str, otherwise: Any) -> Any:

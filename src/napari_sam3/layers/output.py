@@ -6,8 +6,9 @@ steps, so that the window never stalls, and only where something changes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from napari.layers import Image, Labels
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule, bottom_to_top
 from napari_sam3.errors import ImageError
@@ -24,6 +26,9 @@ from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
 
 PIXELS_PER_STEP = 40_000
 """Written in one go: a few milliseconds of the window's thread."""
+
+CELLS_PER_STEP = 1 << 20
+"""Looked at in one go."""
 
 COVERED = 0.5
 """An object is known already once this part of it carries labels of earlier runs."""
@@ -98,10 +103,10 @@ def find_output_place(image: Image, plane: Plane) -> OutputPlace:
     if plane.level:
         factors = np.asarray(plane.factors)
         centre = (factors - 1) / 2
-        own = np.asarray(image.scale) * factors
         # a coarse pixel's centre lies amid the fine ones, not on the first of them
-        flat = Image(np.zeros((1,) * image.ndim), **{**kwargs, "affine": np.eye(image.ndim + 1)})
-        kwargs |= {"scale": own, "translate": np.asarray(flat.data_to_world(centre))}
+        first = np.append(transform.linear @ centre + transform.offset, 1)
+        translate = (np.linalg.inv(image.affine.affine_matrix) @ first)[:-1]
+        kwargs |= {"scale": np.asarray(image.scale) * factors, "translate": translate}
         transform = LayerTransform(
             transform.linear * factors, transform.linear @ centre + transform.offset
         )
@@ -138,7 +143,7 @@ def write_instances(
     rule: OverlapRule = "score",
     replaced: Mapping[int, int] | None = None,
     skip_known: bool = False,
-    first_label: int = 1,
+    first_label: int | None = None,
 ) -> Generator[None, None, Written]:
     """Write objects into a plane of a Labels layer as one undo step.
 
@@ -158,8 +163,8 @@ def write_instances(
         Index of an instance to the label that it takes the place of.
     skip_known : bool
         Leave out objects of which more than half is labelled already.
-    first_label : int
-        New labels are not lower than this.
+    first_label : int, optional
+        New labels are not lower than this; default is the `next_free_label`.
 
     Yields
     ------
@@ -170,97 +175,119 @@ def write_instances(
     Written
     """
     replaced = replaced or {}
-    _make_room(layer, first_label + len(instances))
-    writer = _PlaneWriter(layer, plane)
+    first_new = next_free_label(layer, plane) if first_label is None else first_label
+    _make_room(layer, first_new + len(instances) - len(replaced) - 1)
+    writer = _PlaneWriter(layer, plane, replaced.values())
     labels: dict[int, int] = {}
     areas: dict[int, int] = {}
-    known, hidden, next_label = 0, 0, first_label
-    before = _BeforeRun(writer.view)
-    with ExitStack() as one_undo_step:
+    known, hidden, next_label = 0, 0, first_new
+    # closed and not left: what is written can be undone even if the run is broken off
+    with closing(ExitStack()) as one_undo_step:
         one_undo_step.enter_context(layer.block_history())
         for index in reversed(bottom_to_top(instances, rule)):
             item = instances[index]
             own = replaced.get(index)
-            if own is None and skip_known and before.is_known(item, first_label):
+            if own is None and skip_known and writer.knows(item, first_new):
                 known += 1
                 continue
             label = next_label if own is None else own
-            area = writer.paint(item, label, erase=own is not None)
+            area = yield from writer.paint(item, label)
             if area:
                 labels[index], areas[label] = label, area
                 next_label += own is None
             else:
                 hidden += 1
-            while writer.flush():
-                yield
-        while writer.flush(rest=True):
-            yield
+        yield from writer.finish()
     return Written(dict(sorted(labels.items())), areas, known, hidden)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _BeforeRun:
-    """Tells what was labelled before this run, whose labels are all new."""
-
-    view: IntArray
-
-    def is_known(self, item: Instance, first_new: int) -> bool:
-        shown = self.view[item.box.slices][item.mask]
-        earlier = np.count_nonzero((shown > 0) & (shown < first_new))
-        return bool(earlier > COVERED * shown.size)
-
-
 class _PlaneWriter:
-    """Collects changed pixels of one plane and writes them step by step."""
+    """Collects changed pixels of one plane and writes them step by step.
 
-    def __init__(self, layer: Labels, plane: Plane) -> None:
+    Free for new objects is what carries no label, or one that is replaced.
+    """
+
+    def __init__(self, layer: Labels, plane: Plane, replaced: Collection[int]) -> None:
         self.layer = layer
         self.plane = plane
-        self.view: IntArray = plane.cut(layer.data)
+        self._replaced = np.asarray(list(replaced), dtype=int)
         # what is planned but not yet written, so that objects of one run respect each other
         self._taken = np.zeros(self.view.shape, dtype=bool)
-        self._rows: list[npt.NDArray[np.intp]] = []
-        self._cols: list[npt.NDArray[np.intp]] = []
-        self._values: list[IntArray] = []
+        # rows, columns and values, each of shape (3, n)
+        self._planned: deque[npt.NDArray[np.intp]] = deque()
         self._waiting = 0
 
-    def paint(self, item: Instance, label: int, *, erase: bool) -> int:
-        """Plan to paint an object on free pixels; return how many it gets."""
-        slices = item.box.slices
-        shown = self.view[slices]
-        free = item.mask & ~self._taken[slices]
-        free &= (shown == 0) | (shown == label) if erase else shown == 0
-        count = int(np.count_nonzero(free))
-        if erase:
-            self._erase_outside(label, item, free)
-        if count:
-            self._taken[slices] |= free
-            self._plan(free, label, slices)
-        return count
+    @property
+    def view(self) -> IntArray:
+        """The plane as it is now."""
+        plane: IntArray = self.plane.cut(self.layer.data)
+        return plane
 
-    def _erase_outside(self, label: int, item: Instance, free: npt.NDArray[np.bool_]) -> None:
-        old = self.view == label
-        old[item.box.slices] &= ~free
-        self._plan(old, 0, (slice(0, None), slice(0, None)))
+    def knows(self, item: Instance, first_new: int) -> bool:
+        """Whether most of an object carries labels of earlier runs that stay."""
+        shown = self.view[item.box.slices][item.mask]
+        earlier = ~self._is_free(shown) & (shown < first_new)
+        return bool(np.count_nonzero(earlier) > COVERED * shown.size)
 
-    def _plan(self, pixels: npt.NDArray[np.bool_], value: int, slices: tuple[slice, slice]) -> None:
+    def paint(self, item: Instance, label: int) -> Generator[None, None, int]:
+        """Paint an object on free pixels; return how many it gets."""
+        area = 0
+        for band in _bands(item.box):
+            inner = band.shifted(-item.box.top, -item.box.left)
+            pixels = item.mask[inner.slices] & ~self._taken[band.slices]
+            pixels &= self._is_free(self.view[band.slices])
+            self._taken[band.slices] |= pixels
+            area += self._plan(pixels, label, band)
+            yield from self._write_full_steps()
+        return area
+
+    def finish(self) -> Generator[None, None, None]:
+        """Erase what is left of the replaced labels, and write all that is planned."""
+        if self._replaced.size:
+            for band in _bands(Box.of_shape(self.view.shape)):
+                old = np.isin(self.view[band.slices], self._replaced)
+                self._plan(old & ~self._taken[band.slices], 0, band)
+                yield from self._write_full_steps()
+        while self._waiting:
+            self._write_step()
+            yield
+
+    def _is_free(self, values: IntArray) -> npt.NDArray[np.bool_]:
+        free = np.asarray(values == 0)
+        if self._replaced.size:
+            free |= np.isin(values, self._replaced)
+        return free
+
+    def _plan(self, pixels: npt.NDArray[np.bool_], value: int, box: Box) -> int:
         rows, cols = np.nonzero(pixels)
-        self._rows.append(rows + slices[0].start)
-        self._cols.append(cols + slices[1].start)
-        self._values.append(np.full(rows.size, value, self.view.dtype))
+        self._planned.append(np.stack([rows + box.top, cols + box.left, np.full_like(rows, value)]))
         self._waiting += rows.size
+        return rows.size
 
-    def flush(self, *, rest: bool = False) -> bool:
-        """Write one step's worth; return whether anything was written."""
-        if not self._waiting or (self._waiting < PIXELS_PER_STEP and not rest):
-            return False
-        rows, cols = np.concatenate(self._rows), np.concatenate(self._cols)
-        values = np.concatenate(self._values)
-        now, later = slice(0, PIXELS_PER_STEP), slice(PIXELS_PER_STEP, None)
-        self._rows, self._cols, self._values = [rows[later]], [cols[later]], [values[later]]
-        self._waiting = max(0, rows.size - PIXELS_PER_STEP)
-        self.layer.data_setitem(self._indices(rows[now], cols[now]), values[now])
-        return True
+    def _write_full_steps(self) -> Generator[None, None, None]:
+        while self._waiting >= PIXELS_PER_STEP:
+            self._write_step()
+            yield
+
+    def _write_step(self) -> None:
+        rows, cols, values = self._next_step()
+        # the user may have painted there since
+        still = self._is_free(self.view[rows, cols])
+        values = values[still].astype(self.layer.data.dtype)
+        self.layer.data_setitem(self._indices(rows[still], cols[still]), values)
+
+    def _next_step(self) -> npt.NDArray[np.intp]:
+        parts: list[npt.NDArray[np.intp]] = []
+        room = min(self._waiting, PIXELS_PER_STEP)
+        self._waiting -= room
+        while room:
+            part = self._planned.popleft()
+            if part.shape[1] > room:
+                self._planned.appendleft(part[:, room:])
+                part = part[:, :room]
+            parts.append(part)
+            room -= part.shape[1]
+        return np.concatenate(parts, axis=1)
 
     def _indices(
         self, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]
@@ -271,6 +298,13 @@ class _PlaneWriter:
             shown[axis] if axis in shown else np.full(rows.size, fixed[axis])
             for axis in range(self.plane.ndim)
         )
+
+
+def _bands(box: Box) -> Iterator[Box]:
+    """Cut a box into bands of rows of no more than about `CELLS_PER_STEP` pixels."""
+    step = max(1, CELLS_PER_STEP // box.shape[1])
+    for top in range(box.top, box.bottom, step):
+        yield Box(top, box.left, min(box.bottom, top + step), box.right)
 
 
 def next_free_label(layer: Labels, plane: Plane, highest: int = 0) -> int:
@@ -284,17 +318,25 @@ def next_free_label(layer: Labels, plane: Plane, highest: int = 0) -> int:
     highest : int
         The highest label known to be used elsewhere.
     """
-    view = plane.cut(layer.data)
-    features = layer.features.get("index")
-    in_features = 0 if features is None or not len(features) else int(np.max(features))
-    return max(int(view.max(initial=0)), in_features, highest) + 1
+    in_plane = plane.cut(layer.data).max(initial=0)
+    in_features = np.max(_indexed(layer)["index"], initial=0)
+    return max(int(in_plane), int(in_features), highest) + 1
+
+
+def _indexed(layer: Labels) -> pd.DataFrame:
+    """Return the features with a column for the label."""
+    features = layer.features
+    # without it, napari takes the row's number for the label
+    return features if "index" in features else features.assign(index=np.arange(len(features)))
 
 
 def _make_room(layer: Labels, highest: int) -> None:
     """Widen the layer's type where the new labels do not fit in it."""
-    for dtype in (layer.data.dtype, np.dtype(np.uint16), np.dtype(np.uint32)):
+    own = layer.data.dtype
+    # signed ones stay signed, as there may be negative labels
+    for dtype in (own, *(np.dtype(f"{own.kind}{size}") for size in (2, 4, 8))):
         if highest <= np.iinfo(dtype).max:
-            if dtype != layer.data.dtype:
+            if dtype != own:
                 layer.data = layer.data.astype(dtype)
             return
 
@@ -308,15 +350,17 @@ def add_features(
     ----------
     layer : Labels
     rows : mapping
-        Label to column to value; a label that has a row already gets a new one.
+        Label to column to value; other columns of a label that has a row already stay.
     removed : tuple of int
         Labels whose rows are dropped.
     """
-    old = layer.features
-    if "index" not in old:
-        old = pd.DataFrame({"index": np.empty(0, int)})
+    old = _indexed(layer)
     kept = old[~old["index"].isin([*rows, *removed])]
     new = pd.DataFrame([{"index": label, **values} for label, values in rows.items()])
+    earlier = old[old["index"].isin([*rows])]
+    if len(earlier):
+        others = ["index", *old.columns.difference(new.columns, sort=False)]
+        new = new.merge(earlier[others], on="index", how="left")
     parts = [part for part in (kept, new) if len(part)]
     if not parts:
         layer.features = kept

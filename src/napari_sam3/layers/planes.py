@@ -83,10 +83,14 @@ class Plane:
 
     def cut(self, data: Any) -> Any:
         """Cut the plane out of the level's data, as shown, without computing it."""
-        cut = data[self.level_index()]
-        if not self.is_transposed:
-            return cut
-        return cut.transpose((1, 0, *range(2, cut.ndim)))
+        return self._as_shown(data[self.level_index()])
+
+    def read(self, data: Any) -> npt.NDArray[Any]:
+        """Read the plane, and nothing else, of the level's data, as shown."""
+        return np.asarray(self._as_shown(np.asarray(data[self.level_index()])))
+
+    def _as_shown(self, cut: Any) -> Any:
+        return cut.transpose((1, 0, *range(2, cut.ndim))) if self.is_transposed else cut
 
     def to_pixels(self, points: npt.ArrayLike) -> FloatArray:
         """Map full-resolution data points, (n, ndim), to (row, col) of the level, (n, 2)."""
@@ -203,19 +207,20 @@ class LayerPicture:
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
         pixels = self.pixels()
-        return to_rgb8(pixels) if pixels.ndim == 3 else to_rgb8(self._gray(pixels))
+        return to_rgb8(pixels if self.rgb else self._levels(pixels, inverted=self.inverted))
 
     def channel(self) -> npt.NDArray[np.uint8]:
-        """Return gray, shape (rows, cols), or the colours, shape (rows, cols, 3)."""
+        """Return levels for the colormap, (rows, cols), or the colours, (rows, cols, 3)."""
         pixels = self.pixels()
-        return to_rgb8(pixels) if pixels.ndim == 3 else self._gray(pixels)
+        # it is the colormap that turns bright and dark round here
+        return to_rgb8(pixels) if self.rgb else self._levels(pixels, inverted=False)
 
     def pixels(self) -> npt.NDArray[Any]:
         """Read the raw values of the plane, and nothing else."""
-        return np.asarray(self.plane.cut(self.data))
+        return self.plane.read(self.data)
 
-    def _gray(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        return to_uint8(pixels, self.contrast_limits, self.gamma, inverted=self.inverted)
+    def _levels(self, pixels: npt.NDArray[Any], *, inverted: bool) -> npt.NDArray[np.uint8]:
+        return to_uint8(pixels, self.contrast_limits, self.gamma, inverted=inverted)
 
 
 def capture_picture(image: Image, plane: Plane) -> LayerPicture:
@@ -263,11 +268,13 @@ class _Overlaid:
     # maps (row, col) of the composed picture to (row, col) of this one; None where equal
     mapping: tuple[FloatArray, FloatArray] | None
 
-    def channel(self, shape: tuple[int, int]) -> Channel:
-        pixels = self.picture.channel()
+    def channel(self, shape: tuple[int, int]) -> tuple[Channel, npt.NDArray[np.bool_] | None]:
+        """Return the layer on the pixels of the picture, and where it is (None: everywhere)."""
+        pixels, covered = self.picture.channel(), None
         if self.mapping is not None:
+            covered = _resampled(np.ones(pixels.shape[:2], np.uint8), self.mapping, shape) > 0
             pixels = _resampled(pixels, self.mapping, shape)
-        return Channel(pixels, self.lut, self.opacity, self.blending)
+        return Channel(pixels, self.lut, self.opacity, self.blending), covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,7 +294,20 @@ class ComposedPicture:
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
-        return compose([layer.channel(self.shape) for layer in self.layers], self.shape)
+        channels: list[Channel] = []
+        for layer in self.layers:
+            channel, covered = layer.channel(self.shape)
+            below = channels
+            channels = [*below, channel]
+            if covered is not None and not covered.all():
+                # a layer hides nothing where it is not
+                mixed = np.where(
+                    covered[..., np.newaxis],
+                    compose(channels, self.shape),
+                    compose(below, self.shape),
+                )
+                channels = [Channel(mixed)]
+        return compose(channels, self.shape)
 
 
 def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> ComposedPicture:
@@ -358,7 +378,9 @@ def _resampled(
     from scipy import ndimage
 
     planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+    # as napari shows it: each pixel is a square of one colour, nothing lies beyond the last
     done = [
-        ndimage.affine_transform(plane, mapping[0], mapping[1], shape, order=1) for plane in planes
+        ndimage.affine_transform(plane, *mapping, shape, order=0, mode="grid-constant")
+        for plane in planes
     ]
     return np.asarray(done[0] if pixels.ndim == 2 else np.stack(done, axis=-1), dtype=np.uint8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,10 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     """
     if not len(layer.data):
         return Drawn()
+    if not _extends_along(layer, plane):
+        return Drawn(notices=(_beside_view(layer),))
     pixels, on_plane = _to_plane(layer, layer.data, plane)
+    on_plane &= np.asarray(layer.shown)
     inside = _inside(pixels, plane.shape)
     points = tuple(
         DrawnPoint(
@@ -102,7 +106,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     """Read the shapes on the plane.
 
     Rectangles, ellipses and polygons become the box around them, clipped to the
-    image; lines and paths become points along the stroke.
+    image; lines and paths become points along the stroke, as far as it lies inside.
 
     Parameters
     ----------
@@ -115,6 +119,8 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     -------
     Drawn
     """
+    if len(layer.data) and not _extends_along(layer, plane):
+        return Drawn(notices=(_beside_view(layer),))
     drawn, outside, clipped = Drawn(), 0, 0
     for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         pixels, on_plane = _to_plane(layer, vertices, plane)
@@ -123,12 +129,13 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         positive, group = _is_positive(layer, i), _group(layer, i)
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
-            stroke = stroke[_inside(stroke, plane.shape)]
-            marks = tuple(DrawnPoint(Point(float(r), float(c), positive), group) for r, c in stroke)
+            inside = stroke[_inside(stroke, plane.shape)]
+            marks = tuple(DrawnPoint(Point(float(r), float(c), positive), group) for r, c in inside)
             drawn += Drawn(points=marks)
             outside += not marks
+            clipped += 0 < len(inside) < len(stroke)
             continue
-        whole = _box_around(pixels)
+        whole = _box_around(_ellipse_ends(pixels) if kind == "ellipse" else pixels)
         box = whole.intersection(Box.of_shape(plane.shape)) if whole else None
         if whole is None:
             drawn += Drawn(notices=(f"A {kind} without size in “{layer.name}” was left out.",))
@@ -158,8 +165,8 @@ def to_object_prompts(
     """Make “this object” of what is drawn, one prompt for each object.
 
     What carries the same object number belongs together.  Where there are no
-    numbers, each box is an object; points belong to the box around them, and
-    those in no box to one object of their own.
+    numbers, each box is an object; points belong to the box around them, or to the
+    only one there is, and those in no box to one object of their own.
 
     Parameters
     ----------
@@ -255,6 +262,8 @@ def _to_plane(
     """Return (row, col) of the layer's points, (n, 2), and which lie on the plane, (n,)."""
     transform = LayerTransform.of(layer)
     own = np.asarray(points, dtype=float)
+    # infinite positions are on no plane; NaN stands for them without a warning
+    own = np.where(np.isfinite(own), own, np.nan)
     world = np.tile(np.asarray(plane.world), (len(own), 1))
     extra = max(0, layer.ndim - world.shape[1])
     world[:, world.shape[1] - layer.ndim + extra :] = transform.to_world(own)[:, extra:]
@@ -262,6 +271,11 @@ def _to_plane(
     finite = np.isfinite(data).all(axis=1)
     on_plane = plane.holds(np.where(np.isfinite(data), data, -1))
     return plane.to_pixels(data), finite & on_plane & _on_extra_axes(transform, own, plane)
+
+
+def _extends_along(layer: Layer, plane: Plane) -> bool:
+    """Whether a layer has both of the axes that are shown."""
+    return bool(layer.ndim >= plane.ndim - min(plane.shown))
 
 
 def _on_extra_axes(
@@ -278,6 +292,13 @@ def _on_extra_axes(
 def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     at = np.floor(pixels + 0.5)
     return np.asarray(((at >= 0) & (at < shape)).all(axis=1))
+
+
+def _ellipse_ends(corners: FloatArray) -> FloatArray:
+    """Return two opposite corners of the box around an ellipse, given by its own four."""
+    centre = corners.mean(axis=0)
+    half = np.hypot(corners[1] - corners[0], corners[3] - corners[0]) / 2
+    return np.stack([centre - half, centre + half])
 
 
 def _box_around(pixels: FloatArray) -> Box | None:
@@ -301,29 +322,46 @@ def _stroke(pixels: FloatArray) -> FloatArray:
     return stroke[np.sort(first)]
 
 
+def is_negative(value: Any) -> bool:
+    """Whether a cell of the polarity column says “negative”; all else is positive."""
+    return str(value).strip().lower() == NEGATIVE
+
+
+def object_number(value: Any) -> int | None:
+    """Return what a cell of the object column says, None if it is no number."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def _is_positive(layer: Points | Shapes, i: int) -> bool:
     column = layer.features.get(POLARITY)
-    return column is None or str(column.iloc[i]).strip().lower() != NEGATIVE
+    return column is None or not is_negative(column.iloc[i])
 
 
 def _group(layer: Points | Shapes, i: int) -> int | None:
     column = layer.features.get(OBJECT)
-    try:
-        return None if column is None else int(column.iloc[i])
-    except (TypeError, ValueError):
-        return None
+    return None if column is None else object_number(column.iloc[i])
 
 
 def _left_out(count: int, noun: str, layer: Layer) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"{_many(count, noun)} of “{layer.name}” outside of the image left out.",)
+    return (f"{_many(count, noun)} left out, outside of the image (“{layer.name}”).",)
 
 
 def _clipped(count: int, layer: Layer) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"{_many(count, 'box')} of “{layer.name}” cut off at the image's border.",)
+    return (f"{_many(count, 'shape')} cut off at the image's border (“{layer.name}”).",)
+
+
+def _beside_view(layer: Layer) -> str:
+    return (
+        f"“{layer.name}” was left out, since it does not extend along the axes that are shown; "
+        "turn the view (the roll button), or draw in a layer with as many dimensions as the image."
+    )
 
 
 def _many(count: int, noun: str) -> str:

@@ -35,7 +35,7 @@ class RunContext:
     place : OutputPlace
         Where the objects belong.
     output : Labels, optional
-        The layer that was chosen; None for a new one.
+        The layer that was chosen; None for the image's own, made on first use.
     rule : {"score", "smallest", "first"}
     keys : tuple
         One per prompt: what it is known by when it is asked again, or None.
@@ -43,8 +43,8 @@ class RunContext:
         For the user, from reading the prompts.
     live : bool
         Whether a click asked, and not Run.
-    image_id : int
-        Tells the image's layer from others.
+    image_id : hashable
+        Tells the image's layer from all others, those of earlier times included.
     """
 
     run: SegmentRun
@@ -55,7 +55,7 @@ class RunContext:
     keys: tuple[Hashable, ...]
     notices: tuple[str, ...] = ()
     live: bool = False
-    image_id: int = 0
+    image_id: Hashable = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +110,7 @@ class Committer(QObject):
         self._queue: list[_Pending] = []
         self._is_writing = False
         self._highest: dict[int, int] = {}
+        self._own: dict[Hashable, Labels] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._step)
@@ -142,6 +143,7 @@ class Committer(QObject):
 
     def forget(self, layer: Any) -> None:
         """Forget a layer that was removed; its objects are asked for anew."""
+        self._own = {k: v for k, v in self._own.items() if v is not layer}
         self._known = {k: v for k, v in self._known.items() if v.layer is not layer}
         if self._highest.pop(id(layer), None) is not None:
             layer.events.paint.disconnect(self._on_paint)
@@ -170,18 +172,11 @@ class Committer(QObject):
         self, context: RunContext, answer: SegmentAnswer
     ) -> Generator[None, None, Committed]:
         layer, notices = self._layer(context)
-        plane = context.place.plane
         prompt_of = _prompt_indices(answer)
-        replaced = self._replaced(context, layer, prompt_of)
-        written = yield from write_instances(
-            layer,
-            plane,
-            answer.instances,
-            rule=context.rule,
-            replaced=replaced,
-            skip_known=not isinstance(context.run.prompts[0], ObjectPrompt),
-            first_label=self._first_label(layer, context),
-        )
+        written = yield from self._iter_write(context, answer, layer, prompt_of)
+        if written is None:
+            # it was taken away between two steps: write it all into another one
+            return (yield from self._iter_commit(context, answer))
         add_features(layer, _feature_rows(context, answer, written, prompt_of))
         for index, label in written.labels.items():
             key = context.keys[prompt_of[index]]
@@ -189,6 +184,33 @@ class Committer(QObject):
                 prompt = context.run.prompts[prompt_of[index]]
                 self._known[key] = _Known(layer, label, prompt)
         return Committed(context, answer, layer, written, (*notices, *answer.notices))
+
+    def _iter_write(
+        self, context: RunContext, answer: SegmentAnswer, layer: Labels, prompt_of: list[int]
+    ) -> Generator[None, None, Written | None]:
+        """Write into a layer; None if it could not keep what was written."""
+        try:
+            written = yield from write_instances(
+                layer,
+                context.place.plane,
+                answer.instances,
+                rule=context.rule,
+                replaced=self._replaced(context, layer, prompt_of),
+                skip_known=not isinstance(context.run.prompts[0], ObjectPrompt),
+                first_label=self._first_label(layer, context),
+            )
+        except (IndexError, ValueError):
+            if not context.place.misfit(layer):
+                raise
+            return None
+        is_kept = self._is_there(layer) and not context.place.misfit(layer)
+        return written if is_kept else None
+
+    def own_layer(self, image_id: Hashable, place: OutputPlace) -> Labels | None:
+        """Return the layer that was made for an image, if it can still be written in."""
+        layer = self._own.get(image_id)
+        usable = layer is not None and self._is_there(layer) and not place.misfit(layer)
+        return layer if usable else None
 
     def _layer(self, context: RunContext) -> tuple[Labels, tuple[str, ...]]:
         """Return the layer to write in; a new one rather than lose an answer."""
@@ -199,8 +221,10 @@ class Committer(QObject):
         elif output is not None and (misfit := context.place.misfit(output)):
             notices += (f"{misfit}; the objects are in a new layer.",)
             output = None
+        # asked now and not when Run was pressed: an answer in between may have made it
+        output = output or self.own_layer(context.image_id, context.place)
         if output is None:
-            output = context.place.new_layer()
+            output = self._own[context.image_id] = context.place.new_layer()
             self._watch(output, 0)
             active = self._viewer.layers.selection.active
             self._viewer.add_layer(output)

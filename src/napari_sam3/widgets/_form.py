@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_sam3.engines import ENGINES
+from napari_sam3 import engines
 from napari_sam3.engines.base import Question, Setting
 
 QUESTIONS: tuple[tuple[str, Question], ...] = (
@@ -73,7 +73,7 @@ class Form(QWidget):
             "instead of this one alone. The pixels are those of the chosen image.",
         )
         self.engine = ComboBox(
-            choices=[(info.title, info.name) for info in ENGINES],
+            choices=[(info.title, info.name) for info in engines.ENGINES],
             tooltip="Who answers. Below stands what this engine needs and cannot do.",
         )
         self.status = _text()
@@ -216,10 +216,16 @@ class PromptButtons(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.point = PushButton(text="+ point")
-        self.negative_point = PushButton(text="− point")
-        self.box = PushButton(text="+ box")
-        self.negative_box = PushButton(text="− box")
+        self.point = PushButton(text="+ point", tooltip="Click on the object.")
+        self.negative_point = PushButton(
+            text="− point", tooltip="Click on what does not belong to the object."
+        )
+        self.box = PushButton(
+            text="+ box", tooltip="Drag a box around the object, or around an example."
+        )
+        self.negative_box = PushButton(
+            text="− box", tooltip="Drag a box around an example of what not to find."
+        )
         self.count = QLabel("")
         self.count.setAlignment(Qt.AlignmentFlag.AlignRight)
         column = QVBoxLayout(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from napari.components import ViewerModel
@@ -42,6 +42,14 @@ class PromptLayers:
         self._viewer = viewer
         self._on_drawn = on_drawn
         self._layers: dict[Kind, PromptLayer] = {}
+        self._first_number = 1
+        self._generation = 0
+        self._latest: dict[Kind, Hashable] = {}
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever object numbers may start to mean other objects."""
+        return self._generation
 
     def get(self, kind: Kind) -> PromptLayer | None:
         """Return the layer in use for a kind of prompt."""
@@ -55,6 +63,10 @@ class PromptLayers:
             old.events.features.disconnect(self._on_features)
         if layer is None:
             return
+        if kind != "examples" and self._latest.get(kind, layer.unique_id) != layer.unique_id:
+            # its numbers were given elsewhere
+            self._generation += 1
+        self._latest[kind] = layer.unique_id
         if all(other is not layer for other in self._layers.values()):
             layer.events.data.connect(self._on_data)
             layer.events.features.connect(self._on_features)
@@ -63,6 +75,8 @@ class PromptLayers:
     def forget(self, layer: Layer) -> None:
         """Stop using a layer that was removed from the viewer."""
         for kind in [k for k, used in self._layers.items() if used is layer]:
+            if kind != "examples":
+                self._first_number = max(self._first_number, highest_object(layer) + 1)
             self.use(kind, None)
 
     def close(self) -> None:
@@ -102,6 +116,7 @@ class PromptLayers:
         else:
             layer = new_shapes_layer(image, name, size / 4)
         self._viewer.add_layer(layer)
+        self._latest[kind] = layer.unique_id
         self.use(kind, layer)
         set_next_object(layer, number)
         return layer
@@ -115,14 +130,16 @@ class PromptLayers:
     @property
     def current_object(self) -> int:
         """Number of the object that is drawn now."""
-        return max((next_object(layer) for layer in self.object_layers), default=1)
+        numbers = (next_object(layer) for layer in self.object_layers)
+        return max(numbers, default=self._first_number)
 
     def start_next_object(self) -> int:
         """Let what is drawn from now on belong to another object; return its number."""
         highest = max((highest_object(layer) for layer in self.object_layers), default=0)
+        number = max(highest + 1, self._first_number)
         for layer in self.object_layers:
-            set_next_object(layer, highest + 1)
-        return highest + 1
+            set_next_object(layer, number)
+        return number
 
     def toggle_polarity(self) -> bool | None:
         """Turn the selected marks, or what is drawn next, from + to − and back.
@@ -133,7 +150,8 @@ class PromptLayers:
             Whether what is drawn next is positive; None if no prompt layer is active.
         """
         active = self._viewer.layers.selection.active
-        layer = next((used for used in self._layers.values() if used is active), None)
+        # a plugin is given a proxy of the layer, which equals it and is another object
+        layer = next((used for used in self._layers.values() if used == active), None)
         if layer is None:
             return None
         if str(layer.mode) == "select" and toggle_selected(layer):

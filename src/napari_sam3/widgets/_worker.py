@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -34,12 +35,16 @@ class Job:
         A newer job of the same lane takes the place of an older one.
     billed : bool
         Whether the answer costs money.
+    question : hashable
+        While a job runs, another of the same question is not started again;
+        None is a question of its own.
     """
 
     workflow: Workflow
     context: Any = None
     lane: Hashable = None
     billed: bool = False
+    question: Hashable = None
     stop: threading.Event = field(default_factory=threading.Event)
     is_stale: bool = False
 
@@ -52,7 +57,7 @@ class Runner(QObject):
     started(Job), progressed(Job, Progress), returned(Job, answer),
     failed(Job, exception), cancelled(Job)
         All arrive in the window's thread; exactly one of the last three ends a
-        job that is not stale, and nothing is heard of stale ones.
+        job that is not stale, and nothing more is heard of stale ones.
     idle()
         Nothing runs and nothing waits.
     """
@@ -71,30 +76,56 @@ class Runner(QObject):
         self._running: Job | None = None
         self._waiting: list[Job] = []
         self._event.connect(self._on_event)
+        # its owner may be deleted without a word, and the thread must not go on for long
+        self._stops: list[threading.Event] = []
+        self.destroyed.connect(partial(_set_all, self._stops))
 
     @property
     def is_busy(self) -> bool:
         """Whether a job runs or waits."""
         return self._running is not None or bool(self._waiting)
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether a billed job runs."""
+        return self._running is not None and self._running.billed
+
     def start(self, job: Job) -> bool:
-        """Run a job now or, if it is free, as soon as the one before it ends.
+        """Run a job now, or as soon as the one before it ends.
 
         Returns
         -------
         bool
-            False if the job was refused, since a billed call is under way.
+            False if the job was refused, since it is billed and another billed one
+            runs or waits.
         """
-        running = self._running
-        if running is not None and (running.billed or job.billed):
+        if job.billed and any(other.billed for other in self._unended()):
             return False
-        self._waiting = [other for other in self._waiting if other.lane != job.lane]
+        if self._is_asked(job):
+            return True
+        self.drop(job.lane)
         self._waiting.append(job)
-        if running is not None and running.lane == job.lane:
-            running.is_stale = True
-            running.stop.set()
         self._start_next()
         return True
+
+    def is_waiting(self, job: Job) -> bool:
+        """Whether a job waits for another one to end."""
+        return job in self._waiting
+
+    def drop(self, lane: Hashable) -> None:
+        """Forget the free jobs of a lane without a word: their answers are out of date."""
+        self._waiting = [job for job in self._waiting if job.billed or job.lane != lane]
+        running = self._running
+        if running is not None and not running.billed and running.lane == lane:
+            running.is_stale = True
+            running.stop.set()
+
+    def _unended(self) -> list[Job]:
+        return [*([self._running] if self._running is not None else []), *self._waiting]
+
+    def _is_asked(self, job: Job) -> bool:
+        asked = (other for other in self._unended() if not other.is_stale)
+        return job.question is not None and any(job.question == o.question for o in asked)
 
     def cancel(self) -> None:
         """Stop what runs and forget what waits."""
@@ -114,6 +145,7 @@ class Runner(QObject):
         if self._running is not None or not self._waiting:
             return
         job = self._running = self._waiting.pop(0)
+        self._stops[:] = [job.stop]
         self.started.emit(job)
         threading.Thread(target=self._work, args=(job,), daemon=True, name="sam3-run").start()
 
@@ -165,3 +197,8 @@ class Runner(QObject):
             self.failed.emit(job, value)
         else:
             self.cancelled.emit(job)
+
+
+def _set_all(stops: list[threading.Event], *_: object) -> None:
+    for stop in stops:
+        stop.set()

@@ -9,11 +9,11 @@ from typing import Any
 import napari.viewer
 from napari.layers import Image, Labels, Layer
 from napari.utils import progress
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
 from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_sam3.core.prompts import Everything, ObjectPrompt, Prompt
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines import (
     EngineInfo,
     create_engine,
@@ -71,7 +71,8 @@ class SegmentPanel(QWidget):
         self._engines: dict[str, Engine] = {}
         self._engine_lock = threading.Lock()
         self._activity: progress | None = None
-        self._own_outputs: dict[int, Labels] = {}
+        self._is_open = False
+        self._bound: list[str] = []
         self.prompts = PromptLayers(self._viewer, self._on_drawn)
         self.form = Form(
             self._choices(Image), self._points_layers, self._shapes_layers, self._outputs, self
@@ -88,7 +89,7 @@ class SegmentPanel(QWidget):
         self._live_timer.setSingleShot(True)
         self._live_timer.timeout.connect(self._run_live)
         self._connect()
-        self._on_layers()
+        self._open()
         self.form.engine.value = "builtin"
         self._choose("everything")
         self._on_engine()
@@ -105,6 +106,11 @@ class SegmentPanel(QWidget):
     def engine_info(self) -> EngineInfo:
         """The chosen engine, as far as it is known without creating it."""
         return engine_info(self.form.engine.value)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be asked, answered or written."""
+        return self._live_timer.isActive() or self.runner.is_busy or self.committer.is_busy
 
     def value(self) -> SegmentRun:
         """Return the question as it stands now, frozen; no pixel is read yet.
@@ -138,12 +144,13 @@ class SegmentPanel(QWidget):
             drawn += Drawn(notices=notices)
         else:
             keys, prompts = (None,), (self._prompt(drawn),)
+            drawn += Drawn(notices=self._unsent(prompts[0]))
         for prompt in prompts:
             refuse_unsupported(self.engine_info.name, self.engine_info.capabilities, prompt)
         place = find_output_place(image, plane)
-        output = self._output(image)
+        output: Labels | None = self.form.output.value
         if output is not None and (misfit := place.misfit(output)):
-            raise ImageError(f"{misfit}; choose another layer to add to, or a new one.")
+            raise ImageError(f"{misfit}; choose another layer under “Add to”.")
         run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
         return RunContext(
             run,
@@ -154,7 +161,7 @@ class SegmentPanel(QWidget):
             keys,
             drawn.notices,
             live,
-            id(image),
+            image.unique_id,
         )
 
     def _plane(self) -> tuple[Image, Plane]:
@@ -188,8 +195,17 @@ class SegmentPanel(QWidget):
 
     def _prompt(self, drawn: Drawn) -> Prompt:
         if self.question == "concept":
-            return to_concept_prompt(self.form.text.value, drawn)
+            # a text that cannot be typed away must not stand in the way of examples
+            has_example = any(box.positive for box in drawn.boxes)
+            is_sent = self.engine_info.capabilities.text or not has_example
+            return to_concept_prompt(self.form.text.value if is_sent else "", drawn)
         return Everything(self.form.points_per_side.value, self.form.pred_iou_thresh.value)
+
+    def _unsent(self, prompt: Prompt) -> tuple[str, ...]:
+        text = self.form.text.value.strip()
+        if not isinstance(prompt, ConceptPrompt) or prompt.text == text:
+            return ()
+        return (f"The text “{text}” was left out. {refusal(self.engine_info.name, 'text')}",)
 
     def _limits(self) -> tuple[float, int]:
         """Return the thresholds that matter to this question and engine."""
@@ -201,21 +217,14 @@ class SegmentPanel(QWidget):
 
     def _key(self, image: Image, plane: Plane, key: Hashable, prompt: ObjectPrompt) -> Hashable:
         # without a number an object is known by its prompt alone
-        return id(image), plane.key, key if isinstance(key, int) else prompt
+        number = (self.prompts.generation, key) if isinstance(key, int) else prompt
+        return image.unique_id, plane.key, number
 
     def _unanswered(
         self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
     ) -> list[tuple[Hashable, ObjectPrompt]]:
         open_ones = [(k, p) for k, p in keyed if not self.committer.is_answered(k, p)]
         return keyed if all_if_none and not open_ones else open_ones
-
-    def _output(self, image: Image) -> Labels | None:
-        chosen = self.form.output.value
-        if chosen is not None:
-            layer: Labels = chosen
-            return layer
-        own = self._own_outputs.get(id(image))
-        return own if own is not None and own in self._viewer.layers else None
 
     # ------------------------------------------------------------------ running
 
@@ -226,6 +235,8 @@ class SegmentPanel(QWidget):
     def cancel(self) -> None:
         """Stop waiting for what runs."""
         self.runner.cancel()
+        if self.runner.is_paid:
+            self._say("Stopping …  What is answered all the same is kept, since it costs money.")
 
     def _run_live(self) -> None:
         if self._is_live and self.question == "object":
@@ -245,13 +256,31 @@ class SegmentPanel(QWidget):
             # while something is being drawn it may well be incomplete
             self._say(str(error) if not live or self._anything_drawn() else "")
             return
+        lane = (self.question, context.image_id, context.place.plane.key)
         if not context.keys:
+            # what was drawn is answered already; what runs was asked for something else
+            self.runner.drop(lane)
             return
         billed = self.engine_info.capabilities.billed
-        lane = (context.place.plane.key, id(self.form.image.value))
-        job = Job(self._workflow(context), context, lane, billed)
+        job = Job(self._workflow(context), context, lane, billed, self._asked(context))
         if not self.runner.start(job):
-            self._say("A paid question is under way; wait for its answer, or cancel it.")
+            self._say("A paid question is under way; wait for its answer.")
+        elif self.runner.is_waiting(job):
+            self.form.cancel.enabled = True
+            if not live:
+                self._say("Waiting for the run before this one to end …")
+
+    def _asked(self, context: RunContext) -> Hashable:
+        """Return what tells this question from others, pictures included."""
+        run = context.run
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        return (
+            context.engine,
+            (context.image_id, context.place.plane.key, bool(self.form.composed.value)),
+            (run.prompts, run.min_score, run.max_masks),
+            (context.rule, context.output and context.output.unique_id),
+            tuple(_look(image) for image in images),
+        )
 
     def _anything_drawn(self) -> bool:
         kinds: tuple[Kind, ...] = ("points", "boxes")
@@ -273,6 +302,7 @@ class SegmentPanel(QWidget):
             return self._engines[name]
 
     def _on_started(self, job: Job) -> None:
+        self._on_idle()
         self.form.cancel.enabled = True
         self.form.run.enabled = not job.billed
         if not job.context.live:
@@ -303,10 +333,11 @@ class SegmentPanel(QWidget):
         self._on_error(error)
 
     def _on_cancelled(self, _job: Job) -> None:
+        # its thread may go on for a while; for the user it is over
+        self._on_idle()
         self._say("Cancelled; nothing was changed.")
 
     def _on_error(self, error: BaseException) -> None:
-        self._on_idle()
         if isinstance(error, Sam3Error):
             self._say(str(error))
             return
@@ -314,8 +345,6 @@ class SegmentPanel(QWidget):
         raise error
 
     def _on_committed(self, committed: Committed) -> None:
-        if committed.context.output is not committed.layer:
-            self._own_outputs[committed.context.image_id] = committed.layer
         self._say(_result_line(committed), committed.notices)
 
     def _on_idle(self) -> None:
@@ -340,6 +369,8 @@ class SegmentPanel(QWidget):
             return
         if kind != "examples" and self.question != "object":
             self._choose("object")
+        # another panel may have been closed since, and its keys be free
+        self._bind_keys()
         self.prompts.arm(kind, image, plane.shape, positive)
         self._on_layers()
         self._show_counts()
@@ -445,28 +476,34 @@ class SegmentPanel(QWidget):
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(self._on_cancelled)
         self.runner.idle.connect(self._on_idle)
-        self._connect_viewer()
-
-    def _connect_viewer(self) -> None:
-        layers = self._viewer.layers.events
-        layers.inserted.connect(self._on_layers)
-        layers.removed.connect(self._on_layer_removed)
-        layers.reordered.connect(self._on_layers)
-        shortcuts = ((Qt.Key.Key_Escape, self.cancel), (Qt.Key.Key_Return, self.run))
+        shortcuts = (
+            (Qt.Key.Key_Escape, self.cancel),
+            (Qt.Key.Key_Return, self.run),
+            (Qt.Key.Key_Enter, self.run),
+        )
         for key, action in shortcuts:
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
-        self._bound = [
-            key
-            for key, action in (
-                (NEXT_OBJECT_KEY, self.next_object),
-                (POLARITY_KEY, self.toggle_polarity),
-            )
-            if self._bind(key, action)
-        ]
+
+    def _open(self) -> None:
+        """Listen to the viewer."""
+        self._is_open = True
+        layers = self._viewer.layers.events
+        layers.inserted.connect(self._on_layers)
+        layers.removed.connect(self._on_layer_removed)
+        layers.reordered.connect(self._on_layers)
+        self._bind_keys()
+        self._on_layers()
+
+    def _bind_keys(self) -> None:
+        """Take the keys that are free."""
+        actions = {NEXT_OBJECT_KEY: self.next_object, POLARITY_KEY: self.toggle_polarity}
+        for key, action in actions.items():
+            if key not in self._bound and self._bind(key, action):
+                self._bound.append(key)
         words = {NEXT_OBJECT_KEY: "next object", POLARITY_KEY: "+/−"}
-        keys = [f"{key} {words[key]}" for key in self._bound]
+        keys = [f"{key} {words[key]}" for key in actions if key in self._bound]
         self.form.keys.setText(" · ".join(["Enter run", "Esc cancel", *keys]))
 
     def _bind(self, key: str, action: Callable[[], None]) -> bool:
@@ -522,7 +559,6 @@ class SegmentPanel(QWidget):
     def _on_layer_removed(self, event: Any) -> None:
         self.prompts.forget(event.value)
         self.committer.forget(event.value)
-        self._own_outputs = {k: v for k, v in self._own_outputs.items() if v is not event.value}
         self._on_layers()
         self._show_counts()
 
@@ -538,14 +574,44 @@ class SegmentPanel(QWidget):
         self.committer.finish()
         super().hideEvent(event)
 
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Come back after having been closed."""
+        if not self._is_open:
+            self._open()
+        super().showEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Close down when napari takes the panel out of its dock, which closes nothing."""
+        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
+        if taken_out and self.parent() is None:
+            self.close_down()
+        super().changeEvent(event)
+
     def close_down(self) -> None:
         """Stop what runs and let go of the viewer; safe to call twice."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._live_timer.stop()
         self.runner.cancel()
         self.committer.finish()
         self.prompts.close()
+        layers = self._viewer.layers.events
+        layers.inserted.disconnect(self._on_layers)
+        layers.removed.disconnect(self._on_layer_removed)
+        layers.reordered.disconnect(self._on_layers)
+        for layer in self._viewer.layers:
+            layer.events.name.disconnect(self._on_renamed)
         for key in self._bound:
             self._viewer.bind_key(key, None)
         self._bound = []
+
+
+def _look(image: Image) -> Hashable:
+    """Return what decides how an image is shown, as far as the user can change it."""
+    limits, colormap = tuple(image.contrast_limits), image.colormap.name
+    shown = (bool(image.visible), float(image.opacity), str(image.blending))
+    return (image.unique_id, id(image.data), limits, float(image.gamma), colormap, shown)
 
 
 def _result_line(committed: Committed) -> str:

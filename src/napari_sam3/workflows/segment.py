@@ -24,6 +24,7 @@ from napari_sam3.engines.base import (
     Usage,
     raise_if_stopped,
 )
+from napari_sam3.errors import Sam3Error
 
 DEFAULT_THRESHOLD = 0.5
 """Least score of what a concept finds, unless another is asked for."""
@@ -156,7 +157,8 @@ def iter_segment(
     Raises
     ------
     Sam3Error
-        As the engine raises it; `CancelledError` if stopped.
+        As the engine raises it; `CancelledError` if stopped.  What a billed
+        engine answered before that is paid, and so returned instead.
     """
     start = time.perf_counter()
     total = len(run.prompts)
@@ -164,14 +166,29 @@ def iter_segment(
     results: list[SegmentationResult] = []
     shape = (0, 0)
     for request in run.requests():
-        raise_if_stopped(stop)
         shape = request.shape
         yield Progress(len(results), total, "segmenting")
-        results.append(engine.segment(request, stop))
-    raise_if_stopped(stop)
+        try:
+            raise_if_stopped(stop)
+            results.append(engine.segment(request, stop))
+        except Sam3Error as error:
+            if not (results and engine.capabilities.billed):
+                raise
+            results[-1] = _with_notice(results[-1], _broken_off(len(results), total, error))
+            break
+    if not engine.capabilities.billed:
+        raise_if_stopped(stop)
     answer = SegmentAnswer(tuple(results), shape)
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
+
+
+def _broken_off(answered: int, total: int, error: Sam3Error) -> str:
+    return f"Only {answered} of {total} questions were answered. {error}"
+
+
+def _with_notice(result: SegmentationResult, notice: str) -> SegmentationResult:
+    return replace(result, notices=(*result.notices, notice))
 
 
 def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:

@@ -1,0 +1,92 @@
+"""Make the pictures of the documentation from the real window.
+
+Run under a display, real or virtual::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py docs/images
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import napari
+import numpy as np
+
+from napari_sam3.samples import fluorescence, histology
+from napari_sam3.widgets.demo import process_events, save_window, segment_everything, wait_for
+from napari_sam3.widgets.panel import SegmentPanel
+
+
+def main(folder: Path) -> None:
+    """Write all pictures into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme in ("dark", "light"):
+        _everything(folder / f"everything_{theme}.png", theme)
+        _one_object(folder / f"object_{theme}.png", theme)
+        _find_all(folder / f"concept_{theme}.png", theme)
+
+
+def _window(sample: list[tuple[object, ...]], theme: str) -> tuple[napari.Viewer, SegmentPanel]:
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    viewer.window.resize(1300, 820)
+    viewer.add_layer(napari.layers.Layer.create(*sample[0]))
+    _, panel = viewer.window.add_plugin_dock_widget("napari-sam3", "Segment")
+    process_events(0.5)
+    viewer.reset_view()
+    return viewer, panel
+
+
+def _everything(path: Path, theme: str) -> None:
+    viewer, panel = _window(fluorescence(), theme)
+    segment_everything(viewer, panel)
+    save_window(viewer, path)
+    viewer.close()
+
+
+def _one_object(path: Path, theme: str) -> None:
+    viewer, panel = _window(fluorescence(), theme)
+    objects = _largest_objects(viewer.layers[0].data)
+    panel.draw("points")
+    for row, col in objects[:2]:
+        panel.prompts.get("points").add([row, col])
+        wait_for(panel)
+        panel.next_object()
+    panel.draw("boxes")
+    row, col = objects[2]
+    panel.prompts.get("boxes").add_rectangles(
+        np.array([[row - 18, col - 18], [row + 18, col + 18]])
+    )
+    wait_for(panel)
+    save_window(viewer, path)
+    viewer.close()
+
+
+def _find_all(path: Path, theme: str) -> None:
+    viewer, panel = _window(histology(), theme)
+    panel.form.question.value = "concept"
+    panel.draw("examples")
+    for row, col in _largest_objects(255 - viewer.layers[0].data.min(axis=-1))[:2]:
+        corners = np.array([[row - 10, col - 10], [row + 10, col + 10]])
+        panel.prompts.get("examples").add_rectangles(corners)
+    panel.run()
+    wait_for(panel)
+    panel.form.thresholds.expand(animate=False)
+    save_window(viewer, path)
+    viewer.close()
+
+
+def _largest_objects(gray: np.ndarray) -> list[tuple[float, float]]:
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label, regionprops
+
+    smooth = ndimage.gaussian_filter(gray.astype(float), 1)
+    regions = regionprops(label(smooth > threshold_otsu(smooth)))
+    round_ones = [r for r in regions if r.solidity > 0.93 and min(r.bbox[:2]) > 0]
+    return [r.centroid for r in sorted(round_ones, key=lambda r: -r.area)]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))

@@ -1,0 +1,478 @@
+"""The command line: segment a file, list the engines, show what it is like."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import (
+    ConceptPrompt,
+    Everything,
+    Exemplar,
+    ObjectPrompt,
+    Point,
+    Prompt,
+)
+from napari_sam3.errors import ImageError, PromptError, Sam3Error
+
+if TYPE_CHECKING:
+    from napari_sam3.engines import EngineInfo
+    from napari_sam3.engines.base import Engine
+    from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+
+QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+
+DEMO_CLICK = (199, 343)
+"""A pixel on one nucleus of the fluorescence sample."""
+
+
+class Limits(NamedTuple):
+    """Values shown as black and white."""
+
+    low: float
+    high: float
+
+
+class Plane(tuple[int, ...]):
+    """Indices of a plane; typer would count the entries of a plain tuple."""
+
+    __slots__ = ()
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    # plain text: it can be searched and piped, and breaks no sentence apart
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Promptable segmentation: name, click or box a thing in an image and get its labels.",
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point ``napari-sam3``."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # an arrow must not end the program on a terminal that has none
+            reconfigure(errors="replace")
+    app(prog_name="napari-sam3")
+
+
+def _numbers(text: str, kind: type, names: str) -> list[Any]:
+    count = names.count(",") + 1
+    example = {"row,col": "12,40", "low,high": "100,4000"}.get(names, "10,20,50,80")
+    parts = text.split(",")
+    try:
+        values = [kind(part.strip()) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        sort = "whole numbers" if kind is int else "numbers"
+        raise typer.BadParameter(
+            f"{text!r} is not {names}: give {count} {sort} with commas between, e.g. {example}."
+        )
+    return values
+
+
+def _parse_point(text: str) -> Point:
+    try:
+        return Point(*_numbers(text, float, "row,col"))
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _parse_box(text: str) -> Box:
+    try:
+        return Box(*_numbers(text, int, "row0,col0,row1,col1"))
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _parse_limits(text: str) -> Limits:
+    low, high = _numbers(text, float, "low,high")
+    if not low < high:
+        raise typer.BadParameter(f"the second limit must exceed the first, but it is {text}.")
+    return Limits(low, high)
+
+
+def _parse_plane(text: str) -> Plane:
+    try:
+        plane = Plane(int(part) for part in text.split(","))
+    except ValueError:
+        plane = Plane([-1])
+    if min(plane) < 0:
+        raise typer.BadParameter(
+            f"{text!r} is no plane: give one whole number from 0 for each axis before the "
+            "rows, with commas between, e.g. 3,12."
+        )
+    return plane
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    try:
+        yield
+    except Sam3Error as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from napari_sam3 import __version__
+
+        typer.echo(f"napari-sam3 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+@app.command("segment")
+def segment_file(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="TIFF, PNG, JPEG, BMP or NPY file.")
+    ],
+    engine: Annotated[str, typer.Option(help="Who answers; see: napari-sam3 engines.")] = "builtin",
+    points: Annotated[
+        list[Point] | None,
+        typer.Option("--point", metavar="R,C", parser=_parse_point, help="A click on an object."),
+    ] = None,
+    negative_points: Annotated[
+        list[Point] | None,
+        typer.Option(
+            "--negative-point",
+            metavar="R,C",
+            parser=_parse_point,
+            help="A click beside the objects; counts for each of them.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        list[Box] | None,
+        typer.Option(
+            "--box", metavar="R0,C0,R1,C1", parser=_parse_box, help="A box around one object."
+        ),
+    ] = None,
+    exemplars: Annotated[
+        list[Box] | None,
+        typer.Option(
+            "--exemplar",
+            metavar="R0,C0,R1,C1",
+            parser=_parse_box,
+            help="A box around an example: find all like this.",
+        ),
+    ] = None,
+    negative_exemplars: Annotated[
+        list[Box] | None,
+        typer.Option(
+            "--negative-exemplar",
+            metavar="R0,C0,R1,C1",
+            parser=_parse_box,
+            help="A box around an example of what not to find.",
+        ),
+    ] = None,
+    text: Annotated[str, typer.Option(metavar="T", help="What to find, e.g. nucleus.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="Find all objects.")] = False,
+    threshold: Annotated[
+        float,
+        typer.Option(min=0.1, max=1, help="Least score, for text, exemplars and --everything."),
+    ] = 0.5,
+    points_per_side: Annotated[
+        int, typer.Option(min=0, max=128, help="Grid of automatic clicks, for --everything.")
+    ] = 32,
+    pred_iou_thresh: Annotated[
+        float, typer.Option(min=0.5, max=1, help="Least predicted quality, for --everything.")
+    ] = 0.88,
+    max_masks: Annotated[
+        int, typer.Option(min=0, max=100, help="At most so many objects, the best; 0 for all.")
+    ] = 0,
+    plane: Annotated[
+        Plane | None,
+        typer.Option(
+            metavar="T,Z", parser=_parse_plane, help="Which plane of a stack, counted from 0."
+        ),
+    ] = None,
+    contrast_limits: Annotated[
+        Limits | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            parser=_parse_limits,
+            help="Values shown as black and white; found from the image if not given.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to save; default: beside IMAGE, its name with _labels.tif."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
+    ] = False,
+) -> None:
+    """Segment one image file and save a label image.
+
+    Positions are (row, col) pixels; boxes reach from the first row and column inside to
+    the first behind.  Each --box and each --point alone is an object of its own; with
+    one --box, all points belong to it, and with several, each to the box around it.
+    """
+    clicks = [*(points or ()), *(Point(*p.position, False) for p in negative_points or ())]
+    examples = [*_exemplars(exemplars, True), *_exemplars(negative_exemplars, False)]
+    prompts = _questions(
+        _object_questions(clicks, boxes or []),
+        _concept_questions(text, examples),
+        (Everything(points_per_side, pred_iou_thresh),) if everything else (),
+    )
+    # how well a click was understood is no reason to leave its object out
+    min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
+    target = output or image.with_name(f"{image.stem}_labels.tif")
+    with _errors_as_sentences():
+        _check_output(target, image, overwrite)
+        who = _able_engine(engine, prompts)
+        run = _prepare(image, plane, contrast_limits, prompts)
+        answer = _follow(who, replace(run, min_score=min_score, max_masks=max_masks))
+        _save(target, answer)
+    for notice in answer.notices:
+        typer.echo(notice, err=True)
+    typer.echo(f"{_summary(answer)} → {target}")
+
+
+@app.command("engines")
+def list_engines() -> None:
+    """List the engines: what is ready, what the others need, what each can do."""
+    from napari_sam3.engines import ENGINES
+
+    infos = sorted(ENGINES, key=lambda info: bool(info.missing))
+    rows = [(i.name, i.title, i.missing or "ready", _abilities(i), i.summary) for i in infos]
+    table = Table("name", "engine", "state", "can do", "where", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    unbounded = console.options.update(width=10_000)
+    width = Measurement.get(console, unbounded, table).maximum
+    if console.is_terminal and console.width < width:
+        # a table that is squeezed breaks words apart, or leaves them out
+        for name, title, state, abilities, summary in rows:
+            console.print(f"{name} ({title}): {state}", f"can do: {abilities}", summary, sep="\n")
+            console.print()
+        return
+    console.width = width
+    console.print(table)
+
+
+@app.command("demo")
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Gets the labels and a picture.")] = Path(
+        "demo-output"
+    ),
+    window: Annotated[
+        bool | None,
+        typer.Option(
+            "--window/--no-window", help="Show it in napari; default: if there is a screen."
+        ),
+    ] = None,
+    keep_open: Annotated[
+        bool, typer.Option("--keep-open/--close", help="Whether the window stays.")
+    ] = True,
+) -> None:
+    """Segment a real sample image with the built-in engine."""
+    has_window = _can_show_window() if window is None else window
+    with _errors_as_sentences():
+        written = _demo_in_window(output_dir, keep_open) if has_window else _demo(output_dir)
+    for path in written:
+        typer.echo(f"Wrote {path}")
+
+
+def _exemplars(boxes: list[Box] | None, positive: bool) -> list[Exemplar]:
+    return [Exemplar(box, positive) for box in boxes or ()]
+
+
+def _object_questions(clicks: list[Point], boxes: list[Box]) -> tuple[Prompt, ...]:
+    from napari_sam3.workflows.asking import object_prompts
+
+    try:
+        return object_prompts(clicks, boxes)
+    except PromptError as error:
+        raise typer.BadParameter(
+            "--negative-point alone marks no object: add --point or --box."
+        ) from error
+
+
+def _concept_questions(text: str, examples: list[Exemplar]) -> tuple[Prompt, ...]:
+    if not text.strip() and not examples:
+        return ()
+    try:
+        return (ConceptPrompt(text, tuple(examples)),)
+    except PromptError as error:
+        raise typer.BadParameter(
+            "--negative-exemplar alone says not what to find: add --exemplar or --text."
+        ) from error
+
+
+def _questions(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    asked = [prompts for prompts in kinds if prompts]
+    if not asked:
+        raise typer.BadParameter(
+            "nothing is asked: give --point, --box, --exemplar, --text or --everything."
+        )
+    if len(asked) > 1:
+        raise typer.BadParameter(
+            "these are different questions, ask one at a time: one object each (--point, "
+            "--box), all like this (--text, --exemplar), or --everything."
+        )
+    return asked[0]
+
+
+def _check_output(target: Path, image: Path, overwrite: bool) -> None:
+    from napari_sam3.workflows.files import check_label_path
+
+    check_label_path(target)
+    if not target.exists():
+        return
+    if image.exists() and target.samefile(image):
+        raise ImageError(f"{target} is the image itself; choose another --output.")
+    if not overwrite:
+        raise ImageError(f"{target} exists already; choose another --output, or add --overwrite.")
+
+
+def _able_engine(name: str, prompts: tuple[Prompt, ...]) -> Engine:
+    from napari_sam3.engines import create_engine, refuse_unsupported
+
+    engine = create_engine(name)
+    for prompt in prompts:
+        refuse_unsupported(engine.name, engine.capabilities, prompt)
+    return engine
+
+
+def _prepare(
+    image: Path, plane: Plane | None, limits: Limits | None, prompts: tuple[Prompt, ...]
+) -> SegmentRun:
+    from napari_sam3.workflows.asking import require_inside
+    from napari_sam3.workflows.files import open_image
+    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+
+    pixels = open_image(image, plane)
+    require_inside(prompts, (pixels.shape[0], pixels.shape[1]))
+    return SegmentRun(ArrayPicture(pixels, limits), prompts)
+
+
+def _follow(engine: Engine, run: SegmentRun) -> SegmentAnswer:
+    from napari_sam3.workflows.segment import finish, iter_segment
+
+    workflow = iter_segment(engine, run)
+    if not sys.stderr.isatty():
+        return finish(workflow)
+    return finish(_with_bar(workflow))
+
+
+def _with_bar(
+    workflow: Generator[Progress, None, SegmentAnswer],
+) -> Generator[Progress, None, SegmentAnswer]:
+    from rich import progress
+
+    console = Console(stderr=True)
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn()
+    with progress.Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None)
+        while True:
+            try:
+                step = next(workflow)
+            except StopIteration as end:
+                answer: SegmentAnswer = end.value
+                return answer
+            # a single question has no known end: the bar only shows that it runs
+            total = step.total if step.total > 1 else None
+            bars.update(task, description=step.message, completed=step.done, total=total)
+            yield step
+
+
+def _save(target: Path, answer: SegmentAnswer) -> None:
+    from napari_sam3.workflows.files import save_labels
+
+    save_labels(target, answer.instances.to_labels())
+
+
+def _summary(answer: SegmentAnswer) -> str:
+    count, overlapping = len(answer.instances), answer.overlapping
+    parts = [f"{count} object{'' if count == 1 else 's'}"]
+    parts += [f"{overlapping} overlap"] if overlapping else []
+    return ", ".join([*parts, f"{answer.seconds:.1f} s"])
+
+
+def _abilities(info: EngineInfo) -> str:
+    can = info.capabilities
+    words = {
+        "text": can.text,
+        "exemplars": can.exemplars,
+        "negative exemplars": can.negative_exemplars,
+        "points": can.points,
+        "boxes": can.object_box,
+        "everything": can.everything,
+    }
+    return ", ".join(word for word, able in words.items() if able)
+
+
+def _can_show_window() -> bool:
+    has_screen = sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    return has_screen and any(importlib.util.find_spec(name) for name in QT_BINDINGS)
+
+
+def _demo_in_window(folder: Path, keep_open: bool) -> list[Path]:
+    # by name, as the command line must work where no window can be made
+    shown = importlib.import_module("napari_sam3.widgets.demo")
+    written: list[Path] = shown.show_demo(folder, keep_open)
+    return written
+
+
+def _demo(folder: Path) -> list[Path]:
+    import numpy as np
+
+    from napari_sam3.engines import create_engine
+    from napari_sam3.samples import sample_path
+    from napari_sam3.workflows.files import open_image, overlay, save_labels, save_picture
+    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+
+    engine = create_engine()
+    picture = ArrayPicture(open_image(sample_path("fluorescence")))
+    click = ObjectPrompt(points=(Point(*DEMO_CLICK),))
+    everything = _follow(engine, SegmentRun(picture, (Everything(),), 0.5))
+    one = _follow(engine, SegmentRun(picture, (click,)))
+    typer.echo(f"Everything: {_summary(everything)}")
+    typer.echo(f"One click at {DEMO_CLICK}: {_summary(one)}")
+    written = [folder / "nuclei_labels.tif", folder / "demo.png"]
+    _make_folder(folder)
+    labels = [answer.instances.to_labels() for answer in (everything, one)]
+    save_labels(written[0], labels[0])
+    rgb = picture.read()
+    save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
+    return written
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error

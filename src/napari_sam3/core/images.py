@@ -1,0 +1,400 @@
+"""Pictures as the user sees them: any plane, or several channels, to 8-bit RGB.
+
+What an engine gets is what is on the screen: contrast limits, gamma, colours and
+blending included.  The grey level of a pixel depends on its value and on the
+limits only, never on the rest of the plane, so that tiles and frames fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.errors import ImageError
+
+UInt8Array = npt.NDArray[np.uint8]
+Limits = tuple[float, float]
+
+Blending = Literal[
+    "opaque", "translucent", "translucent_no_depth", "additive", "multiplicative", "minimum"
+]
+BLENDINGS: tuple[Blending, ...] = get_args(Blending)
+
+_BLOCK_CELLS = 1 << 18
+_SAMPLE_CELLS = 1_000_000
+_TAIL = 0.001
+_FEWEST_WITH_TAILS = 64
+
+
+def to_uint8(
+    plane: npt.ArrayLike,
+    contrast_limits: Limits,
+    gamma: float = 1.0,
+    *,
+    inverted: bool = False,
+) -> UInt8Array:
+    """Return a gray plane as it is displayed.
+
+    Parameters
+    ----------
+    plane : array_like, shape (rows, cols)
+        Of any real type.
+    contrast_limits : tuple of float
+        Values that become black and white, rising.  If both are the same, what
+        exceeds them is white and the rest black.
+    gamma : float
+        Exponent applied to the level between the limits, above 0.
+    inverted : bool
+        Whether low values are bright, as with an inverted gray colormap.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, cols)
+        A new array.  NaN is 0, whether inverted or not.
+
+    Raises
+    ------
+    ImageError
+        If the plane is no gray picture of real numbers or has no pixel, or limits or
+        gamma make no sense.
+
+    Examples
+    --------
+    >>> to_uint8([[0, 100, 150, 200, 900]], (100, 200)).tolist()
+    [[0, 0, 128, 255, 255]]
+    """
+    pixels = _real_array(plane)
+    if pixels.ndim != 2:
+        raise ImageError(
+            f"A gray plane has the axes (rows, cols), but this one has the shape {pixels.shape}."
+        )
+    return _levels(pixels, _Display.checked(contrast_limits, gamma, inverted))
+
+
+def auto_contrast_limits(plane: npt.ArrayLike) -> Limits:
+    """Return limits that show a gray plane well, whatever its type.
+
+    Parameters
+    ----------
+    plane : array_like, shape (rows, cols)
+        Of any real type.
+
+    Returns
+    -------
+    low, high : float
+        The type's full range for uint8 and bool.  Otherwise the 0.1 % and 99.9 %
+        quantiles of the finite values (of at most about a million of them), so that
+        one hot pixel does not turn the rest black.  `low` is always below `high`.
+
+    Raises
+    ------
+    ImageError
+        If the plane does not hold real numbers or has no pixel.
+    """
+    pixels = _real_array(plane)
+    if pixels.dtype == np.bool_:
+        return 0.0, 1.0
+    if pixels.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = _quantiles(_sample(pixels))
+    if not low < high:
+        # nearly all is background: the few other values are the picture
+        low, high = _extremes(pixels)
+    return (low, high) if low < high else _limits_around(low)
+
+
+def to_rgb8(
+    image: npt.ArrayLike, contrast_limits: Limits | None = None, gamma: float = 1.0
+) -> UInt8Array:
+    """Return a picture as it is displayed, as 8-bit RGB.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols) or (rows, cols, 3 or 4)
+        Gray of any real type, or RGB(A).  Three axes of which the last has 3 or 4
+        entries are always RGB(A).
+    contrast_limits : tuple of float, optional
+        For gray: values that become black and white; by default found by
+        `auto_contrast_limits`.  RGB(A) has none: its integers reach from 0 to the
+        type's largest, its floats from 0 to 1.
+    gamma : float
+        As in `to_uint8`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, cols, 3)
+        Red, green, blue; RGBA lies over black.  For gray it is a read-only view with
+        one byte per pixel, and for 8-bit RGB it may be a view of `image`: copy it
+        before writing to it.
+
+    Raises
+    ------
+    ImageError
+        If the image has other axes, does not hold real numbers, or has no pixel.
+    """
+    pixels = _real_array(image)
+    if pixels.ndim == 2:
+        limits = auto_contrast_limits(pixels) if contrast_limits is None else contrast_limits
+        gray = to_uint8(pixels, limits, gamma)
+        return np.broadcast_to(gray[..., np.newaxis], (*gray.shape, 3))
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise ImageError(
+            f"The image has the shape {pixels.shape}, but a picture to segment has the axes "
+            "(rows, cols) or (rows, cols, 3 or 4); choose one plane of it."
+        )
+    return _rgb_levels(pixels, gamma)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """One layer of a picture that is put together from several.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (rows, cols) or (rows, cols, 3)
+        Grey levels as displayed, or RGB.
+    lut : ndarray of uint8, shape (256, 3), optional
+        Colour of each grey level; gray if not given.
+    opacity : float
+        0–1.
+    blending : str
+        How it combines with what lies below, one of `BLENDINGS`, by napari's names.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has another shape, type or range.
+    """
+
+    picture: UInt8Array
+    lut: UInt8Array | None = None
+    opacity: float = 1.0
+    blending: Blending = "translucent"
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.picture.shape, self.picture.dtype
+        if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise ValueError(f"a channel is 8-bit gray or RGB, not {dtype} of shape {shape}")
+        if self.lut is not None and (self.lut.shape != (256, 3) or self.lut.dtype != np.uint8):
+            raise ValueError("a channel's lut is uint8 of shape (256, 3)")
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"an opacity lies between 0 and 1, not at {self.opacity}")
+        if self.blending not in BLENDINGS:
+            raise ValueError(f"no blending {self.blending!r}; there are {', '.join(BLENDINGS)}")
+
+    def colors(self, rows: slice) -> npt.NDArray[np.float32]:
+        """Return the colours of some rows as 0–255, shape (rows, cols, 3 or 1)."""
+        block = self.picture[rows]
+        if block.ndim == 3:
+            return block.astype(np.float32)
+        if self.lut is None:
+            return block[..., np.newaxis].astype(np.float32)
+        return self.lut.astype(np.float32)[block]
+
+
+def compose(channels: Sequence[Channel], shape: tuple[int, int]) -> UInt8Array:
+    """Put channels on top of each other over black, as napari shows them.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        From bottom to top, each of `shape`.
+    shape : tuple of int
+        (rows, cols) of the picture.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, cols, 3)
+        Red, green, blue; black where there is no channel.
+
+    Raises
+    ------
+    ValueError
+        If a channel has another shape.
+
+    Notes
+    -----
+    Like napari, the lowest channel is never darkened by the empty canvas: with
+    ``"minimum"`` it shows as it is, with any other blending by its opacity over
+    black.  Opacity has no effect on ``"minimum"`` and ``"multiplicative"`` above it.
+    """
+    for channel in channels:
+        if channel.picture.shape[:2] != tuple(shape):
+            raise ValueError(
+                f"a channel of shape {channel.picture.shape[:2]} in a picture of shape {shape}"
+            )
+    picture = np.zeros((*shape, 3), np.uint8)
+    for rows in _row_blocks(picture.shape):
+        mixed = np.zeros(picture[rows].shape, np.float32)
+        for index, channel in enumerate(channels):
+            _blend(mixed, channel.colors(rows), channel, is_lowest=index == 0)
+        picture[rows] = np.rint(mixed)
+    return picture
+
+
+def _blend(
+    below: npt.NDArray[np.float32],
+    colors: npt.NDArray[np.float32],
+    channel: Channel,
+    *,
+    is_lowest: bool,
+) -> None:
+    mode, opacity = channel.blending, np.float32(channel.opacity)
+    if mode == "minimum":
+        below[...] = colors if is_lowest else np.minimum(below, colors)
+    elif mode == "opaque" or is_lowest:
+        below[...] = colors * opacity
+    elif mode == "additive":
+        below += colors * opacity
+        np.minimum(below, 255, out=below)
+    elif mode == "multiplicative":
+        below *= colors / 255
+    else:
+        below += (colors - below) * opacity
+
+
+@dataclass(frozen=True, slots=True)
+class _Display:
+    low: float
+    high: float
+    gamma: float = 1.0
+    inverted: bool = False
+
+    @classmethod
+    def checked(cls, limits: Limits, gamma: float, inverted: bool) -> _Display:
+        low, high = (float(limit) for limit in limits)
+        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+            raise ImageError(
+                f"The contrast limits must be two rising numbers, but they are {low:g} and "
+                f"{high:g}."
+            )
+        if not (np.isfinite(gamma) and gamma > 0):
+            raise ImageError(f"Gamma must be a number above 0, but it is {gamma:g}.")
+        return cls(low, high, float(gamma), inverted)
+
+    def levels(self, values: npt.NDArray[Any]) -> UInt8Array:
+        # float64 keeps every integer up to 2**53 apart; limits may span all of it
+        with np.errstate(over="ignore", invalid="ignore"):
+            level = self._fraction(values.astype(np.float64))
+        if self.gamma != 1:
+            np.power(level, self.gamma, out=level)
+        level *= 255
+        if self.inverted:
+            np.subtract(255, level, out=level)
+            level[np.isnan(values)] = 0
+        np.rint(level, out=level)
+        return level.astype(np.uint8)
+
+    def _fraction(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if self.low == self.high:
+            return (values > self.low).astype(np.float64)
+        # halved, as the difference of two large limits is more than a float can be
+        half = self.high / 2 - self.low / 2
+        values /= 2
+        values -= self.low / 2
+        values /= half
+        # unlike maximum, fmax takes the number where the other is NaN
+        np.fmax(values, 0, out=values)
+        return np.minimum(values, 1, out=values)
+
+
+def _levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
+    shown = np.empty(pixels.shape, np.uint8)
+    kind, bits = pixels.dtype.kind, 8 * pixels.dtype.itemsize
+    if kind in "iu" and bits <= 16 and pixels.size >= 1 << bits:
+        _look_up(pixels, display, shown)
+        return shown
+    for rows in _row_blocks(pixels.shape):
+        shown[rows] = display.levels(pixels[rows])
+    return shown
+
+
+def _look_up(pixels: npt.NDArray[Any], display: _Display, shown: UInt8Array) -> None:
+    native = pixels.dtype.newbyteorder("=")
+    unsigned = np.dtype(f"u{native.itemsize}")
+    codes = np.arange(1 << 8 * native.itemsize).astype(unsigned)
+    table = display.levels(codes.view(native))
+    for rows in _row_blocks(pixels.shape):
+        block = pixels[rows].astype(native, copy=False).view(unsigned)
+        # no code is out of range; any mode but the default spares a buffer and a check
+        np.take(table, block, out=shown[rows], mode="clip")
+
+
+def _rgb_levels(pixels: npt.NDArray[Any], gamma: float) -> UInt8Array:
+    kind = pixels.dtype.kind
+    white = float(np.iinfo(pixels.dtype).max) if kind in "iu" else 1.0
+    display = _Display.checked((0.0, white), gamma, inverted=False)
+    if pixels.dtype == np.uint8 and display.gamma == 1:
+        colors = pixels[..., :3]
+    else:
+        colors = _levels(pixels[..., :3], display)
+    if pixels.shape[2] == 3:
+        return colors
+    alphas = _levels(pixels[..., 3], _Display(0.0, white))
+    over_black = np.empty(colors.shape, np.uint8)
+    for rows in _row_blocks(colors.shape):
+        alpha = alphas[rows, :, np.newaxis].astype(np.float32) / 255
+        over_black[rows] = np.rint(colors[rows] * alpha)
+    return over_black
+
+
+def _real_array(image: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        pixels = np.asarray(image)
+    except ValueError as error:
+        raise ImageError("The image is no array: its rows differ in length.") from error
+    if pixels.dtype.kind == "c":
+        raise ImageError(
+            "The image holds complex numbers; take their magnitude or phase, and segment that."
+        )
+    if pixels.dtype.kind not in "biuf":
+        raise ImageError(f"The image must hold real numbers, but it holds {pixels.dtype}.")
+    if pixels.size == 0:
+        raise ImageError(f"The image is empty: its shape is {pixels.shape}, without any pixel.")
+    return pixels
+
+
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    cells_per_row = max(1, int(np.prod(shape[1:])))
+    step = max(1, _BLOCK_CELLS // cells_per_row)
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def _sample(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    for axis in range(pixels.ndim):
+        excess = pixels.size / _SAMPLE_CELLS
+        if excess > 1:
+            # shared between the axes, unless the later ones are too short for their part
+            later = int(np.prod(pixels.shape[axis + 1 :]))
+            step = int(np.ceil(max(excess ** (1 / (pixels.ndim - axis)), excess / later)))
+            pixels = pixels[(slice(None),) * axis + (slice(None, None, step),)]
+    return pixels
+
+
+def _quantiles(sample: npt.NDArray[Any]) -> Limits:
+    values = _finite(sample)
+    if values.size < _FEWEST_WITH_TAILS:
+        return _extremes(values)
+    tail = int(np.ceil(_TAIL * values.size))
+    ends = [tail, values.size - 1 - tail]
+    low, high = np.partition(values, ends)[ends]
+    return float(low), float(high)
+
+
+def _extremes(pixels: npt.NDArray[Any]) -> Limits:
+    values = _finite(pixels)
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.ravel() if values.dtype.kind in "iu" else values[np.isfinite(values)]
+
+
+def _limits_around(value: float) -> Limits:
+    # wide enough to differ from the value even where floats are far apart
+    width = max(1.0, abs(value) * 1e-6)
+    return (value, value + width) if value <= 0 else (value - width, value)

@@ -1,0 +1,112 @@
+"""The built-in engine: which question goes to which algorithm."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
+from napari_sam3.engines.base import (
+    NEVER,
+    Capabilities,
+    SegmentationRequest,
+    SegmentationResult,
+    Usage,
+    raise_if_stopped,
+)
+from napari_sam3.engines.builtin import CAPABILITIES
+from napari_sam3.engines.builtin.box import segment_box
+from napari_sam3.engines.builtin.clicks import segment_clicks
+from napari_sam3.engines.builtin.everything import instances_of, regions_of
+from napari_sam3.engines.builtin.exemplars import segment_alike
+from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.picture import Picture, PictureCache
+from napari_sam3.errors import PromptError
+
+
+class BuiltinEngine:
+    """Classical promptable segmentation on this computer.
+
+    Parameters
+    ----------
+    cached_pictures : int
+        How many images are kept with what was derived from them, so that the
+        next question about one of them is answered faster.
+
+    Notes
+    -----
+    Scores estimate the overlap (IoU) with a true object.  `Everything`'s
+    `points_per_side` and `min_iou` do not change the answer: no grid of clicks is used;
+    use the request's `min_score`.  May be used from several threads.
+    """
+
+    def __init__(self, cached_pictures: int = 3) -> None:
+        self._pictures = PictureCache(cached_pictures)
+
+    @property
+    def name(self) -> str:
+        """The name that `create_engine` knows."""
+        return "builtin"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can answer: everything but text."""
+        return CAPABILITIES
+
+    def segment(
+        self, request: SegmentationRequest, stop: threading.Event = NEVER
+    ) -> SegmentationResult:
+        """Answer one request; see `napari_sam3.engines.base.Engine.segment`.
+
+        Raises
+        ------
+        UnsupportedPromptError
+            If the prompt holds text.
+        PromptError
+            If a box or a positive click lies outside of the image.
+        CancelledError
+            If `stop` was set before the answer was there.
+        """
+        # the registry imports this package for its capabilities
+        from napari_sam3.engines import refuse_unsupported
+
+        start = time.perf_counter()
+        refuse_unsupported(self.name, self.capabilities, request.prompt)
+        raise_if_stopped(stop)
+        picture = self._pictures.get(request.image)
+        found = Instances(request.shape, tuple(_answer(picture, request.prompt, stop)))
+        raise_if_stopped(stop)
+        kept = found.at_least(request.min_score).best(request.max_masks)
+        return SegmentationResult(kept, Usage(seconds=time.perf_counter() - start))
+
+
+def _answer(picture: Picture, prompt: Prompt, stop: threading.Event) -> list[Instance]:
+    if isinstance(prompt, Everything):
+        return instances_of(regions_of(picture, stop=stop))
+    if isinstance(prompt, ConceptPrompt):
+        for exemplar in prompt.exemplars:
+            _check_box(exemplar.box, picture.box)
+        return segment_alike(picture, prompt.exemplars, stop)
+    if not isinstance(prompt, ObjectPrompt):
+        # refused above already: whoever adds a kind of prompt hears of it here
+        raise TypeError(f"the built-in engine has no answer to a {type(prompt).__name__}")
+    found = _one_object(picture, prompt, stop)
+    return [] if found is None else [found]
+
+
+def _one_object(picture: Picture, prompt: ObjectPrompt, stop: threading.Event) -> Instance | None:
+    marks = Marks.from_points(prompt.points, picture.box)
+    if prompt.box is None:
+        return segment_clicks(picture, marks, stop)
+    _check_box(prompt.box, picture.box)
+    return segment_box(picture, prompt.box, marks, stop)
+
+
+def _check_box(box: Box, frame: Box) -> None:
+    if box.intersection(frame) is None:
+        raise PromptError(
+            f"The box (rows {box.top} to {box.bottom}, columns {box.left} to {box.right}) lies "
+            f"outside of the image, which has {frame.bottom} rows and {frame.right} columns."
+        )

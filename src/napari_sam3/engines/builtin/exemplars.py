@@ -1,0 +1,165 @@
+"""All objects like some examples, and unlike others."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.prompts import Exemplar
+from napari_sam3.engines.base import NEVER, raise_if_stopped
+from napari_sam3.engines.builtin.box import core_and_ring, segment_box, signs, window_around
+from napari_sam3.engines.builtin.everything import instances_of, regions_of
+from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.picture import FloatArray, Picture
+
+Table = npt.NDArray[np.float64]
+
+# differences that make two objects of one kind look different: log area, log elongation,
+# solidity, and red, green, blue, texture in units of the picture's range
+_TOLERANCES = np.array([0.6, 0.4, 0.15, 0.3, 0.3, 0.3, 0.2])
+_REACH = 5.0
+_SAME = 0.3
+_LEAST_SCORE = 0.02
+
+
+def segment_alike(
+    picture: Picture, exemplars: tuple[Exemplar, ...], stop: threading.Event = NEVER
+) -> list[Instance]:
+    """Find all objects that look like the positive exemplars.
+
+    Parameters
+    ----------
+    picture : Picture
+    exemplars : tuple of Exemplar
+        At least one positive; each box at least partly inside the picture.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance
+        The positive exemplars' own objects first, with score 1: the user says that they
+        are such objects.  Others score the lower the less they look like one object, and
+        the less like a positive exemplar; those that look more like a negative one are missing.
+    """
+    shown = {True: list[Instance](), False: list[Instance]()}
+    for exemplar in exemplars:
+        raise_if_stopped(stop)
+        found = segment_box(picture, exemplar.box, Marks(), stop)
+        if found is not None:
+            shown[exemplar.positive].append(found)
+    axis = common_axis(picture, [exemplar.box for exemplar in exemplars if exemplar.positive])
+    regions = regions_of(picture, axis, stop)
+    wanted, unwanted = (appearances(picture, shown[positive]) for positive in (True, False))
+    own = [Instance(item.mask, item.box, 1.0) for item in distinct(shown[True])]
+    others = [
+        item
+        for item in instances_of(regions)
+        if not any(same(item, example) for example in [*own, *shown[False]])
+    ]
+    raise_if_stopped(stop)
+    return [*own, *_rated(others, appearances(picture, others), wanted, unwanted)]
+
+
+def _rated(items: list[Instance], looks: Table, wanted: Table, unwanted: Table) -> list[Instance]:
+    near, far = distances(looks, wanted), distances(looks, unwanted)
+    likeness = 1 / (1 + (near / _REACH) ** 4)
+    # halfway to a negative exemplar nothing is left, far from all of them nothing changes
+    preference = np.clip(2 * (far - near) / np.maximum(far, 1e-6), 0, 1)
+    rated = []
+    for item, factor in zip(items, likeness * preference, strict=True):
+        value = (item.score or 0.0) * float(factor)
+        if value >= _LEAST_SCORE:
+            rated.append(Instance(item.mask, item.box, value))
+    return rated
+
+
+def common_axis(picture: Picture, boxes: list[Box]) -> FloatArray:
+    """Return the channel weights on which the boxes' objects are bright.
+
+    Parameters
+    ----------
+    picture : Picture
+    boxes : list of Box
+        At least one.
+
+    Returns
+    -------
+    ndarray of float32, shape (3,)
+    """
+    axes, steps = [], []
+    for box in boxes:
+        window = window_around(picture.box, box, Marks())
+        core, ring = core_and_ring(window.shape, box.shifted(-window.top, -window.left))
+        axis = picture.contrast_axis(window, core, ring)
+        gray = picture.window(window, axis)
+        axes.append(axis)
+        steps.append(signs(gray, ring)[0])
+    mean = np.mean([axis * sign for axis, sign in zip(axes, steps, strict=True)], axis=0)
+    # opposite exemplars cancel out: then the first one decides
+    return np.asarray(mean if np.abs(mean).sum() > 0.1 else axes[0] * steps[0], np.float32)
+
+
+def appearances(picture: Picture, items: list[Instance]) -> Table:
+    """Return what objects look like, in units in which 1 is a clear difference.
+
+    Parameters
+    ----------
+    picture : Picture
+    items : list of Instance
+
+    Returns
+    -------
+    ndarray of float, shape (len(items), 7)
+        Log area, log elongation, solidity, red, green, blue, texture.
+    """
+    rows = [_appearance(picture, item) for item in items]
+    table: Table = np.array(rows, np.float64).reshape(len(rows), len(_TOLERANCES))
+    return table / _TOLERANCES[None]
+
+
+def _appearance(picture: Picture, item: Instance) -> list[float]:
+    rows, cols = np.nonzero(item.mask)
+    variance = np.cov(rows, cols) if rows.size > 1 else np.zeros((2, 2))
+    small, large = np.linalg.eigvalsh(variance + np.eye(2) / 12)
+    pixels = picture.rgb[item.box.slices][item.mask].astype(np.float32) / picture.spread
+    colour = pixels.mean(axis=0)
+    texture = float(pixels.mean(axis=1).std())
+    return [
+        float(np.log(rows.size)),
+        float(np.log(large / small) / 2),
+        min(1.0, rows.size / float(4 * np.pi * np.sqrt(small * large))),
+        *colour.tolist(),
+        texture,
+    ]
+
+
+def distances(looks: Table, examples: Table) -> Table:
+    """Return the distance of each row to the nearest example; infinite without examples."""
+    if len(examples) == 0:
+        return np.full(len(looks), 1e9)
+    apart = looks[:, None, :] - examples[None, :, :]
+    return np.asarray(np.linalg.norm(apart, axis=2).min(axis=1), np.float64)
+
+
+def same(one: Instance, two: Instance) -> bool:
+    """Whether two instances are the same object: they share much of the smaller one."""
+    common = one.box.intersection(two.box)
+    if common is None:
+        return False
+    views = [item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)]
+    shared = np.count_nonzero(views[0] & views[1])
+    return bool(shared > _SAME * min(one.area, two.area))
+
+
+def distinct(items: list[Instance]) -> list[Instance]:
+    """Return the instances without repetitions: two boxes may show the same object."""
+    kept: list[Instance] = []
+    for item in items:
+        if not any(same(item, other) for other in kept):
+            kept.append(item)
+    return kept

@@ -1,0 +1,81 @@
+"""From loose clicks and boxes to questions, where nobody grouped them by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point, Prompt
+from napari_sam3.errors import PromptError
+
+
+def object_prompts(points: Iterable[Point], boxes: Sequence[Box]) -> tuple[ObjectPrompt, ...]:
+    """Tell which clicks and boxes mean the same object.
+
+    Parameters
+    ----------
+    points : iterable of Point
+        Clicks.  Negative ones count for every object.
+    boxes : sequence of Box
+        One object each.
+
+    Returns
+    -------
+    tuple of ObjectPrompt
+        First one for each box, then one for each click that belongs to no box.  A
+        click belongs to the only box there is; of several, to the smallest around it.
+
+    Raises
+    ------
+    PromptError
+        If there are clicks, but all of them are negative, and no box.
+
+    Examples
+    --------
+    >>> clicks = Point(5, 5), Point(50, 60)
+    >>> [len(prompt.points) for prompt in object_prompts(clicks, [Box(0, 0, 9, 9)])]
+    [2]
+    >>> [len(prompt.points) for prompt in object_prompts(clicks, [])]
+    [1, 1]
+    """
+    listed = list(points)
+    negative = [point for point in listed if not point.positive]
+    of_box: list[list[Point]] = [[] for _ in boxes]
+    alone: list[Point] = []
+    for point in listed:
+        if point.positive:
+            index = _box_of(point, boxes)
+            (alone if index is None else of_box[index]).append(point)
+    if negative and not boxes and not alone:
+        # says what is missing
+        return (ObjectPrompt(tuple(negative)),)
+    by_box = [ObjectPrompt((*own, *negative), box) for own, box in zip(of_box, boxes, strict=True)]
+    return (*by_box, *(ObjectPrompt((point, *negative)) for point in alone))
+
+
+def require_inside(prompts: Iterable[Prompt], shape: tuple[int, int]) -> None:
+    """Raise `PromptError` if a click or box reaches beyond an image of (rows, cols)."""
+    frame = Box.of_shape(shape)
+    size = f"the image, which has {shape[0]} rows and {shape[1]} columns"
+    for prompt in prompts:
+        for box in _boxes(prompt):
+            if box.intersection(frame) != box:
+                raise PromptError(
+                    f"The box {box.top},{box.left},{box.bottom},{box.right} reaches beyond {size}."
+                )
+        for point in prompt.points if isinstance(prompt, ObjectPrompt) else ():
+            if not frame.contains(*point.pixel):
+                raise PromptError(f"The point {point.row:g},{point.col:g} lies outside of {size}.")
+
+
+def _box_of(point: Point, boxes: Sequence[Box]) -> int | None:
+    if len(boxes) == 1:
+        return 0
+    around = [index for index, box in enumerate(boxes) if box.contains(*point.pixel)]
+    return min(around, key=lambda index: boxes[index].area, default=None)
+
+
+def _boxes(prompt: Prompt) -> list[Box]:
+    if isinstance(prompt, ConceptPrompt):
+        return [exemplar.box for exemplar in prompt.exemplars]
+    return [prompt.box] if isinstance(prompt, ObjectPrompt) and prompt.box else []

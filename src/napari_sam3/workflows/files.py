@@ -1,0 +1,348 @@
+"""Image files in, label files out, without a window."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.labels import labels_dtype
+from napari_sam3.errors import ImageError
+
+if TYPE_CHECKING:
+    import tifffile
+
+Array = npt.NDArray[Any]
+Axes = Sequence[tuple[str, int]]
+
+LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NPY_MAGIC = b"\x93NUMPY"
+_OUTLINE_COLORS = np.array(
+    [
+        (255, 214, 0),
+        (0, 229, 255),
+        (255, 82, 82),
+        (105, 240, 174),
+        (224, 130, 255),
+        (255, 152, 0),
+        (130, 177, 255),
+        (198, 255, 0),
+        (255, 128, 171),
+    ],
+    np.uint8,
+)
+
+
+def open_image(path: str | Path, plane: Sequence[int] | None = None) -> Array:
+    """Read one picture from a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TIFF, an NPY file, or whatever Pillow opens (PNG, JPEG, BMP, …); which one is
+        told by its content.
+    plane : sequence of int, optional
+        Index along every axis besides rows, columns and colours, in the file's order,
+        counted from 0.  Axes of length 1 may be left out.
+
+    Returns
+    -------
+    ndarray, shape (rows, cols) or (rows, cols, 3 or 4)
+        Gray in the file's own type, or RGB(A).  Of a TIFF only the chosen plane is
+        decoded where the file allows it.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, it is no image, or it is not clear which plane is meant.
+    """
+    path = Path(path)
+    head = _first_bytes(path)
+    if head.startswith(_NPY_MAGIC):
+        pixels = _open_npy(path, plane)
+    elif head[:4] in _TIFF_MAGIC:
+        pixels = _open_tiff(path, plane)
+    else:
+        pixels = _open_with_pillow(path, plane)
+    if pixels.ndim < 2 or pixels.size == 0:
+        raise ImageError(f"{path} holds no picture: its shape is {pixels.shape}.")
+    return pixels
+
+
+def save_labels(path: str | Path, labels: npt.NDArray[np.integer[Any]]) -> None:
+    """Write a label image, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.tif``, ``.tiff`` (compressed), ``.png`` or ``.npy``; an existing file
+        is replaced.
+    labels : ndarray of int, shape (rows, cols)
+        0 is background.  Written as uint16, or uint32 where a label needs it.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be written, or the format cannot hold the labels.
+    """
+    path = Path(path)
+    write = _label_writer(path)
+    largest = int(labels.max(initial=0))
+    if path.suffix.lower() == ".png" and largest > np.iinfo(np.uint16).max:
+        raise ImageError(
+            f"A PNG holds labels up to 65535, but the largest is {largest}; save it as .tif."
+        )
+    stored = labels.astype(labels_dtype(largest), copy=False)
+    _replace_file(path, lambda file: write(file, stored))
+
+
+def save_picture(path: str | Path, rgb: npt.NDArray[np.uint8]) -> None:
+    """Write an 8-bit RGB picture of shape (rows, cols, 3) as PNG, whole or not at all.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be written.
+    """
+    _replace_file(Path(path), lambda file: _write_png(file, rgb))
+
+
+def check_label_path(path: str | Path) -> None:
+    """Raise `ImageError` if labels cannot be written under this name, whatever they are."""
+    path = Path(path)
+    _label_writer(path)
+    _check_folder(path)
+
+
+def overlay(
+    rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.uint8]:
+    """Return a picture with the objects' outlines drawn on it.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    labels : ndarray of int, shape (rows, cols)
+        Outlines lie on each object's outermost pixels; neighbours differ in colour.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, cols, 3)
+        A new array.
+    """
+    outline = np.zeros(labels.shape, bool)
+    for axis in range(2):
+        values, edges = (np.moveaxis(array, axis, 0) for array in (labels, outline))
+        differs = values[1:] != values[:-1]
+        edges[1:] |= differs
+        edges[:-1] |= differs
+    outline &= labels > 0
+    picture = np.array(rgb)
+    picture[outline] = _OUTLINE_COLORS[(labels[outline] - 1) % len(_OUTLINE_COLORS)]
+    return picture
+
+
+def _first_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; name one image file in it.")
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    # without names for the axes, the number of indices tells planes from colours
+    is_rgb = array.ndim > 2 and array.shape[-1] in (3, 4)
+    if is_rgb and plane is not None and len(plane) == array.ndim - 2:
+        is_rgb = False
+    leading = array.shape[: array.ndim - (3 if is_rgb else 2)]
+    index = _plane_index([(f"axis {i}", n) for i, n in enumerate(leading)], plane)
+    return np.array(array[index])
+
+
+def _open_with_pillow(path: Path, plane: Sequence[int] | None) -> Array:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # a warning is for servers that are sent files by strangers; scans are this large
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except Exception as error:  # a damaged file makes decoders raise anything
+        raise _unreadable(path, error) from error
+    with image:
+        frames = getattr(image, "n_frames", 1)
+        index = _plane_index([("frame", frames)] if frames > 1 else [], plane)
+        try:
+            image.seek(index[0] if index else 0)
+            return _pillow_pixels(image)
+        except Exception as error:  # likewise
+            raise _unreadable(path, error) from error
+
+
+def _pillow_pixels(image: Any) -> Array:
+    if image.mode in ("1", "L", "I", "F", "RGB", "RGBA") or image.mode.startswith("I;16"):
+        return np.array(image)
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info
+    return np.array(image.convert("RGBA" if has_alpha else "RGB"))
+
+
+def _open_tiff(path: Path, plane: Sequence[int] | None) -> Array:
+    import tifffile
+
+    try:
+        tiff = tifffile.TiffFile(path)
+    except Exception as error:  # a damaged file makes decoders raise anything
+        raise _unreadable(path, error) from error
+    with tiff:
+        try:
+            series = tiff.series[0]
+            names = _axis_names(series)
+        except Exception as error:  # likewise
+            raise _unreadable(path, error) from error
+        sizes = zip(names, series.shape, strict=True)
+        rest = iter(_plane_index([(a, n) for a, n in sizes if a not in "YXS"], plane))
+        index = tuple(slice(None) if name in "YXS" else next(rest) for name in names)
+        try:
+            pixels = _read_plane(tiff, series, index)
+        except Exception as error:  # likewise
+            raise _unreadable(path, error) from error
+    kept = [name for name in names if name in "YXS"]
+    return np.ascontiguousarray(pixels.transpose([kept.index(a) for a in "YXS" if a in kept]))
+
+
+def _axis_names(series: tifffile.TiffPageSeries) -> list[str]:
+    names = list(series.axes)
+    for position, (name, size) in enumerate(zip(names, series.shape, strict=True)):
+        if name == "S" and size not in (3, 4):
+            # samples that are no colours; any other letter makes it an axis to choose from
+            names[position] = "C"
+    if "Y" not in names or "X" not in names:
+        # no picture by its own account: the last two axes are as good as any
+        names = [f"axis {i}" for i in range(max(0, len(names) - 2))] + ["Y", "X"][-len(names) :]
+    return names
+
+
+def _read_plane(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, index: tuple[Any, ...]
+) -> Array:
+    if series.dataoffset is not None:
+        stored = tiff.filehandle.memmap_array(
+            tiff.byteorder + series.dtype.char, series.shape, series.dataoffset
+        )
+        return np.array(stored[index])
+    split = len(series.shape) - len(series.keyframe.shape)
+    leading, outer = series.shape[:split], index[:split]
+    is_by_page = (
+        series.keyframe.shape == series.shape[split:]
+        and math.prod(leading) == len(series.pages)
+        and all(isinstance(i, int) for i in outer)
+    )
+    if not is_by_page:
+        return np.asarray(series.asarray()[index])
+    page = series.pages[int(np.ravel_multi_index(outer, leading)) if outer else 0]
+    if page is None:
+        # OME files may leave planes out; they count as black
+        return np.asarray(np.zeros(series.keyframe.shape, series.dtype)[index[split:]])
+    return np.asarray(page.asarray()[index[split:]])
+
+
+def _plane_index(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:
+    """Return one index for each leading axis, or say how to choose it."""
+    long = [(name, size) for name, size in axes if size != 1]
+    if plane is None and not long:
+        return (0,) * len(axes)
+    if plane is not None and len(plane) == len(axes):
+        chosen = axes
+    elif plane is not None and len(plane) == len(long):
+        chosen = long
+    else:
+        raise ImageError(_advice(long, plane))
+    for (name, size), position in zip(chosen, plane, strict=True):
+        if not 0 <= position < size:
+            raise ImageError(
+                f"There is no plane {position} along {name}: it has the planes 0 to {size - 1}."
+            )
+    rest = iter(plane)
+    return tuple(next(rest) if chosen is axes or size != 1 else 0 for _, size in axes)
+
+
+def _advice(long: Axes, plane: Sequence[int] | None) -> str:
+    if not long:
+        return "The image has only one plane: leave --plane out."
+    sizes = ", ".join(f"{name}={size}" for name, size in long)
+    example = ",".join(name.lower().replace("axis ", "i") for name, _ in long)
+    but = "" if plane is None else f", but --plane has {len(plane)} of {len(long)} numbers"
+    return f"The image has the axes {sizes}, Y, X{but}: choose a plane with --plane {example}."
+
+
+def _unreadable(path: Path, error: Exception) -> ImageError:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{path} is no image that can be read; use a TIFF, PNG, JPEG or NPY.")
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return ImageError(f"{path} is damaged or of an unknown kind: {reason}.")
+
+
+def _label_writer(path: Path) -> Callable[[BinaryIO, Array], None]:
+    suffix = path.suffix.lower()
+    if suffix not in LABEL_SUFFIXES:
+        raise ImageError(
+            f"Labels cannot be saved as {path.name!r}; end its name in "
+            f"{', '.join(LABEL_SUFFIXES[:-1])} or {LABEL_SUFFIXES[-1]}."
+        )
+    return {".png": _write_png, ".npy": _write_npy}.get(suffix, _write_tiff)
+
+
+def _write_tiff(file: BinaryIO, labels: Array) -> None:
+    import tifffile
+
+    tifffile.imwrite(file, labels, compression="zlib", metadata={"axes": "YX"})
+
+
+def _write_png(file: BinaryIO, pixels: Array) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(file, "PNG")
+
+
+def _write_npy(file: BinaryIO, labels: Array) -> None:
+    np.save(file, labels, allow_pickle=False)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; name a file to save.")
+
+
+def _replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    _check_folder(path)
+    # beside its place, as only a move within one disk happens at once
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            write(file)
+        partial.replace(path)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)

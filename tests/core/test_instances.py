@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance, Instances, bounding_box
+
+masks = hnp.arrays(
+    bool,
+    # past one and two words of eight pixels, so that every way of reading is taken
+    st.tuples(st.integers(1, 9), st.integers(1, 26)),
+    elements=st.sampled_from([False, False, False, False, True]),
+)
+
+
+def naive_box(mask):
+    rows, cols = np.nonzero(mask)
+    if not rows.size:
+        return None
+    return Box(rows.min(), cols.min(), rows.max() + 1, cols.max() + 1)
+
+
+def square(score, *corners):
+    box = Box(*corners)
+    return Instance(np.ones(box.shape, bool), box, score)
+
+
+class TestBoundingBox:
+    @given(masks)
+    def test_equals_the_plain_search(self, mask):
+        assert bounding_box(mask) == naive_box(mask)
+
+    @given(masks)
+    def test_equals_the_plain_search_however_the_mask_lies_in_memory(self, mask):
+        padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 3), bool)
+        padded[1:-1, 2:-1] = mask
+        read_only = mask.copy()
+        read_only.flags.writeable = False
+        views = (
+            mask.T, mask[::-1], mask[:, ::-1], mask[::2, ::2], padded[1:-1, 2:-1],
+            np.asfortranarray(mask), read_only, np.broadcast_to(mask[:1], (5, mask.shape[1])),
+        )  # fmt: skip
+        for view in views:
+            assert bounding_box(view) == naive_box(view)
+
+    @pytest.mark.parametrize("width", [5, 8, 13, 64, 67])
+    def test_a_single_pixel_is_found_in_every_corner(self, width):
+        for row, col in [(0, 0), (0, width - 1), (6, 0), (6, width - 1)]:
+            mask = np.zeros((7, width), bool)
+            mask[row, col] = True
+            assert bounding_box(mask) == Box(row, col, row + 1, col + 1)
+
+    @pytest.mark.parametrize("rows", [(0, 0), (0, 999), (300, 301), (255, 256), (511, 900)])
+    def test_a_tall_mask_is_searched_from_both_ends(self, rows):
+        mask = np.zeros((1000, 24), bool)
+        mask[rows[0], 3], mask[rows[1], 20] = True, True
+        assert bounding_box(mask) == Box(rows[0], 3, rows[1] + 1, 21)
+
+    @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (4, 16)])
+    def test_without_a_pixel_there_is_no_box(self, shape):
+        assert bounding_box(np.zeros(shape, bool)) is None
+
+    def test_a_wide_mask_with_a_hole_in_every_row_but_one(self):
+        mask = np.zeros((50, 4096), bool)
+        mask[20, 17], mask[44, 4001] = True, True
+        assert bounding_box(mask) == Box(20, 17, 45, 4002)
+
+
+class TestInstance:
+    def test_mask_and_box_must_fit(self):
+        with pytest.raises(ValueError, match="bool mask of shape"):
+            Instance(np.ones((2, 3), bool), Box(0, 0, 3, 2))
+        with pytest.raises(ValueError, match="bool mask of shape"):
+            Instance(np.ones((2, 3), np.uint8), Box(0, 0, 2, 3))
+
+    def test_is_cropped_from_any_kind_of_mask_and_keeps_no_view_of_it(self):
+        mask = np.zeros((9, 12), np.uint8)
+        mask[2:4, 5:9] = 7
+        item = Instance.from_mask(mask, 0.5, "nucleus")
+        assert (item.box, item.score, item.concept, item.area) == (
+            Box(2, 5, 4, 9), 0.5, "nucleus", 8,
+        )  # fmt: skip
+        assert Instance.from_mask(mask.astype(bool)).mask.base is None
+        assert Instance.from_mask(np.zeros((3, 4))) is None
+
+    def test_a_shift_moves_the_box_and_keeps_the_rest(self):
+        item = square(0.5, 1, 2, 3, 5).shifted(10, -2)
+        assert (item.box, item.score, item.mask.shape) == (Box(11, 0, 13, 3), 0.5, (2, 3))
+
+    @given(masks, st.integers(-12, 12), st.integers(-12, 12))
+    def test_clipping_keeps_what_is_inside(self, mask, row, col):
+        shape = (8, 11)
+        item = Instance(mask, Box(row, col, row + mask.shape[0], col + mask.shape[1]))
+        clipped = item.clipped(shape)
+        expected = np.zeros((40, 60), bool)
+        expected[row + 12 : row + 12 + mask.shape[0], col + 12 : col + 12 + mask.shape[1]] = mask
+        expected = expected[12:20, 12:23]
+        shown = np.zeros(shape, bool)
+        if clipped is not None:
+            shown[clipped.box.slices] = clipped.mask
+        np.testing.assert_array_equal(shown, expected)
+
+
+class TestInstances:
+    def test_outside_of_the_image_there_is_none(self):
+        with pytest.raises(ValueError, match="lies outside"):
+            Instances((4, 9), (square(None, 2, 2, 5, 5),))
+
+    def test_is_a_sequence(self):
+        items = square(None, 0, 0, 1, 1), square(None, 1, 1, 2, 2)
+        found = Instances((4, 9), items)
+        assert len(found) == 2
+        assert found[1] is items[1]
+        assert list(found) == list(items)
+
+    @given(st.lists(masks.map(lambda mask: np.resize(mask, (6, 10))), max_size=5))
+    def test_full_masks_come_back_from_the_crops(self, full):
+        found = Instances.from_masks(full, image_shape=(6, 10))
+        kept = [mask for mask in full if mask.any()]
+        assert len(found) == len(kept)
+        for item, mask in zip(found, kept, strict=True):
+            shown = np.zeros((6, 10), bool)
+            shown[item.box.slices] = item.mask
+            np.testing.assert_array_equal(shown, mask)
+
+    @given(hnp.arrays(np.int32, (7, 11), elements=st.sampled_from([-3, 0, 1, 2, 500])))
+    def test_labels_come_back_renumbered(self, labels):
+        found = Instances.from_labels(labels)
+        values = np.unique(labels[labels > 0])
+        expected = np.where(labels > 0, np.searchsorted(values, labels) + 1, 0)
+        np.testing.assert_array_equal(found.to_labels(), expected)
+
+    def test_scores_go_with_their_masks_past_empty_ones(self):
+        full = np.zeros((3, 4, 9), bool)
+        full[0, 1, 2] = full[2, 3, 4] = True
+        found = Instances.from_masks(full, [0.1, 0.2, None], concept="spot")
+        assert [item.score for item in found] == [0.1, None]
+        assert {item.concept for item in found} == {"spot"}
+
+    def test_masks_may_be_made_one_at_a_time(self):
+        found = Instances.from_masks(np.eye(4, 9, k) > 0 for k in range(3))
+        assert [item.area for item in found] == [4, 4, 4]
+
+    @pytest.mark.parametrize(
+        ("full", "scores", "word"),
+        [
+            ([np.ones((2, 3)), np.ones((3, 2))], None, "among masks"),
+            ([np.ones((2, 3))], [0.1, 0.2], "2 scores for 1"),
+            ([np.ones((2, 3))] * 2, [0.1], "1 scores for 2"),
+            ([], None, "image_shape"),
+        ],
+    )
+    def test_masks_that_do_not_fit_together_are_refused(self, full, scores, word):
+        with pytest.raises(ValueError, match=word):
+            Instances.from_masks(full, scores)
+
+
+scores = st.lists(st.none() | st.floats(0, 1), max_size=7)
+
+
+class TestChoosing:
+    def found(self, scores):
+        return Instances((9, 9), tuple(square(s, i, i, i + 1, i + 1) for i, s in enumerate(scores)))
+
+    @given(scores, st.floats(0, 1))
+    def test_a_threshold_is_respected_and_spares_what_has_no_score(self, scores, least):
+        kept = self.found(scores).at_least(least)
+        assert [i.score for i in kept] == [s for s in scores if s is None or s >= least]
+
+    @given(scores, st.integers(0, 9))
+    def test_the_best_are_kept_in_their_order(self, scores, count):
+        found = self.found(scores)
+        kept = found.best(count)
+        assert len(kept) == (min(count, len(found)) if count else len(found))
+        tops = [item.box.top for item in kept]
+        assert tops == sorted(tops)
+        worth = {id(i): -1 if i.score is None else i.score for i in found}
+        left_out = [worth[id(i)] for i in found if all(i is not k for k in kept)]
+        assert all(worth[id(k)] >= w for k in kept for w in left_out)
+
+    def test_of_equal_scores_the_first_are_kept(self):
+        assert [i.box.top for i in self.found([0.5, 0.5, 0.5]).best(2)] == [0, 1]

@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import (
+    ConceptPrompt,
+    Everything,
+    Exemplar,
+    ObjectPrompt,
+    Point,
+    describe,
+)
+from napari_sam3.errors import PromptError
+
+BOX = Box(1, 2, 4, 8)
+
+
+@pytest.mark.parametrize("position", [(math.nan, 1), (1, math.inf)])
+def test_a_point_must_lie_somewhere(position):
+    with pytest.raises(PromptError, match="must lie somewhere"):
+        Point(*position)
+
+
+@pytest.mark.parametrize(
+    ("position", "pixel"),
+    [((0, 0), (0, 0)), ((0.49, 1.5), (0, 2)), ((-0.5, -0.51), (0, -1)), ((2.5, 3.5), (3, 4))],
+)
+def test_pixel_centres_lie_at_whole_numbers(position, pixel):
+    assert Point(*position).pixel == pixel
+
+
+def test_a_concept_is_a_name_without_white_space_around_it():
+    assert ConceptPrompt("  cell nucleus \n").text == "cell nucleus"
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"text": "  "}, {"exemplars": [Exemplar(BOX, positive=False)]}]
+)
+def test_a_concept_without_anything_to_find_cannot_be_built(parts):
+    with pytest.raises(PromptError, match="nothing to find yet"):
+        ConceptPrompt(**parts)
+
+
+def test_a_concept_must_be_named_by_a_string():
+    with pytest.raises(PromptError, match="must be a string"):
+        ConceptPrompt(3)
+
+
+def test_a_named_concept_may_have_counter_examples_only():
+    assert ConceptPrompt("nucleus", [Exemplar(BOX, positive=False)]).exemplars
+
+
+@pytest.mark.parametrize("points", [(), [Point(1, 2, positive=False)]])
+def test_an_object_without_a_mark_on_it_cannot_be_built(points):
+    with pytest.raises(PromptError, match="No object is marked"):
+        ObjectPrompt(points)
+
+
+def test_a_box_marks_an_object_even_with_negative_clicks_only():
+    assert ObjectPrompt([Point(1, 2, positive=False)], BOX).box == BOX
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "word"),
+    [
+        (ObjectPrompt, {"points": [(1, 2)]}, "points"),
+        (ObjectPrompt, {"box": (1, 2, 4, 8)}, "box"),
+        (ConceptPrompt, {"exemplars": [BOX]}, "exemplars"),
+    ],
+)
+def test_a_prompt_holds_its_own_types_only(kind, parts, word):
+    with pytest.raises(PromptError, match=word):
+        kind(**parts)
+
+
+def test_prompts_are_frozen_through_and_through():
+    points = [Point(1, 2)]
+    prompt = ObjectPrompt(points)
+    points.append(Point(3, 4))
+    assert prompt == ObjectPrompt((Point(1, 2),))
+    assert hash(prompt) == hash(ObjectPrompt((Point(1, 2),)))
+
+
+@pytest.mark.parametrize("side", [0, 128, np.int64(32)])
+def test_everything_takes_a_whole_grid_density(side):
+    assert Everything(side).points_per_side == side
+
+
+@pytest.mark.parametrize("side", [-1, 129, 3.5, "32"])
+def test_everything_refuses_other_densities(side):
+    with pytest.raises(PromptError, match="points_per_side"):
+        Everything(side)
+
+
+@pytest.mark.parametrize("min_iou", [0.49, 1.01, math.nan])
+def test_everything_refuses_a_quality_out_of_range(min_iou):
+    with pytest.raises(PromptError, match="predicted IoU"):
+        Everything(min_iou=min_iou)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (Everything(), "everything"),
+        (ConceptPrompt("nucleus"), "nucleus"),
+        (
+            ConceptPrompt("", [Exemplar(BOX), Exemplar(BOX), Exemplar(BOX, positive=False)]),
+            "2 + examples, 1 − example",
+        ),
+        (ObjectPrompt((), BOX), "box"),
+        (
+            ObjectPrompt([Point(1, 2), Point(3, 4, positive=False)], BOX),
+            "box, 1 + point, 1 − point",
+        ),
+    ],
+)
+def test_a_prompt_can_be_told_in_a_few_words(prompt, words):
+    assert describe(prompt) == words

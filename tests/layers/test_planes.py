@@ -1,0 +1,659 @@
+"""The plane of an image that is shown, and how it looks."""
+
+from contextlib import suppress
+from itertools import permutations
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.components import Dims, ViewerModel
+from napari.layers import Image, Points
+from napari.utils import Colormap
+
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.errors import ImageError
+from napari_sam3.layers.output import find_output_place, write_instances
+from napari_sam3.layers.planes import (
+    capture_composed,
+    capture_picture,
+    find_plane,
+)
+from napari_sam3.layers.prompts import read_points
+from napari_sam3.layers.transforms import LayerTransform
+
+ignore_turned = pytest.mark.filterwarnings(
+    # napari says of itself that it shows such planes without the turn out of the plane
+    "ignore:Non-orthogonal slicing:UserWarning"
+)
+
+
+def numbered(*shape, dtype=np.uint16):
+    """Every pixel has a value of its own."""
+    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+
+
+def show(*layers, at=None, order=None):
+    viewer = ViewerModel()
+    for layer in layers:
+        viewer.add_layer(layer)
+    if order is not None:
+        viewer.dims.order = order
+    for axis, position in (at or {}).items():
+        viewer.dims.set_point(axis, position)
+    return viewer
+
+
+def pixels_of(image, viewer):
+    return capture_picture(image, find_plane(image, viewer.dims)).pixels()
+
+
+class Counted:
+    """A dask or zarr-like stack that counts what is read of it."""
+
+    def __init__(self, planes=200, shape=(8, 9)):
+        self.read = []
+        self.data = numbered(planes, *shape)
+
+    def dask(self):
+        def load(block, block_info=None):
+            self.read.append(block_info[0]["chunk-location"])
+            return block
+
+        chunks = (1, *self.data.shape[1:])
+        return da.from_array(self.data, chunks=chunks).map_blocks(load, dtype=self.data.dtype)
+
+
+class CountingStore(zarr.storage.MemoryStore):
+    """Counts the chunks that are fetched."""
+
+    fetched = 0
+
+    async def get(self, key, prototype, byte_range=None):
+        self.fetched += "/" in key or key.startswith("c")
+        return await super().get(key, prototype, byte_range)
+
+
+# --- which plane
+
+
+def test_a_2d_image_is_one_plane():
+    image = Image(numbered(6, 9))
+    viewer = show(image)
+    plane = find_plane(image, viewer.dims)
+    assert (plane.index, plane.shown, plane.shape, plane.level) == ((0, 0), (0, 1), (6, 9), 0)
+    assert plane.key == (0, 1)
+    assert np.array_equal(pixels_of(image, viewer), image.data)
+
+
+def test_a_4d_image_gives_the_plane_at_the_right_t_and_z():
+    image = Image(numbered(3, 5, 6, 9), scale=(10, 2, 0.5, 0.5), translate=(-5, 0, 100, 50))
+    viewer = show(image, at={0: 15, 1: 6})
+    plane = find_plane(image, viewer.dims)
+    assert plane.index == (2, 3, 0, 0)
+    assert np.array_equal(pixels_of(image, viewer), image.data[2, 3])
+
+
+def test_a_5d_image_gives_one_plane():
+    image = Image(numbered(2, 3, 4, 6, 9))
+    viewer = show(image, at={0: 1, 1: 2, 2: 3})
+    assert np.array_equal(pixels_of(image, viewer), image.data[1, 2, 3])
+
+
+def test_a_layer_with_more_axes_elsewhere_does_not_shift_the_plane():
+    image = Image(numbered(5, 6, 9), scale=(2, 1, 1))
+    other = Image(np.zeros((3, 4, 7, 6, 9), np.uint8))
+    viewer = show(image, other, at={0: 2, 1: 3, 2: 6})
+    assert find_plane(image, viewer.dims).index == (3, 0, 0)
+    assert np.array_equal(pixels_of(image, viewer), image.data[3])
+
+
+def test_a_2d_image_in_a_4d_viewer_is_found_whatever_the_sliders_say():
+    image = Image(numbered(6, 9), translate=(1, 2))
+    viewer = show(image, Image(np.zeros((3, 4, 20, 20))), at={0: 2, 1: 3})
+    assert np.array_equal(pixels_of(image, viewer), image.data)
+
+
+def test_moving_the_slider_gives_the_new_plane_and_keeps_the_old_one_frozen():
+    image = Image(numbered(5, 6, 9))
+    viewer = show(image, at={0: 1})
+    old = find_plane(image, viewer.dims)
+    viewer.dims.set_point(0, 4)
+    assert find_plane(image, viewer.dims).index == (4, 0, 0)
+    assert old.index == (1, 0, 0)
+    assert old.key != find_plane(image, viewer.dims).key
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_every_order_of_the_axes_gives_the_plane_as_napari_shows_it(order):
+    image = Image(numbered(4, 5, 6), scale=(3, 2, 0.5), translate=(1, -2, 10))
+    at = {axis: image.data_to_world((2, 3, 4))[axis] for axis in range(3)}
+    viewer = show(image, at=at, order=order)
+    plane = find_plane(image, viewer.dims)
+    picture = pixels_of(image, viewer)
+    assert plane.shown == order[1:]
+    assert picture.shape == plane.shape == tuple(image.data.shape[axis] for axis in order[1:])
+    for row, col in np.ndindex(plane.shape):
+        where = list(viewer.dims.point)
+        where[order[1]] = image.data_to_world((row,) * 3)[order[1]]
+        where[order[2]] = image.data_to_world((col,) * 3)[order[2]]
+        assert picture[row, col] == image.get_value(where, world=True)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 0, 3), (3, 2, 1, 0), (0, 3, 1, 2), (2, 0, 3, 1)])
+def test_every_order_of_four_axes_too(order):
+    image = Image(numbered(3, 4, 5, 6))
+    viewer = show(image, at=dict(enumerate((1, 2, 3, 4))), order=order)
+    whole = [slice(None)] * 4
+    for axis in order[:2]:
+        whole[axis] = (1, 2, 3, 4)[axis]
+    expected = image.data[tuple(whole)]
+    expected = expected.T if order[2] > order[3] else expected
+    assert np.array_equal(pixels_of(image, viewer), expected)
+
+
+def test_an_image_without_the_axes_that_are_shown_is_refused_with_a_sentence():
+    image = Image(numbered(6, 9), name="flat")
+    viewer = show(image, Image(np.zeros((5, 6, 9))), order=(1, 0, 2))
+    with pytest.raises(ImageError, match="“flat” has no plane along the axes"):
+        find_plane(image, viewer.dims)
+
+
+def test_sliders_beside_the_image_are_refused_with_a_sentence():
+    image = Image(numbered(3, 6, 9), name="short")
+    viewer = show(image, Image(np.zeros((9, 6, 9))), at={0: 7})
+    with pytest.raises(ImageError, match="“short” has no plane where the sliders are"):
+        find_plane(image, viewer.dims)
+    viewer = show(image, Image(np.zeros((9, 6, 9)), translate=(-5, 0, 0)), at={0: -4})
+    with pytest.raises(ImageError, match="where the sliders are"):
+        find_plane(image, viewer.dims)
+
+
+def test_the_3d_view_is_refused_with_a_sentence():
+    image = Image(numbered(3, 6, 9))
+    viewer = show(image)
+    viewer.dims.ndisplay = 3
+    with pytest.raises(ImageError, match="2D view"):
+        find_plane(image, viewer.dims)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 4, 5)])
+def test_an_empty_image_is_refused_with_a_sentence(shape):
+    image = Image(np.zeros((2,) * len(shape)), name="void")
+    viewer = show(image)
+    with suppress(ValueError, RuntimeWarning):  # napari stumbles over some of them, and keeps them
+        image.data = np.zeros(shape)
+    assert image.data.shape == shape
+    with pytest.raises(ImageError, match="“void” is empty"):
+        find_plane(image, viewer.dims)
+
+
+@ignore_turned
+@pytest.mark.parametrize("angles", [(0, 0, 35), (0, 20, 0), (15, 20, 35)])
+def test_a_turned_3d_image_gives_the_plane_that_napari_shows(angles):
+    image = Image(numbered(5, 6, 9), rotate=angles, scale=(2, 1, 1), translate=(3, 1, 1))
+    viewer = show(image, at={0: 7.0})
+    layers_slice = image.world_to_data(viewer.dims.point)
+    plane = find_plane(image, viewer.dims)
+    shown = pixels_of(image, viewer)
+    thumbnail_source = image.data[plane.index[0]]
+    assert np.array_equal(shown, thumbnail_source)
+    if angles[:2] == (0, 0):
+        assert plane.index[0] == round(layers_slice[0])
+
+
+# --- colour
+
+
+def test_a_stack_of_four_columns_is_not_rgba():
+    image = Image(numbered(10, 64, 4), rgb=False)
+    viewer = show(image, at={0: 7})
+    picture = capture_picture(image, find_plane(image, viewer.dims))
+    assert not picture.rgb
+    assert np.array_equal(picture.pixels(), image.data[7])
+    assert picture.read().shape == (64, 4, 3)
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2)])
+def test_an_rgb_stack_keeps_its_colours_in_any_order(depth, order):
+    data = np.random.default_rng(0).integers(0, 256, (5, 6, 9, depth), np.uint8)
+    data[..., 3:] = 255
+    image = Image(data, rgb=True)
+    viewer = show(image, at={0: 2, 1: 4}, order=order)
+    expected = {
+        (0, 1, 2): data[2],
+        (0, 2, 1): data[2].transpose(1, 0, 2),
+        (1, 0, 2): data[:, 4],
+    }[order]
+    picture = capture_picture(image, find_plane(image, viewer.dims))
+    assert np.array_equal(picture.read(), expected[..., :3])
+    assert np.array_equal(picture.channel(), expected[..., :3])
+
+
+# --- as displayed
+
+
+def test_contrast_limits_are_those_of_the_layer():
+    image = Image(np.array([[0, 100, 150, 200, 900]], np.uint16), contrast_limits=(100, 200))
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    assert picture[0, :, 1].tolist() == [0, 0, 128, 255, 255]
+    assert (picture == picture[..., :1]).all()
+
+
+def test_gamma_is_that_of_the_layer():
+    image = Image(np.array([[0.0, 0.25, 1.0]]), contrast_limits=(0, 1), gamma=0.5)
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    assert picture[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("colormap", "first"),
+    [("gray", 0), ("green", 0), ("viridis", 0), ("gray_r", 255), ("I Blue", 255)],
+)
+def test_what_is_shown_dark_is_dark(colormap, first):
+    image = Image(np.array([[0.0, 1.0]]), contrast_limits=(0, 1), colormap=colormap)
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    assert picture[0, :, 0].tolist() == [first, 255 - first]
+
+
+def test_a_picture_is_frozen_as_it_looked_when_it_was_captured():
+    image = Image(np.array([[0, 100, 200]], np.uint16), contrast_limits=(0, 200))
+    picture = capture_picture(image, find_plane(image, show(image).dims))
+    image.contrast_limits = (100, 101)
+    image.gamma = 2
+    image.colormap = "gray_r"
+    assert picture.read()[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_nan_is_black_and_an_image_of_nothing_else_too():
+    image = Image(np.array([[np.nan, 0, 1]]), contrast_limits=(0, 1))
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    assert picture[0, :, 0].tolist() == [0, 0, 255]
+    image = Image(np.full((4, 5), np.nan))
+    assert not capture_picture(image, find_plane(image, show(image).dims)).read().any()
+
+
+def test_one_pixel_is_a_picture():
+    image = Image(np.ones((1, 1), np.uint8), contrast_limits=(0, 1))
+    assert capture_picture(image, find_plane(image, show(image).dims)).read().tolist() == [
+        [[255, 255, 255]]
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")  # napari's own, on adding
+def test_complex_numbers_are_refused_with_a_sentence():
+    image = Image(np.ones((4, 5)), name="fourier")
+    plane = find_plane(image, show(image).dims)
+    with suppress(NotImplementedError, TypeError):  # napari cannot show them, but keeps them
+        image.data = np.ones((4, 5), complex)
+    assert image.dtype == complex
+    with pytest.raises(ImageError, match="“fourier” holds complex numbers"):
+        capture_picture(image, plane)
+
+
+# --- only what is needed
+
+
+def test_one_plane_of_a_200_chunk_dask_stack_computes_one_chunk():
+    counted = Counted()
+    image = Image(counted.dask(), contrast_limits=(0, 65535))
+    viewer = show(image, at={0: 123})
+    counted.read.clear()
+    plane = find_plane(image, viewer.dims)
+    picture = capture_picture(image, plane)
+    find_output_place(image, plane)
+    assert counted.read == []
+    assert np.array_equal(picture.pixels(), counted.data[123])
+    assert counted.read == [(123, 0, 0)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_one_plane_of_a_200_chunk_zarr_fetches_one_chunk(order):
+    store = CountingStore()
+    data = numbered(200, 8, 9)
+    array = zarr.create_array(store, shape=data.shape, chunks=(1, 8, 9), dtype=data.dtype)
+    array[:] = data
+    image = Image(array, contrast_limits=(0, 65535))
+    viewer = show(image, at={0: 123}, order=order)
+    store.fetched = 0
+    plane = find_plane(image, viewer.dims)
+    picture = capture_picture(image, plane)
+    find_output_place(image, plane)
+    assert store.fetched == 0
+    assert np.array_equal(picture.pixels(), data[123] if order[1] == 1 else data[123].T)
+    assert store.fetched == 1
+
+
+def test_composing_lazy_layers_computes_nothing_before_it_is_read():
+    stacks = [Counted(20), Counted(20)]
+    images = [Image(stack.dask(), contrast_limits=(0, 65535)) for stack in stacks]
+    viewer = show(*images, at={0: 3})
+    for stack in stacks:
+        stack.read.clear()
+    picture = capture_composed(images, find_plane(images[0], viewer.dims), viewer.dims)
+    assert [stack.read for stack in stacks] == [[], []]
+    picture.read()
+    assert [stack.read for stack in stacks] == [[(3, 0, 0)], [(3, 0, 0)]]
+
+
+class WithoutNumpysTranspose:
+    """Like an xarray: cut by index, turned by the names of its axes only."""
+
+    def __init__(self, data):
+        self.data = data
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+
+    def __getitem__(self, key):
+        return WithoutNumpysTranspose(self.data[key])
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype=dtype)
+
+    def transpose(self, *names):
+        raise ValueError(f"no axes {names}")
+
+
+def test_arrays_that_turn_in_another_way_are_read_transposed():
+    data = numbered(4, 5, 6)
+    image = Image(data)
+    viewer = show(image, at={0: 2}, order=(0, 2, 1))
+    plane = find_plane(image, viewer.dims)
+    assert np.array_equal(plane.read(WithoutNumpysTranspose(data)), data[2].T)
+
+
+# --- multiscale
+
+
+def pyramid(shape=(64, 96), factors=(1, 2, 4)):
+    rows, cols = shape
+    levels = []
+    for factor in factors:
+        own = np.round(np.array(shape) / factor).astype(int)
+        levels.append(numbered(*own) + np.uint16(0))
+    assert levels[0].shape == (rows, cols)
+    return levels
+
+
+@pytest.mark.parametrize(
+    ("max_side", "level"), [(4096, 0), (96, 0), (95, 1), (48, 1), (47, 2), (24, 2), (5, 2)]
+)
+def test_the_finest_level_that_is_not_too_large_is_read(max_side, level):
+    levels = pyramid()
+    image = Image(levels, multiscale=True)
+    plane = find_plane(image, show(image).dims, max_side)
+    assert plane.level == level
+    assert plane.shape == levels[level].shape
+    assert np.array_equal(capture_picture(image, plane).pixels(), levels[level])
+
+
+def test_an_image_of_one_level_is_read_whatever_its_size():
+    image = Image(numbered(20, 30))
+    assert find_plane(image, show(image).dims, 5).shape == (20, 30)
+
+
+def test_only_the_level_that_is_needed_is_computed():
+    counted = [Counted(6, (64, 96)), Counted(6, (32, 48)), Counted(6, (16, 24))]
+    image = Image([c.dask() for c in counted], multiscale=True, contrast_limits=(0, 65535))
+    viewer = show(image, at={0: 4})
+    for level in counted:
+        level.read.clear()
+    picture = capture_picture(image, find_plane(image, viewer.dims, 50))
+    assert np.array_equal(picture.pixels(), counted[1].data[4])
+    assert [c.read for c in counted] == [[], [(4, 0, 0)], []]
+
+
+@ignore_turned
+@pytest.mark.parametrize("max_side", [96, 50, 25, 14])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {"scale": (2, 0.5, 0.25), "translate": (1, 100, 50)},
+        {"rotate": (0, 0, 30), "scale": (2, 0.5, 0.25), "translate": (1, 100, 50)},
+        {
+            "rotate": (10, 20, 30),
+            "shear": (0.1, 0.2, 0.3),
+            "affine": np.array([[1, 0, 0, 1], [0, 0, 2, 2], [0, -1, 0, 3], [0, 0, 0, 1.0]]),
+        },
+    ],
+)
+def test_labels_of_a_coarse_level_cover_the_whole_image(max_side, place):
+    # factors of 2 and 4, and one that is no whole number, on all axes
+    shapes = [(8, 64, 96), (4, 32, 48), (2, 16, 24), (2, 9, 14)]
+    image = Image([np.zeros(s, np.uint8) for s in shapes], multiscale=True, **place)
+    dims = Dims(ndim=3, ndisplay=2, range=((-1e6, 1e6, 1),) * 3)
+    dims.point = slider_position(image, (5, 0, 0), dims)
+    plane = find_plane(image, dims, max_side)
+    output = find_output_place(image, plane)
+    labels = output.new_layer()
+    assert labels.data.shape == shapes[plane.level]
+    full = LayerTransform.of(image)
+    own = LayerTransform.of(labels)
+    corner = np.array(image.data[0].shape) - 0.5
+    np.testing.assert_allclose(
+        own.to_world([[-0.5] * 3, np.array(labels.data.shape) - 0.5]),
+        full.to_world([[-0.5] * 3, corner]),
+        atol=1e-9,
+    )
+    assert output.misfit(labels) == ""
+
+
+@pytest.mark.parametrize(("max_side", "factor"), [(96, 1), (50, 2), (25, 4), (11, 9.6)])
+def test_clicks_land_right_on_coarse_levels(max_side, factor):
+    levels = pyramid(factors=(1, 2, 4, 9.6))
+    image = Image(levels, multiscale=True, scale=(0.5, 0.25), translate=(100, 50))
+    viewer = show(image)
+    plane = find_plane(image, viewer.dims, max_side)
+    assert plane.factors[1] == pytest.approx(factor)
+    points = Points([image.data_to_world((r, c)) for r, c in [(0, 0), (37, 41), (63, 95)]])
+    found = [mark.point.pixel for mark in read_points(points, plane).points]
+    scale = np.array(levels[0].shape) / levels[plane.level].shape
+    expected = [
+        tuple(((np.array(p) + 0.5) // scale).astype(int)) for p in [(0, 0), (37, 41), (63, 95)]
+    ]
+    assert found == expected
+    # and what is painted there covers the click
+    labels = find_output_place(image, plane).new_layer()
+    for pixel, point in zip(found, points.data, strict=True):
+        assert np.round(labels.world_to_data(point)).tolist() == list(pixel)
+
+
+def test_a_coarse_level_with_fewer_planes_gives_the_plane_that_holds_this_one():
+    fine, coarse = numbered(7, 64, 96, dtype=np.uint32), numbered(3, 32, 48, dtype=np.uint32)
+    image = Image([fine, coarse], multiscale=True, contrast_limits=(0, 100))
+    for z, expected in [(0, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]:
+        viewer = show(image, at={0: z})
+        plane = find_plane(image, viewer.dims, 50)
+        assert plane.level == 1
+        assert np.array_equal(capture_picture(image, plane).pixels(), coarse[expected])
+
+
+# --- several layers
+
+
+def composed(viewer, reference=0):
+    images = [layer for layer in viewer.layers if layer.visible]
+    plane = find_plane(viewer.layers[reference], viewer.dims)
+    return capture_composed(images, plane, viewer.dims).read()
+
+
+def gray(value, shape=(4, 6), **kwargs):
+    return Image(np.full(shape, value), contrast_limits=(0, 1), **kwargs)
+
+
+def test_channels_are_composed_with_their_colours():
+    red = gray(1.0, colormap="red", blending="additive")
+    green = gray(0.5, colormap="green", blending="additive")
+    assert composed(show(red, green))[0, 0].tolist() == [255, 128, 0]
+
+
+def test_opacity_and_blending_are_respected():
+    below = gray(1.0, colormap="red")
+    above = gray(1.0, colormap="blue", opacity=0.5, blending="translucent")
+    assert composed(show(below, above))[2, 3].tolist() == [128, 0, 128]
+
+
+def test_an_rgb_layer_and_a_gray_one_are_composed():
+    data = np.zeros((4, 6, 3), np.uint8)
+    data[..., 2] = 200
+    image = Image(data, rgb=True)
+    above = gray(1.0, colormap="red", blending="additive")
+    assert composed(show(image, above))[0, 0].tolist() == [255, 0, 200]
+
+
+def test_a_layer_with_other_pixels_is_resampled_to_the_last_border():
+    fine = gray(0.0, (4, 6), blending="additive")
+    values = np.array([[0.2, 0.4, 0.6], [0.8, 1.0, 0.0]])
+    # two fine pixels each: the first coarse centre lies between the first two fine ones
+    coarse = Image(
+        values, scale=(2, 2), translate=(0.5, 0.5), contrast_limits=(0, 1), blending="additive"
+    )
+    expected = np.rint(np.kron(values, np.ones((2, 2))) * 255)
+    assert np.array_equal(composed(show(fine, coarse))[..., 0], expected)
+
+
+def test_a_shifted_and_turned_layer_lands_where_it_is_shown():
+    reference = gray(0.0, (5, 7), blending="additive", scale=(0.5, 0.5), translate=(10, 20))
+    spot = np.zeros((7, 5))
+    spot[4, 1] = 1
+    turned = Image(spot, contrast_limits=(0, 1), blending="additive", scale=(0.5, 0.5))
+    # rows of the one are columns of the other
+    turned.affine = np.array([[0, 1, 10], [1, 0, 20], [0, 0, 1.0]])
+    picture = composed(show(reference, turned))
+    assert np.argwhere(picture[..., 0] > 0).tolist() == [[1, 4]]
+
+
+@pytest.mark.parametrize("blending", ["translucent", "opaque", "additive", "minimum"])
+def test_a_layer_hides_nothing_where_it_is_not(blending):
+    below = gray(1.0, (4, 6), colormap="red")
+    inset = gray(1.0, (2, 2), colormap="blue", blending=blending, translate=(1, 2))
+    picture = composed(show(below, inset))
+    inside = np.zeros((4, 6), bool)
+    inside[1:3, 2:4] = True
+    assert (picture[~inside] == [255, 0, 0]).all()
+    expected = {"additive": [255, 0, 255], "minimum": [0, 0, 0]}.get(blending, [0, 0, 255])
+    assert (picture[inside] == expected).all()
+
+
+def test_an_inverted_layer_at_the_bottom_leaves_the_canvas_black_beside_it():
+    inset = gray(0.0, (2, 2), colormap="gray_r", translate=(1, 2))
+    reference = gray(0.0, (4, 6), blending="additive")
+    picture = composed(show(inset, reference), reference=1)
+    assert picture[0, 0].tolist() == [0, 0, 0]
+    assert picture[1, 2].tolist() == [255, 255, 255]
+
+
+def test_composing_in_a_transposed_view_and_at_another_plane():
+    data = np.random.default_rng(1).random((4, 5, 6))
+    image = Image(data, contrast_limits=(0, 1), blending="additive", scale=(2, 1, 1))
+    above = Image(np.zeros((8, 5, 6)), contrast_limits=(0, 1), blending="additive")
+    viewer = show(image, above, at={0: 6}, order=(0, 2, 1))
+    picture = composed(viewer)
+    np.testing.assert_array_equal(picture[..., 1], np.rint(data[3].T * 255))
+
+
+def test_layers_that_show_no_plane_are_left_out_of_the_composition():
+    image = Image(numbered(6, 4, 6), contrast_limits=(0, 1), blending="additive")
+    short = gray(1.0, (2, 4, 6), blending="additive")
+    viewer = show(image, short, at={0: 5})
+    assert composed(viewer).shape == (4, 6, 3)
+
+
+def test_no_layer_to_compose_is_refused_with_a_sentence():
+    image = Image(numbered(4, 6))
+    viewer = show(image)
+    with pytest.raises(ImageError, match="No image is visible"):
+        capture_composed([], find_plane(image, viewer.dims), viewer.dims)
+
+
+def test_a_colormap_of_ones_own_gives_its_colours():
+    teal = Colormap([[0, 0, 0, 1], [0, 0.5, 0.5, 1]])
+    assert composed(show(gray(1.0, colormap=teal)))[0, 0].tolist() == [0, 128, 128]
+
+
+# --- the whole way round
+
+
+@st.composite
+def scenes(draw):
+    ndim = draw(st.integers(2, 4))
+    world_ndim = ndim + draw(st.integers(0, 1))
+    shape = draw(st.tuples(*[st.integers(3, 6)] * ndim))
+    # axes that the image lacks are behind the sliders
+    order = tuple(range(world_ndim - ndim)) + tuple(
+        axis + world_ndim - ndim for axis in draw(st.permutations(range(ndim)))
+    )
+    pixel = tuple(draw(st.integers(0, size - 1)) for size in shape)
+    return shape, order, pixel
+
+
+def any_place(draw, ndim):
+    scale = draw(st.tuples(*[st.floats(0.2, 5) | st.floats(-5, -0.2)] * ndim))
+    translate = draw(st.tuples(*[st.floats(-100, 100)] * ndim))
+    linear = np.eye(ndim)
+    for a, b in [(0, 1), (ndim - 2, ndim - 1)]:
+        angle = draw(st.floats(-0.7, 0.7))
+        turn = np.eye(ndim)
+        turn[[a, b], [a, b]] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        linear = linear @ turn
+    affine = np.eye(ndim + 1)
+    affine[:ndim, :ndim] = linear
+    affine[:ndim, ndim] = draw(st.tuples(*[st.floats(-50, 50)] * ndim))
+    return {"scale": scale, "translate": translate, "affine": affine}
+
+
+@ignore_turned
+@settings(max_examples=60)
+@given(scenes(), st.data())
+def test_what_is_clicked_is_what_is_painted(scene, data):
+    shape, order, pixel = scene
+    ndim, world_ndim = len(shape), len(order)
+    image = Image(np.zeros(shape, np.uint8), rgb=False, **any_place(data.draw, ndim))
+    dims = Dims(ndim=world_ndim, ndisplay=2, order=order, range=((-1e6, 1e6, 1),) * world_ndim)
+    dims.point = slider_position(image, pixel, dims)
+    plane = find_plane(image, dims)
+
+    jitter = data.draw(st.tuples(*[st.floats(-0.4, 0.4)] * ndim))
+    world = np.zeros(world_ndim)
+    world[world_ndim - ndim :] = image.data_to_world(np.add(pixel, jitter))
+    prompts = Points(ndim=world_ndim, **any_place(data.draw, world_ndim))
+    extra = world_ndim - ndim
+    if extra:
+        # the axis that the image lacks is not turned into the others
+        prompts = Points(
+            ndim=world_ndim, scale=data.draw(st.tuples(*[st.floats(0.5, 5)] * 5))[:world_ndim]
+        )
+        world[:extra] = np.asarray(dims.point)[:extra]
+    prompts.data = [prompts.world_to_data(world)]
+
+    drawn = read_points(prompts, plane)
+    assert [mark.point.pixel for mark in drawn.points] == [
+        tuple(pixel[axis] for axis in plane.shown)
+    ]
+
+    place = find_output_place(image, plane)
+    labels = place.new_layer()
+    mask = np.zeros(plane.shape, bool)
+    mask[drawn.points[0].point.pixel] = True
+    item = Instance.from_mask(mask)
+    for _ in write_instances(labels, plane, Instances(plane.shape, (item,))):
+        pass
+    assert np.argwhere(labels.data).tolist() == [list(pixel)]
+    np.testing.assert_allclose(labels.data_to_world(pixel), image.data_to_world(pixel), atol=1e-6)
+
+
+def slider_position(image, pixel, dims):
+    """Where the sliders stand when napari shows the plane of a pixel."""
+    extra = dims.ndim - image.ndim
+    hidden = [axis - extra for axis in dims.order[:-2] if axis >= extra]
+    inverse = np.linalg.inv(LayerTransform.of(image).linear)
+    first = image.world_to_data(np.zeros(image.ndim))
+    at = np.full(dims.ndim, 2.0)
+    if hidden:
+        wanted = np.array([pixel[axis] for axis in hidden]) - first[hidden]
+        at[np.add(hidden, extra)] = np.linalg.solve(inverse[np.ix_(hidden, hidden)], wanted)
+    return tuple(at)

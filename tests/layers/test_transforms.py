@@ -1,0 +1,112 @@
+"""Data ↔ world of one layer."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.layers import Image, Labels, Points, Shapes
+
+from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
+
+TURNED = np.array([[0.8, -0.6, 3.0], [0.6, 0.8, -7.0], [0.0, 0.0, 1.0]])
+
+
+def turned_image(**kwargs):
+    settings = {
+        "scale": (2.0, 0.5),
+        "translate": (10.0, -20.0),
+        "rotate": 30.0,
+        "shear": [0.25],
+        "affine": TURNED,
+        "units": ("um", "um"),
+        "axis_labels": ("y", "x"),
+    }
+    return Image(np.zeros((4, 6)), **{**settings, **kwargs})
+
+
+numbers = st.floats(-50, 50)
+factors = st.floats(0.1, 10)
+
+
+# napari says that it cannot show such planes; the positions hold all the same
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+@settings(max_examples=40)
+@given(
+    scale=st.tuples(factors, factors, factors),
+    translate=st.tuples(numbers, numbers, numbers),
+    angle=st.floats(-180, 180),
+    shear=st.tuples(*[st.floats(-1, 1)] * 3),
+    points=st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=6),
+)
+def test_many_points_go_where_napari_puts_each_of_them(scale, translate, angle, shear, points):
+    layer = Image(
+        np.zeros((2, 3, 4)), scale=scale, translate=translate, rotate=(angle, 0, 20), shear=shear
+    )
+    transform = LayerTransform.of(layer)
+    world = transform.to_world(points)
+    np.testing.assert_allclose(world, [layer.data_to_world(p) for p in points], atol=1e-6)
+    np.testing.assert_allclose(transform.to_data(world), points, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_any_number_of_points_stays_that_number(count):
+    # napari keeps the last ndim rows of an (n, ndim) array, without a word
+    transform = LayerTransform.of(turned_image())
+    points = np.arange(2.0 * count).reshape(count, 2)
+    assert transform.to_world(points).shape == (count, 2)
+    assert transform.to_data(points).shape == (count, 2)
+
+
+def test_world_points_with_more_axes_are_taken_by_their_last_ones():
+    transform = LayerTransform.of(Image(np.zeros((4, 6)), scale=(2, 0.5)))
+    assert transform.to_data([[9.0, 8.0, 4.0, 2.0]]).tolist() == [[2.0, 4.0]]
+
+
+@pytest.mark.parametrize("kind", [Image, Labels, Points, Shapes])
+def test_a_layer_made_with_the_arguments_of_another_lies_where_it_lies(kind):
+    image = turned_image()
+    kwargs = transform_kwargs(image)
+    if kind in (Image, Labels):
+        other = kind(np.zeros((4, 6), int), **kwargs)
+    else:
+        other = kind(ndim=2, **kwargs)
+    assert LayerTransform.of(image).matches(LayerTransform.of(other))
+    assert other.units == image.units
+    assert other.axis_labels == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": (2.0, 0.51)},
+        {"translate": (10.0, -19.9)},
+        {"rotate": 31.0},
+        {"shear": [0.3]},
+        {"affine": np.eye(3)},
+    ],
+)
+def test_a_layer_elsewhere_does_not_match(change):
+    here = LayerTransform.of(turned_image())
+    assert not here.matches(LayerTransform.of(turned_image(**change)))
+
+
+def test_another_number_of_axes_does_not_match():
+    here = LayerTransform.of(Image(np.zeros((4, 6))))
+    assert not here.matches(LayerTransform.of(Image(np.zeros((4, 6, 7)))))
+
+
+def test_a_pixel_at_a_far_stage_position_is_still_a_pixel():
+    # 50 mm away, pixels of 0.1 µm: a difference of half a pixel is no rounding
+    here, there = (
+        LayerTransform.of(Image(np.zeros((4, 6)), scale=(0.1, 0.1), translate=(5e4, at)))
+        for at in (7e4, 7e4 + 0.05)
+    )
+    assert not here.matches(there)
+
+
+def test_rounding_does_not_tell_two_transforms_apart():
+    here = LayerTransform.of(Image(np.zeros((4, 6)), scale=(0.1, 0.1), translate=(5e4, 7e4)))
+    there = LayerTransform.of(
+        Image(np.zeros((4, 6)), scale=(0.3 / 3, 0.1), translate=(5e4 + 1e-7, 7e4))
+    )
+    assert here.matches(there)

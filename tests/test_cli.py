@@ -1,0 +1,386 @@
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import napari_sam3
+from napari_sam3 import cli, engines
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt
+from napari_sam3.engines.base import NEVER, Capabilities, SegmentationResult
+from napari_sam3.samples import sample_path
+from napari_sam3.workflows.files import open_image, save_labels
+
+SHAPE = (60, 90)
+
+
+class FakeEngine:
+    """Remembers what it is asked, and finds two overlapping squares each time."""
+
+    name = "builtin"
+    capabilities = Capabilities(
+        exemplars=True, negative_exemplars=True, points=True, object_box=True, everything=True
+    )
+
+    def __init__(self):
+        self.requests = []
+        self.notices = ()
+
+    @property
+    def prompts(self):
+        return [request.prompt for request in self.requests]
+
+    def segment(self, request, stop=NEVER):
+        self.requests.append(request)
+        boxes = [Box(2, 3, 12, 15), Box(8, 9, 20, 30)]
+        items = tuple(Instance(np.ones(box.shape, bool), box) for box in boxes)
+        return SegmentationResult(Instances(request.shape, items), notices=self.notices)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    engine = FakeEngine()
+    monkeypatch.setattr(engines, "create_engine", lambda name="builtin": engine)
+    return engine
+
+
+@pytest.fixture
+def image(tmp_path):
+    pixels = np.full(SHAPE, 20, np.uint16)
+    pixels[10:25, 30:52] = 900
+    pixels[35:50, 60:80] = 700
+    path = tmp_path / "cells.npy"
+    np.save(path, pixels)
+    return path
+
+
+@pytest.fixture
+def run(image):
+    def invoke(*options):
+        return CliRunner().invoke(cli.app, ["segment", str(image), *options])
+
+    return invoke
+
+
+def labels_of(image):
+    return open_image(image.with_name("cells_labels.tif"))
+
+
+class TestQuestions:
+    def test_each_point_and_each_box_is_an_object(self, run, fake):
+        assert run("--point", "3,4", "--point", "5.5,6").exit_code == 0
+        assert [prompt.points[0].position for prompt in fake.prompts] == [(3, 4), (5.5, 6)]
+        assert run("--box", "1,2,4,8", "--box", "5,6,9,9", "--overwrite").exit_code == 0
+        assert [prompt.box for prompt in fake.prompts[2:]] == [Box(1, 2, 4, 8), Box(5, 6, 9, 9)]
+
+    def test_with_one_box_all_points_describe_its_object(self, run, fake):
+        run("--box", "1,2,4,8", "--point", "2,3", "--negative-point", "30,40")
+        [prompt] = fake.prompts
+        assert prompt.box == Box(1, 2, 4, 8)
+        assert [(p.position, p.positive) for p in prompt.points] == [
+            ((2, 3), True), ((30, 40), False),
+        ]  # fmt: skip
+
+    def test_exemplars_and_text_ask_for_a_concept(self, run, fake):
+        run("--exemplar", "1,2,4,8", "--negative-exemplar", "5,6,9,9")
+        [prompt] = fake.prompts
+        assert isinstance(prompt, ConceptPrompt)
+        assert [(e.box, e.positive) for e in prompt.exemplars] == [
+            (Box(1, 2, 4, 8), True), (Box(5, 6, 9, 9), False),
+        ]  # fmt: skip
+
+    def test_everything_takes_its_two_numbers(self, run, fake):
+        run("--everything", "--points-per-side", "0", "--pred-iou-thresh", "0.5")
+        assert fake.prompts == [Everything(0, 0.5)]
+
+    def test_the_threshold_is_for_all_but_single_objects(self, run, fake):
+        run("--everything", "--threshold", "0.7", "--max-masks", "9")
+        run("--exemplar", "1,2,4,8", "--overwrite")
+        run("--point", "3,4", "--overwrite")
+        assert [(r.min_score, r.max_masks) for r in fake.requests] == [(0.7, 9), (0.5, 0), (0, 0)]
+
+    def test_contrast_limits_decide_what_is_sent(self, run, fake):
+        run("--everything", "--contrast-limits", "20,700")
+        picture = fake.requests[0].image
+        assert (picture.min(), picture.max(), picture[12, 32, 0]) == (0, 255, 255)
+
+    def test_a_plane_is_chosen_of_a_stack(self, tmp_path, fake):
+        stack = np.zeros((2, 3, *SHAPE), np.uint8)
+        stack[1, 2] = 77
+        np.save(tmp_path / "stack.npy", stack)
+        arguments = ["segment", str(tmp_path / "stack.npy"), "--everything"]
+        refused = CliRunner().invoke(cli.app, arguments)
+        assert refused.exit_code == 1
+        assert "--plane" in refused.stderr
+        assert CliRunner().invoke(cli.app, [*arguments, "--plane", "1,2"]).exit_code == 0
+        assert (fake.requests[0].image == 77).all()
+
+
+class TestResult:
+    def test_one_line_on_stdout_and_the_labels_beside_the_image(self, run, fake, image):
+        done = run("--everything")
+        target = image.with_name("cells_labels.tif")
+        assert re.fullmatch(r"2 objects, 2 overlap, \d+\.\d s → (.*)\n", done.stdout)[1] == str(
+            target
+        )
+        assert done.stderr == ""
+        labels = labels_of(image)
+        assert (labels.shape, labels.max()) == (SHAPE, 2)
+
+    def test_notices_go_to_stderr(self, run, fake):
+        fake.notices = ("Two tiles were skipped.",)
+        done = run("--everything")
+        assert done.stderr == "Two tiles were skipped.\n"
+        assert done.stdout.count("\n") == 1
+
+    def test_an_existing_file_is_replaced_on_demand_only(self, run, fake, image):
+        target = image.with_name("cells_labels.tif")
+        target.write_bytes(b"precious")
+        refused = run("--everything")
+        assert refused.exit_code == 1
+        assert "--overwrite" in refused.stderr
+        assert target.read_bytes() == b"precious"
+        assert fake.requests == []
+        assert run("--everything", "--overwrite").exit_code == 0
+        assert labels_of(image).max() == 2
+
+    def test_the_image_itself_is_never_replaced(self, run, fake, image):
+        refused = run("--everything", "--overwrite", "--output", str(image))
+        assert refused.exit_code == 1
+        assert "the image itself" in refused.stderr
+
+    def test_the_output_may_be_anywhere(self, run, fake, tmp_path):
+        assert run("--everything", "--output", str(tmp_path / "out.png")).exit_code == 0
+        assert open_image(tmp_path / "out.png").max() == 2
+
+    @pytest.mark.parametrize("name", ["out.jpg", "gone/out.tif"])
+    def test_an_output_that_cannot_be_written_is_refused_before_anything_is_asked(
+        self, run, fake, tmp_path, name
+    ):
+        refused = run("--everything", "--output", str(tmp_path / name))
+        assert (refused.exit_code, fake.requests) == (1, [])
+        assert refused.stderr.count("\n") == 1
+
+
+class TestUsageErrors:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ([], "nothing is asked"),
+            (["--everything", "--point", "1,2"], "different questions"),
+            (["--exemplar", "1,2,4,8", "--box", "1,2,4,8"], "different questions"),
+            (["--text", "nucleus", "--point", "1,2"], "different questions"),
+            (["--negative-point", "1,2"], "--negative-point alone"),
+            (["--negative-exemplar", "1,2,4,8"], "--negative-exemplar alone"),
+            (["--point", "12"], "'12' is not row,col: give 2 numbers"),
+            (["--point", "a,b"], "e.g. 12,40"),
+            (["--point", "nan,3"], "must lie somewhere"),
+            (["--box", "1,2,3"], "give 4 whole numbers"),
+            (["--box", "1,2,3.5,8"], "e.g. 10,20,50,80"),
+            (["--box", "4,2,1,8"], "holds no pixel"),
+            (["--everything", "--plane", "x"], "is no plane"),
+            (["--everything", "--plane", "-1"], "is no plane"),
+            (["--everything", "--contrast-limits", "9,9"], "must exceed"),
+            (["--everything", "--contrast-limits", "9"], "e.g. 100,4000"),
+            (["--everything", "--threshold", "0.05"], "--threshold"),
+            (["--everything", "--points-per-side", "129"], "--points-per-side"),
+            (["--everything", "--pred-iou-thresh", "0.4"], "--pred-iou-thresh"),
+            (["--everything", "--max-masks", "101"], "--max-masks"),
+            (["--nonsense"], "--nonsense"),
+        ],
+    )
+    def test_exit_with_2_and_say_what_is_wrong(self, run, fake, options, words):
+        done = run(*options)
+        assert done.exit_code == 2
+        assert words in done.stderr
+        assert done.stdout == ""
+        assert fake.requests == []
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--point", "60,4"], "60 rows and 90 columns"),
+            (["--point", "-1,4"], "outside"),
+            (["--box", "0,0,61,9"], "reaches beyond"),
+            (["--exemplar", "0,80,9,91"], "reaches beyond"),
+            (["--everything", "--plane", "0"], "leave --plane out"),
+        ],
+    )
+    def test_exit_with_1_and_one_sentence(self, run, fake, options, words):
+        done = run(*options)
+        assert done.exit_code == 1
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert (done.stdout, fake.requests) == ("", [])
+
+    def test_an_engine_that_cannot_answer_refuses_and_names_one_that_can(self, run):
+        done = run("--text", "nucleus")
+        assert done.exit_code == 1
+        assert re.search(r"Built-in engine cannot find things by name.*SAM3", done.stderr)
+
+    @pytest.mark.parametrize("name", ["segmind", "nonsense"])
+    def test_an_engine_that_is_not_there_is_refused(self, run, name):
+        done = run("--everything", "--engine", name)
+        assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+
+    def test_a_bug_keeps_its_traceback(self, run, fake, monkeypatch):
+        def broken(*args):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(fake, "segment", broken)
+        assert isinstance(run("--everything").exception, ZeroDivisionError)
+
+
+class TestProgress:
+    def test_a_terminal_shows_it_and_the_answer_is_the_same(self, fake, monkeypatch, image):
+        terminal = SimpleNamespace(isatty=lambda: True, write=len, flush=lambda: None)
+        monkeypatch.setattr(cli.sys, "stderr", terminal)
+        prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
+        answer = cli._follow(fake, cli._prepare(image, None, None, prompts))
+        assert len(answer.instances) == 4
+        assert fake.prompts == list(prompts)
+
+
+class TestEngines:
+    def test_each_is_listed_with_its_state_the_ready_ones_first(self):
+        lines = CliRunner().invoke(cli.app, ["engines"]).stdout.splitlines()
+        assert len(lines) == 1 + len(engines.ENGINES)
+        assert lines[1].startswith("builtin")
+        assert " ready " in lines[1]
+        for info in engines.ENGINES:
+            [line] = [line for line in lines if line.startswith(info.name)]
+            assert info.title in line
+            assert info.missing in line
+            assert info.summary in line
+
+    def test_a_narrow_terminal_gets_a_list_that_loses_no_word(self, monkeypatch):
+        monkeypatch.setattr(cli.Console, "is_terminal", True)
+        monkeypatch.setenv("COLUMNS", "50")
+        shown = CliRunner().invoke(cli.app, ["engines"]).stdout
+        words = " ".join(shown.split())
+        assert all(f"{info.title}): {info.missing or 'ready'}" in words for info in engines.ENGINES)
+        assert all(info.summary in words for info in engines.ENGINES)
+        assert max(map(len, shown.splitlines())) <= 50
+
+
+class TestDemo:
+    def test_without_a_window_it_writes_labels_and_a_picture(self, tmp_path):
+        folder = tmp_path / "made" / "here"
+        done = CliRunner().invoke(cli.app, ["demo", "--no-window", "--output-dir", str(folder)])
+        assert done.exit_code == 0, done.stderr
+        assert {path.name for path in folder.iterdir()} == {"nuclei_labels.tif", "demo.png"}
+        sample = open_image(sample_path("fluorescence"))
+        labels = open_image(folder / "nuclei_labels.tif")
+        assert labels.shape == sample.shape
+        assert 25 < labels.max() < 100
+        assert open_image(folder / "demo.png").shape == (520, 2 * 696, 3)
+        assert str(folder / "demo.png") in done.stdout
+        assert "1 object," in done.stdout
+
+    def test_with_a_window_it_leaves_the_rest_to_it(self, monkeypatch, tmp_path):
+        asked = []
+
+        def show_demo(folder, keep_open):
+            asked.append((folder, keep_open))
+            return [folder / "demo.png"]
+
+        monkeypatch.setattr(
+            cli.importlib, "import_module", lambda name: SimpleNamespace(show_demo=show_demo)
+        )
+        arguments = ["demo", "--window", "--output-dir", str(tmp_path)]
+        done = CliRunner().invoke(cli.app, [*arguments, "--close"])
+        assert done.stdout == f"Wrote {tmp_path / 'demo.png'}\n"
+        CliRunner().invoke(cli.app, arguments)
+        assert asked == [(tmp_path, False), (tmp_path, True)]
+
+    @pytest.mark.parametrize(
+        ("platform", "variables", "binding", "expected"),
+        [
+            ("linux", {"DISPLAY": ":0"}, True, True),
+            ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True, True),
+            ("linux", {}, True, False),
+            ("linux", {"DISPLAY": ":0"}, False, False),
+            ("darwin", {}, True, True),
+            ("win32", {}, False, False),
+        ],
+    )
+    def test_there_is_a_window_where_a_screen_and_qt_are(
+        self, monkeypatch, platform, variables, binding, expected
+    ):
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(cli.sys, "platform", platform)
+        monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: binding or None)
+        assert cli._can_show_window() is expected
+
+    def test_a_folder_that_cannot_be_made_is_an_error(self, tmp_path):
+        (tmp_path / "taken").touch()
+        arguments = ["demo", "--no-window", "--output-dir", str(tmp_path / "taken")]
+        done = CliRunner().invoke(cli.app, arguments)
+        assert done.exit_code == 1
+        assert "cannot be made" in done.stderr
+
+
+class TestProgram:
+    """The program as users start it."""
+
+    def start(self, *arguments, **options):
+        return subprocess.run(
+            [sys.executable, "-c", "from napari_sam3.cli import main; main()", *arguments],
+            capture_output=True,
+            check=False,
+            encoding=options.pop("encoding", "utf-8"),
+            **options,
+        )
+
+    def test_segments_a_real_image(self, tmp_path):
+        target = tmp_path / "labels.tif"
+        arguments = ["--point", "199,343", "--output", str(target)]
+        done = self.start("segment", str(sample_path("fluorescence")), *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.fullmatch(r"1 object, \d+\.\d s → .*labels\.tif\n", done.stdout)
+        labels = open_image(target)
+        assert labels[199, 343] == 1
+        assert 1500 < (labels == 1).sum() < 4500
+
+    def test_says_in_one_sentence_what_went_wrong(self, tmp_path):
+        done = self.start("segment", str(tmp_path / "gone.tif"), "--everything")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"There is no file {tmp_path / 'gone.tif'}.\n"
+
+    def test_tells_wrong_usage_from_failure(self, tmp_path):
+        done = self.start("segment", str(tmp_path / "gone.tif"))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "nothing is asked" in done.stderr
+
+    def test_tells_its_version(self):
+        assert self.start("--version").stdout == f"napari-sam3 {napari_sam3.__version__}\n"
+
+    def test_works_on_a_terminal_that_has_no_arrows(self, tmp_path):
+        save_labels(tmp_path / "plain.tif", np.ones((40, 50), np.uint16))
+        done = self.start(
+            "segment", str(tmp_path / "plain.tif"), "--point", "9,9",
+            env={**cli.os.environ, "PYTHONIOENCODING": "latin-1"}, encoding="latin-1",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "? " in done.stdout
+
+    def test_starts_without_what_only_some_commands_need(self):
+        program = (
+            "import sys, napari_sam3.cli\n"
+            "heavy = {'napari', 'qtpy', 'scipy', 'skimage', 'PIL', 'tifffile', 'requests'}\n"
+            "sys.exit(sorted(heavy & set(sys.modules)) or None)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, check=False, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instances
+from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
+from napari_sam3.engines.base import SegmentationResult
+from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.planes import capture_picture, find_plane
+from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+
+from .conftest import (
+    SHAPE,
+    labels_layers,
+    only_labels,
+    picture,
+    solid,
+)
+
+A, B, C = Box(2, 3, 12, 23), Box(30, 40, 45, 75), Box(50, 5, 58, 30)
+CLICK = ObjectPrompt((Point(5, 5),))
+TWO_CLICKS = ObjectPrompt((Point(5, 5), Point(9, 9)))
+
+
+class Desk:
+    """A viewer without a window, and what is to be written in it."""
+
+    def __init__(self, shape=SHAPE):
+        self.viewer = ViewerModel()
+        self.image = Image(picture(shape), name="cells")
+        self.viewer.add_layer(self.image)
+        self.committer = Committer(self.viewer)
+        self.viewer.layers.events.removed.connect(lambda e: self.committer.forget(e.value))
+        self.done, self.failed = [], []
+
+    def context(self, *prompts, output=None, keys=None, live=False, notices=()):
+        plane = find_plane(self.image, self.viewer.dims)
+        place = find_output_place(self.image, plane)
+        prompts = prompts or (Everything(),)
+        run = SegmentRun(capture_picture(self.image, plane), prompts)
+        keys = keys or (None,) * len(prompts)
+        return RunContext(
+            run,
+            "builtin",
+            place,
+            output,
+            "score",
+            keys,
+            notices,
+            live=live,
+            image_id=self.image.unique_id,
+        )
+
+    def commit(self, context, *answers, notices=()):
+        shape = context.place.plane.shape
+        results = tuple(
+            SegmentationResult(Instances(shape, tuple(items)), notices=notices) for items in answers
+        )
+        answer = SegmentAnswer(results, shape)
+        self.committer.commit(context, answer, self.done.append, self.failed.append)
+
+    def write(self, *boxes, **kwargs):
+        self.commit(self.context(**kwargs), [solid(box) for box in boxes])
+        self.committer.finish()
+
+
+@pytest.fixture
+def desk(qtbot):
+    return Desk()
+
+
+def has_only(layer, box, label):
+    expected = np.zeros(SHAPE, bool)
+    expected[box.slices] = True
+    return np.array_equal(layer.data == label, expected)
+
+
+def test_an_answer_makes_one_layer_and_the_next_is_appended(desk):
+    desk.write(A)
+    desk.write(B)
+    layer = only_labels(desk.viewer)
+    assert layer.name == "cells objects"
+    assert has_only(layer, A, 1)
+    assert has_only(layer, B, 2)
+
+
+def test_two_answers_at_once_make_one_layer(desk):
+    desk.commit(desk.context(), [solid(A)])
+    desk.commit(desk.context(), [solid(B)])
+    desk.committer.finish()
+    assert sorted(np.unique(only_labels(desk.viewer).data)) == [0, 1, 2]
+
+
+def test_the_window_lives_between_two_steps(qtbot, desk):
+    desk.commit(desk.context(), [solid(A)])
+    assert desk.committer.is_busy
+    assert desk.done == []
+    qtbot.waitUntil(lambda: bool(desk.done))
+    assert not desk.committer.is_busy
+
+
+def test_each_layer_has_its_row_of_the_features_table(desk):
+    context = desk.context(CLICK, TWO_CLICKS, keys=("a", "b"))
+    desk.commit(context, [solid(A, 0.81239)], [solid(B, None)])
+    desk.committer.finish()
+    table = only_labels(desk.viewer).features
+    assert table["index"].tolist() == [1, 2]
+    assert table["score"].iloc[0] == 0.8124
+    assert np.isnan(table["score"].iloc[1])
+    assert table["area"].tolist() == [200, 525]
+    assert table["prompt"].tolist() == ["1 + point", "2 + points"]
+    assert set(table["engine"]) == {"Built-in"}
+
+
+def test_what_is_labelled_by_hand_is_untouched(desk):
+    own = Labels(np.zeros(SHAPE, np.uint8), name="mine")
+    own.data[0:8, 0:30] = 77
+    desk.viewer.add_layer(own)
+    before = own.data.copy()
+    desk.write(B, C, output=own)
+    assert np.array_equal(own.data[before > 0], before[before > 0])
+    assert sorted(np.unique(own.data)) == [0, 77, 78, 79]
+
+
+def test_a_label_painted_by_hand_on_another_plane_is_not_used_again(qtbot):
+    desk = Desk((4, *SHAPE))
+    desk.viewer.dims.set_point(0, 1)
+    desk.write(A)
+    layer = only_labels(desk.viewer)
+    desk.viewer.dims.set_point(0, 3)
+    layer.selected_label = 9
+    layer.paint((3, 30, 30), 9)
+    desk.viewer.dims.set_point(0, 1)
+    desk.write(B)
+    assert sorted(np.unique(layer.data)) == [0, 1, 9, 10]
+
+
+def test_the_labels_of_a_layer_from_elsewhere_are_not_used_again(qtbot):
+    desk = Desk((4, *SHAPE))
+    foreign = Labels(np.zeros((4, *SHAPE), np.uint16))
+    foreign.data[3, 0:5, 0:5] = 300
+    desk.viewer.add_layer(foreign)
+    desk.viewer.dims.set_point(0, 0)
+    desk.write(A, output=foreign)
+    assert sorted(np.unique(foreign.data)) == [0, 300, 301]
+
+
+def test_a_refined_object_keeps_its_label_and_the_others_theirs(desk):
+    desk.commit(desk.context(CLICK, keys=("a",)), [solid(A)])
+    desk.commit(desk.context(CLICK, keys=("b",)), [solid(B)])
+    desk.commit(desk.context(TWO_CLICKS, keys=("a",)), [solid(C)])
+    desk.committer.finish()
+    layer = only_labels(desk.viewer)
+    assert has_only(layer, C, 1)
+    assert has_only(layer, B, 2)
+    assert layer.features["area"].tolist() == [200, 525]
+    assert desk.committer.is_answered("a", TWO_CLICKS)
+    assert not desk.committer.is_answered("a", CLICK)
+
+
+def test_one_answer_is_one_undo_step(desk):
+    desk.write(A, B)
+    desk.write(C)
+    layer = only_labels(desk.viewer)
+    layer.undo()
+    assert sorted(np.unique(layer.data)) == [0, 1, 2]
+    layer.undo()
+    assert not layer.data.any()
+    layer.redo()
+    layer.redo()
+    assert sorted(np.unique(layer.data)) == [0, 1, 2, 3]
+
+
+def test_a_layer_removed_meanwhile_loses_no_answer(desk):
+    desk.write(A)
+    old = only_labels(desk.viewer)
+    context = desk.context(output=old)
+    desk.viewer.layers.remove(old)
+    desk.commit(context, [solid(B)])
+    desk.committer.finish()
+    assert has_only(only_labels(desk.viewer), B, 1)
+    assert "was removed meanwhile" in desk.done[-1].notices[0]
+
+
+def test_a_layer_removed_while_it_is_written_loses_no_answer(desk):
+    shape = (900, 700)
+    desk.image.data = picture(shape)
+    desk.commit(desk.context(), [solid(Box(0, 0, *shape))])
+    desk.committer._step()
+    old = only_labels(desk.viewer)
+    assert old.data.any()
+    assert not old.data.all()
+    desk.viewer.layers.remove(old)
+    desk.committer.finish()
+    assert only_labels(desk.viewer) is not old
+    assert only_labels(desk.viewer).data.all()
+    assert desk.failed == []
+    assert len(desk.done) == 1
+
+
+def test_a_layer_reshaped_while_it_is_written_loses_no_answer(desk):
+    shape = (900, 700)
+    desk.image.data = picture(shape)
+    desk.commit(desk.context(), [solid(Box(0, 0, *shape))])
+    desk.committer._step()
+    old = only_labels(desk.viewer)
+    old.data = np.zeros((5, 6), np.uint16)
+    desk.committer.finish()
+    old, new = labels_layers(desk.viewer)
+    assert new.data.all()
+    assert not old.data.any()
+    assert desk.failed == []
+
+
+def test_a_layer_made_unfit_meanwhile_loses_no_answer(desk):
+    chosen = Labels(np.zeros(SHAPE, np.uint16), name="mine")
+    desk.viewer.add_layer(chosen)
+    context = desk.context(output=chosen)
+    chosen.data = np.zeros((5, 6), np.uint16)
+    desk.commit(context, [solid(B)])
+    desk.committer.finish()
+    assert has_only(labels_layers(desk.viewer)[1], B, 1)
+    assert "has the shape (5, 6)" in desk.done[0].notices[0]
+
+
+def test_an_own_layer_that_no_longer_fits_is_left_alone(desk):
+    desk.write(A)
+    desk.image.scale = (2, 2)
+    desk.write(B)
+    old, new = labels_layers(desk.viewer)
+    assert sorted(np.unique(old.data)) == [0, 1]
+    assert np.allclose(new.scale, (2, 2))
+
+
+def test_a_renamed_layer_is_still_the_one(desk):
+    desk.write(A)
+    only_labels(desk.viewer).name = "kept"
+    desk.write(B)
+    assert sorted(np.unique(only_labels(desk.viewer).data)) == [0, 1, 2]
+
+
+def test_the_objects_of_a_removed_layer_are_asked_for_anew(desk):
+    desk.commit(desk.context(CLICK, keys=("a",)), [solid(A)])
+    desk.committer.finish()
+    assert desk.committer.is_answered("a", CLICK)
+    desk.viewer.layers.remove(only_labels(desk.viewer))
+    assert not desk.committer.is_answered("a", CLICK)
+
+
+def test_a_live_answer_leaves_the_user_in_the_layer_that_is_drawn_in(desk):
+    points = desk.viewer.add_points()
+    desk.commit(desk.context(CLICK, keys=("a",), live=True), [solid(A)])
+    desk.committer.finish()
+    assert desk.viewer.layers.selection == {points}
+
+
+def test_an_empty_answer_is_no_error(desk):
+    desk.write()
+    assert not only_labels(desk.viewer).data.any()
+    assert desk.failed == []
+    desk.write(A)
+    assert has_only(only_labels(desk.viewer), A, 1)
+
+
+def test_all_notices_are_handed_on(desk):
+    desk.commit(desk.context(notices=("from reading",)), [solid(A)], notices=("from engine",))
+    desk.committer.finish()
+    assert desk.done[0].notices == ("from reading", "from engine")
+
+
+def test_an_error_while_writing_is_told_and_the_next_answer_written(desk):
+    desk.commit(desk.context(CLICK, keys=()), [solid(A)])
+    context = desk.context(CLICK)
+    broken = RunContext(context.run, "nobody", context.place, None, "score", ("x",))
+    desk.commit(broken, [solid(A)])
+    desk.commit(desk.context(), [solid(B)])
+    desk.committer.finish()
+    assert len(desk.failed) == 1
+    assert len(desk.done) == 2

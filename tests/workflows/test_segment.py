@@ -1,0 +1,324 @@
+import threading
+
+import numpy as np
+import pytest
+
+import napari_sam3
+from napari_sam3 import (
+    Box,
+    CancelledError,
+    ConceptPrompt,
+    EngineError,
+    Everything,
+    Exemplar,
+    Instance,
+    Instances,
+    ObjectPrompt,
+    Point,
+    PromptError,
+    SegmentationResult,
+    Usage,
+    segment,
+)
+from napari_sam3.engines.base import NEVER, Capabilities, question_of
+from napari_sam3.workflows.asking import object_prompts, require_inside
+from napari_sam3.workflows.segment import (
+    ArrayPicture,
+    Progress,
+    SegmentRun,
+    finish,
+    iter_segment,
+)
+
+IMAGE = (np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)
+
+
+class FakeEngine:
+    """Answers each prompt with its box, or everything with nothing."""
+
+    name = "builtin"
+    capabilities = Capabilities(points=True, object_box=True, exemplars=True, everything=True)
+
+    def __init__(self, usages=(), notices=()):
+        self.requests = []
+        self.usages = list(usages)
+        self.notices = notices
+
+    def segment(self, request, stop=NEVER):
+        self.requests.append(request)
+        box = getattr(request.prompt, "box", None)
+        items = [Instance(np.ones(box.shape, bool), box)] if box else []
+        usage = self.usages.pop(0) if self.usages else Usage()
+        return SegmentationResult(Instances(request.shape, items), usage, self.notices)
+
+
+def boxed(*corners):
+    return ObjectPrompt(box=Box(*corners))
+
+
+def run_of(*prompts, **options):
+    return SegmentRun(ArrayPicture(IMAGE, (0, 255)), prompts, **options)
+
+
+class TestIterSegment:
+    def test_asks_in_order_and_tells_before_each_question(self):
+        engine = FakeEngine()
+        prompts = boxed(0, 0, 5, 5), boxed(3, 4, 9, 12), boxed(10, 20, 15, 30)
+        workflow = iter_segment(engine, run_of(*prompts))
+        assert next(workflow) == Progress(0, 3, "reading the image")
+        for done in range(3):
+            assert next(workflow) == Progress(done, 3, "segmenting")
+            assert len(engine.requests) == done
+        with pytest.raises(StopIteration) as end:
+            next(workflow)
+        answer = end.value.value
+        assert [request.prompt for request in engine.requests] == list(prompts)
+        assert [item.box for item in answer.instances] == [prompt.box for prompt in prompts]
+        assert answer.image_shape == (20, 30)
+        assert answer.overlapping == 2
+
+    def test_every_request_carries_the_picture_and_the_numbers(self):
+        engine = FakeEngine()
+        finish(iter_segment(engine, run_of(Everything(), min_score=0.3, max_masks=7)))
+        [request] = engine.requests
+        assert (request.min_score, request.max_masks) == (0.3, 7)
+        np.testing.assert_array_equal(request.image, np.dstack([IMAGE] * 3))
+
+    def test_the_picture_is_read_once_and_only_when_the_workflow_runs(self):
+        reads = []
+
+        class Counted:
+            def read(self):
+                reads.append(1)
+                return ArrayPicture(IMAGE).read()
+
+        run = SegmentRun(Counted(), (boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
+        workflow = iter_segment(FakeEngine(), run)
+        next(workflow)
+        assert reads == []
+        finish(workflow)
+        assert reads == [1]
+
+    def test_notices_are_told_once_each(self):
+        engine = FakeEngine(notices=("Clipped.", "Slow."))
+        answer = finish(iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12))))
+        assert answer.notices == ("Clipped.", "Slow.")
+
+    def test_nothing_found_is_an_answer(self):
+        answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
+        assert len(answer.instances) == answer.overlapping == 0
+        assert answer.instances.to_labels().shape == (20, 30)
+
+    def test_a_stop_before_the_first_question_asks_nothing(self):
+        engine, stop = FakeEngine(), threading.Event()
+        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5)), stop)
+        next(workflow)
+        stop.set()
+        with pytest.raises(CancelledError):
+            finish(workflow)
+        assert engine.requests == []
+
+    def test_a_stop_between_questions_asks_no_more(self):
+        engine, stop = FakeEngine(), threading.Event()
+        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)), stop)
+        for _ in range(3):
+            next(workflow)
+        stop.set()
+        with pytest.raises(CancelledError):
+            finish(workflow)
+        assert len(engine.requests) == 1
+
+    def test_a_closed_workflow_asks_no_more(self):
+        engine = FakeEngine()
+        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
+        for _ in range(3):
+            next(workflow)
+        workflow.close()
+        assert len(engine.requests) == 1
+        with pytest.raises(StopIteration):
+            next(workflow)
+
+    def test_a_stop_during_the_last_answer_of_a_free_engine_drops_it(self):
+        stop = threading.Event()
+
+        class Slow(FakeEngine):
+            def segment(self, request, stop=NEVER):
+                stop.set()
+                return super().segment(request, stop)
+
+        with pytest.raises(CancelledError):
+            finish(iter_segment(Slow(), run_of(Everything()), stop))
+
+    def test_an_engines_error_reaches_the_caller_as_it_is(self):
+        class Broken(FakeEngine):
+            def segment(self, request, stop=NEVER):
+                raise EngineError("It broke.", request_id="r1")
+
+        with pytest.raises(EngineError, match="It broke") as caught:
+            finish(iter_segment(Broken(), run_of(Everything())))
+        assert caught.value.request_id == "r1"
+
+
+class TestBilledEngine:
+    class Engine(FakeEngine):
+        capabilities = Capabilities(object_box=True, billed=True)
+
+        def segment(self, request, stop=NEVER):
+            if len(self.requests) == 1:
+                raise EngineError("No credits are left.")
+            return super().segment(request, stop)
+
+    prompts = boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)
+
+    def test_what_was_paid_is_returned_though_a_later_question_fails(self):
+        answer = finish(iter_segment(self.Engine(notices=("Slow.",)), run_of(*self.prompts)))
+        assert len(answer.instances) == 1
+        assert answer.notices == (
+            "Slow.",
+            "Only 1 of 2 questions were answered. No credits are left.",
+        )
+
+    def test_what_was_paid_is_returned_though_the_user_stops(self):
+        stop = threading.Event()
+        workflow = iter_segment(self.Engine(), run_of(*self.prompts), stop)
+        for _ in range(3):
+            next(workflow)
+        stop.set()
+        answer = finish(workflow)
+        assert len(answer.instances) == 1
+        assert answer.notices == ("Only 1 of 2 questions were answered. Cancelled.",)
+
+    def test_a_stop_before_anything_was_paid_is_a_stop(self):
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(CancelledError):
+            finish(iter_segment(self.Engine(), run_of(*self.prompts), stop))
+
+
+class TestUsage:
+    def usage_of(self, *usages):
+        prompts = [boxed(0, 0, 5, 5)] * len(usages)
+        return finish(iter_segment(FakeEngine(usages), run_of(*prompts))).usage
+
+    def test_prices_and_times_are_summed(self):
+        usage = self.usage_of(Usage(0.25, 1.0), Usage(0.5, 2.0), Usage(None, 4.0))
+        assert (usage.credits, usage.seconds) == (0.75, 7.0)
+
+    def test_what_nobody_knows_stays_unknown(self):
+        usage = self.usage_of(Usage(), Usage())
+        assert (usage.credits, usage.seconds, usage.request_id) == (None, None, None)
+
+    def test_a_single_request_keeps_its_id(self):
+        assert self.usage_of(Usage(request_id="a"), Usage()).request_id == "a"
+        assert self.usage_of(Usage(request_id="a"), Usage(request_id="b")).request_id is None
+
+    def test_it_is_cached_only_if_all_of_it_was(self):
+        assert self.usage_of(Usage(cached=True), Usage(cached=True)).cached
+        assert not self.usage_of(Usage(cached=True), Usage()).cached
+        assert not self.usage_of().cached
+
+
+class TestSegment:
+    def test_takes_an_engine_and_any_image(self):
+        engine = FakeEngine()
+        result = segment(IMAGE.astype(float), boxed(2, 3, 6, 9), engine)
+        assert result.instances.to_labels().sum() == 24
+        assert engine.requests[0].image.dtype == np.uint8
+
+    @pytest.mark.parametrize(
+        ("prompt", "min_score"),
+        [
+            (ConceptPrompt(exemplars=(Exemplar(Box(0, 0, 2, 3)),)), 0.5),
+            (boxed(2, 3, 6, 9), 0.0),
+            (Everything(), 0.0),
+        ],
+        ids=question_of,
+    )
+    def test_only_concepts_have_a_threshold_by_themselves(self, prompt, min_score):
+        engine = FakeEngine()
+        segment(IMAGE, prompt, engine)
+        segment(IMAGE, prompt, engine, 0.25)
+        assert [request.min_score for request in engine.requests] == [min_score, 0.25]
+
+    def test_contrast_limits_decide_what_the_engine_sees(self):
+        engine = FakeEngine()
+        segment(IMAGE, Everything(), engine, contrast_limits=(0, 10))
+        assert np.count_nonzero(engine.requests[0].image == 255) > 3 * 400
+
+    def test_an_engine_may_be_named(self):
+        result = segment(IMAGE, Everything(), "builtin")
+        assert result.instances.image_shape == (20, 30)
+
+    def test_numbers_out_of_range_are_refused(self):
+        with pytest.raises(PromptError, match="threshold"):
+            segment(IMAGE, Everything(), FakeEngine(), 1.5)
+        with pytest.raises(PromptError, match="max_masks"):
+            segment(IMAGE, Everything(), FakeEngine(), max_masks=101)
+
+    def test_it_is_public(self):
+        assert napari_sam3.segment is segment
+
+
+class TestObjectPrompts:
+    def test_each_click_alone_is_an_object(self):
+        first, second = Point(1, 2), Point(8, 9)
+        assert object_prompts([first, second], []) == (
+            ObjectPrompt((first,)),
+            ObjectPrompt((second,)),
+        )
+
+    def test_each_box_alone_is_an_object(self):
+        boxes = [Box(0, 0, 4, 5), Box(3, 3, 9, 9)]
+        assert object_prompts([], boxes) == tuple(ObjectPrompt((), box) for box in boxes)
+
+    def test_with_one_box_all_clicks_mean_its_object(self):
+        box, inside, outside = Box(0, 0, 4, 5), Point(1, 1), Point(9, 9)
+        assert object_prompts([inside, outside], [box]) == (ObjectPrompt((inside, outside), box),)
+
+    def test_of_several_boxes_a_click_joins_the_smallest_around_it(self):
+        large, small = Box(0, 0, 20, 20), Box(2, 2, 6, 6)
+        inner, outer, away = Point(3, 3), Point(10, 10), Point(30, 30)
+        assert object_prompts([inner, outer, away], [large, small]) == (
+            ObjectPrompt((outer,), large),
+            ObjectPrompt((inner,), small),
+            ObjectPrompt((away,)),
+        )
+
+    def test_negative_clicks_count_for_every_object(self):
+        click, beside = Point(1, 2), Point(5, 5, positive=False)
+        boxes = [Box(10, 10, 20, 20), Box(30, 30, 40, 40)]
+        prompts = object_prompts([beside, click], boxes)
+        assert [prompt.points for prompt in prompts] == [(beside,), (beside,), (click, beside)]
+
+    def test_negative_clicks_alone_mark_no_object(self):
+        with pytest.raises(PromptError):
+            object_prompts([Point(1, 2, positive=False)], [])
+
+    def test_nothing_gives_nothing(self):
+        assert object_prompts([], []) == ()
+
+
+class TestRequireInside:
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            Everything(),
+            ObjectPrompt((Point(-0.4, 29.4),), Box(0, 0, 20, 30)),
+            ConceptPrompt("nucleus", (Exemplar(Box(19, 29, 20, 30)),)),
+        ],
+    )
+    def test_the_border_is_inside(self, prompt):
+        require_inside([prompt], (20, 30))
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            ObjectPrompt((Point(25, 5),)),
+            ObjectPrompt((Point(5, 5), Point(5, 29.6, positive=False))),
+            boxed(0, 0, 21, 30),
+            ConceptPrompt(exemplars=(Exemplar(Box(-1, 0, 5, 5)),)),
+        ],
+    )
+    def test_what_is_outside_is_named_with_the_size_of_the_image(self, prompt):
+        with pytest.raises(PromptError, match="20 rows and 30 columns"):
+            require_inside([prompt], (20, 30))
