@@ -5,6 +5,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
+    CombinedPrompt,
     ConceptPrompt,
     Everything,
     Exemplar,
@@ -100,9 +101,30 @@ def test_everything_refuses_a_quality_out_of_range(min_iou):
         Everything(min_iou=min_iou)
 
 
+@pytest.mark.parametrize("parts", [{}, {"text": "  "}, {"points": [Point(1, 2, positive=False)]}])
+def test_a_combination_without_anything_to_find_cannot_be_built(parts):
+    with pytest.raises(PromptError, match="nothing to find yet"):
+        CombinedPrompt(**parts)
+
+
+def test_a_combination_may_be_of_clicks_only():
+    assert CombinedPrompt(points=[Point(1, 2)]).points == (Point(1, 2),)
+
+
+def test_a_combination_holds_each_kind_as_the_single_prompts_do():
+    prompt = CombinedPrompt(" nucleus ", [Exemplar(BOX)], [Point(1, 2)])
+    assert prompt == CombinedPrompt("nucleus", (Exemplar(BOX),), (Point(1, 2),))
+    with pytest.raises(PromptError, match="exemplars"):
+        CombinedPrompt("nucleus", [BOX])
+
+
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
+        (
+            CombinedPrompt("nucleus", [Exemplar(BOX)], [Point(1, 2)]),
+            "nucleus, 1 + example, 1 + point",
+        ),
         (Everything(), "everything"),
         (ConceptPrompt("nucleus"), "nucleus"),
         (

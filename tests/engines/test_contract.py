@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
+from napari_sam3.core.prompts import (
+    CombinedPrompt,
+    ConceptPrompt,
+    Everything,
+    Exemplar,
+    ObjectPrompt,
+    Point,
+)
 from napari_sam3.engines import ENGINES, engine_info
 from napari_sam3.engines.base import Capabilities, SegmentationRequest, needs
 from napari_sam3.errors import CancelledError, UnsupportedPromptError
@@ -25,6 +32,7 @@ PROMPTS = {
     "box": ObjectPrompt(box=Box(5, 68, 18, 86)),
     "box and click": ObjectPrompt(points=(Point(10, 76),), box=Box(5, 68, 18, 86)),
     "everything": Everything(),
+    "text, exemplar and click": CombinedPrompt("square", (Exemplar(RIGHT),), (Point(10, 76),)),
 }
 
 

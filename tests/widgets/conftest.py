@@ -135,8 +135,9 @@ def picture(shape=SHAPE):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    viewer = make_napari_viewer()
+def viewer(make_napari_viewer, request):
+    """A viewer with one image; its window is on the screen if the test is marked so."""
+    viewer = make_napari_viewer(show=hasattr(request, "param") and request.param)
     viewer.add_image(picture(), name="cells")
     return viewer
 
@@ -178,6 +179,10 @@ def run(panel, settle):
         return panel.form.result.text()
 
     return run
+
+
+on_screen = pytest.mark.parametrize("viewer", [True], indirect=True, ids=["on screen"])
+"""For tests of keys, of showing and of hiding: those need a window that has the focus."""
 
 
 def labels_layers(viewer):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from qtpy.QtCore import QCoreApplication, QEvent
 
 from napari_sam3.errors import CancelledError, EngineError
 from napari_sam3.widgets._worker import Job, Runner
@@ -343,11 +344,14 @@ def test_idle_is_told_once_all_are_done(qtbot, runner, heard, gates):
     assert heard.all[-1] == ("idle",)
 
 
-@pytest.mark.parametrize("billed", [False, True])
-def test_a_deleted_runner_stops_its_thread(qtbot, gates, billed):
-    gate = gates("late")
+def test_a_runner_that_is_gone_is_not_told(qtbot, gates):
+    gate = gates("late", heeds_stop=False)
     runner = Runner()
-    runner.start(Job(gate, billed=billed))
+    job = Job(gate)
+    runner.start(job)
     entered(qtbot, gate)
     runner.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gate.leave.set()
     qtbot.waitUntil(lambda: Gate.running == 0, timeout=LIMIT_MS)
+    qtbot.waitUntil(job.stop.is_set, timeout=LIMIT_MS)

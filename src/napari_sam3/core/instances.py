@@ -261,7 +261,7 @@ def bounding_box(mask: BoolArray) -> Box | None:
 
 
 def _last_row(pixels: BoolArray, top: int) -> int:
-    stop = pixels.shape[0]
+    stop: int = pixels.shape[0]
     while True:
         start = max(top, stop - _ROWS_AT_ONCE)
         block = pixels[start:stop]

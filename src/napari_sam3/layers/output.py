@@ -319,7 +319,7 @@ def next_free_label(layer: Labels, plane: Plane, highest: int = 0) -> int:
         The highest label known to be used elsewhere.
     """
     in_plane = plane.cut(layer.data).max(initial=0)
-    in_features = np.max(_indexed(layer)["index"], initial=0)
+    in_features = np.nanmax(_indexed(layer)["index"].to_numpy(), initial=0)
     return max(int(in_plane), int(in_features), highest) + 1
 
 

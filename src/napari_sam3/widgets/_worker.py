@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -76,9 +75,6 @@ class Runner(QObject):
         self._running: Job | None = None
         self._waiting: list[Job] = []
         self._event.connect(self._on_event)
-        # its owner may be deleted without a word, and the thread must not go on for long
-        self._stops: list[threading.Event] = []
-        self.destroyed.connect(partial(_set_all, self._stops))
 
     @property
     def is_busy(self) -> bool:
@@ -145,7 +141,6 @@ class Runner(QObject):
         if self._running is not None or not self._waiting:
             return
         job = self._running = self._waiting.pop(0)
-        self._stops[:] = [job.stop]
         self.started.emit(job)
         threading.Thread(target=self._work, args=(job,), daemon=True, name="sam3-run").start()
 
@@ -197,8 +192,3 @@ class Runner(QObject):
             self.failed.emit(job, value)
         else:
             self.cancelled.emit(job)
-
-
-def _set_all(stops: list[threading.Event], *_: object) -> None:
-    for stop in stops:
-        stop.set()

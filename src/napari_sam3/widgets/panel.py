@@ -570,8 +570,10 @@ class SegmentPanel(QWidget):
         super().closeEvent(event)
 
     def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Finish writing before the window is gone."""
+        """Finish writing; and if it is the whole window that goes, close down."""
         self.committer.finish()
+        if not self.window().isVisible():
+            self.close_down()
         super().hideEvent(event)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point, Prompt
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Point, Prompt
 from napari_sam3.errors import PromptError
 
 
@@ -63,7 +63,7 @@ def require_inside(prompts: Iterable[Prompt], shape: tuple[int, int]) -> None:
                 raise PromptError(
                     f"The box {box.top},{box.left},{box.bottom},{box.right} reaches beyond {size}."
                 )
-        for point in prompt.points if isinstance(prompt, ObjectPrompt) else ():
+        for point in () if isinstance(prompt, ConceptPrompt | Everything) else prompt.points:
             if not frame.contains(*point.pixel):
                 raise PromptError(f"The point {point.row:g},{point.col:g} lies outside of {size}.")
 
@@ -76,6 +76,6 @@ def _box_of(point: Point, boxes: Sequence[Box]) -> int | None:
 
 
 def _boxes(prompt: Prompt) -> list[Box]:
-    if isinstance(prompt, ConceptPrompt):
-        return [exemplar.box for exemplar in prompt.exemplars]
-    return [prompt.box] if isinstance(prompt, ObjectPrompt) and prompt.box else []
+    if isinstance(prompt, ObjectPrompt):
+        return [prompt.box] if prompt.box else []
+    return [] if isinstance(prompt, Everything) else [e.box for e in prompt.exemplars]

@@ -25,6 +25,7 @@ _LEVELS = 8
 # tell objects from junk; chosen on boxes around annotated nuclei, a rod and a disc
 _FEATURE_WEIGHTS = np.array([1.0, 1.0, 0.3, 0.3, 0.0])
 _FIT_WEIGHT = 1.0
+_LOOSE = 1
 _MARK_WEIGHT = 1.0
 _MOST_CELLS = 256
 
@@ -52,7 +53,7 @@ def segment_box(
     window = window_around(picture.box, box, marks)
     inner = box.shifted(-window.top, -window.left)
     core, ring = core_and_ring(window.shape, inner)
-    axis = picture.contrast_axis(window, core, ring)
+    axis = picture.contrast_axis(picture.rgb[window.slices], core, ring)
     gray = smoothed(picture.window(window, axis))
     spread = max(float(np.ptp(gray)), 1.0)
     own = marks.inside(window)
@@ -158,9 +159,23 @@ def main_part(mask: BoolArray) -> BoolArray | None:
 
 
 def fit_to_box(mask: BoolArray, inner: Box) -> float:
-    """Return the overlap (IoU) of a mask's bounding box with the box that was drawn."""
+    """Return the overlap (IoU) of a mask's bounding box with the box drawn.
+
+    The drawn one may be up to `_LOOSE` pixels off on each side: a hand is not steadier
+    than that, and on a thin object it is a large part of its width.
+    """
     own = bounding_box(mask)
-    common = own.intersection(inner) if own else None
-    if own is None or common is None:
+    if own is None:
         return 0.0
-    return common.area / (own.area + inner.area - common.area)
+    near = Box(
+        _towards(inner.top, own.top),
+        _towards(inner.left, own.left),
+        _towards(inner.bottom, own.bottom),
+        _towards(inner.right, own.right),
+    )
+    common = own.intersection(near)
+    return common.area / (own.area + near.area - common.area) if common else 0.0
+
+
+def _towards(drawn: int, found: int) -> int:
+    return drawn + min(max(found - drawn, -_LOOSE), _LOOSE)

@@ -24,6 +24,7 @@ _LEVELS = 16
 _SPLIT_TRIALS = 2
 _ROOMY = 0.3
 _CLEAR = 0.75
+_MORE_WINDOWS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +85,7 @@ def segment_clicks(
 
 def _search(picture: Picture, marks: Marks, stop: threading.Event) -> Instance | None:
     best: tuple[float, Box, BoolArray] | None = None
+    left = _MORE_WINDOWS
     for window in windows(picture.box, marks.positive):
         raise_if_stopped(stop)
         look = max(
@@ -96,7 +98,9 @@ def _search(picture: Picture, marks: Marks, stop: threading.Event) -> Instance |
         view, candidate = look
         if best is None or candidate.score > best[0]:
             best = candidate.score, window, finest(candidate.mask, view)
-        if candidate.score >= _CLEAR and candidate.mask.mean() < _ROOMY:
+        # a small window sees a large object's texture: unless the answer is clear, look on
+        left -= 1
+        if candidate.mask.mean() < _ROOMY and (candidate.score >= _CLEAR or left < 0):
             break
     return None if best is None else settled(picture, marks, best[1], best[2])
 

@@ -95,7 +95,7 @@ def common_axis(picture: Picture, boxes: list[Box]) -> FloatArray:
     for box in boxes:
         window = window_around(picture.box, box, Marks())
         core, ring = core_and_ring(window.shape, box.shifted(-window.top, -window.left))
-        axis = picture.contrast_axis(window, core, ring)
+        axis = picture.contrast_axis(picture.rgb[window.slices], core, ring)
         gray = picture.window(window, axis)
         axes.append(axis)
         steps.append(signs(gray, ring)[0])
@@ -119,7 +119,8 @@ def appearances(picture: Picture, items: list[Instance]) -> Table:
     """
     rows = [_appearance(picture, item) for item in items]
     table: Table = np.array(rows, np.float64).reshape(len(rows), len(_TOLERANCES))
-    return table / _TOLERANCES[None]
+    table /= _TOLERANCES
+    return table
 
 
 def _appearance(picture: Picture, item: Instance) -> list[float]:

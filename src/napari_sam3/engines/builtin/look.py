@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.engines.builtin.marks import Marks, Pixels
-from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture, smoothed
+from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture, project, smoothed
 
 _FIRST_HALF = 32
 _MOST_CELLS = 260
@@ -60,23 +60,23 @@ def looks(picture: Picture, window: Box, marks: Marks) -> Iterator[Look]:
     """Yield the window as bright objects and, if gray does not tell, as dark ones."""
     step = max(1, -(-max(window.shape) // _MOST_CELLS))
     inside = marks.inside(window)
-    own = _patches(window.shape, inside.positive, 2)
-    axis = picture.contrast_axis(window, own, ~_patches(window.shape, inside.positive, 8))
-    gray = smoothed(picture.window(window, axis))[::step, ::step]
     cells = Marks(
         *(
-            tuple((r // step, c // step) for r, c in pixels)
+            tuple((row // step, col // step) for row, col in pixels)
             for pixels in (inside.positive, inside.negative)
         )
     )
+    pixels = picture.rgb[window.slices][::step, ::step]
+    own, near = (_patches(pixels.shape, cells.positive, half) for half in (2, 8))
+    gray = smoothed(project(pixels, picture.contrast_axis(pixels, own, ~near)))
     spread = picture.spread if picture.is_gray else max(float(np.ptp(gray)), 1.0)
     # on a discriminant axis the object is bright already
     for sign in (1, -1) if picture.is_gray else (1,):
         yield Look(window, step, gray * np.float32(sign), spread, cells, picture.box)
 
 
-def _patches(shape: tuple[int, int], pixels: Pixels, half: int) -> BoolArray:
-    mask = np.zeros(shape, bool)
+def _patches(shape: tuple[int, ...], pixels: Pixels, half: int) -> BoolArray:
+    mask = np.zeros(shape[:2], bool)
     for row, col in pixels:
         mask[max(row - half, 0) : row + half + 1, max(col - half, 0) : col + half + 1] = True
     return mask

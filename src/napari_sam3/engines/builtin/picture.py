@@ -78,14 +78,14 @@ class Picture:
         """
         return project(self.rgb[box.slices], self.axis if axis is None else axis)
 
-    def contrast_axis(self, box: Box, inside: BoolArray, outside: BoolArray) -> FloatArray:
+    def contrast_axis(self, rgb: RGB8, inside: BoolArray, outside: BoolArray) -> FloatArray:
         """Return the weights of the channels that best separate two sets of pixels of a window.
 
         Parameters
         ----------
-        box : Box
-            The window.
-        inside, outside : ndarray of bool, shape ``box.shape``
+        rgb : ndarray of uint8, shape (rows, cols, 3)
+            The window's pixels.
+        inside, outside : ndarray of bool, shape (rows, cols)
             Pixels of the object and of what surrounds it.
 
         Returns
@@ -101,7 +101,7 @@ class Picture:
         """
         if self.is_gray or not inside.any() or not outside.any():
             return self.axis
-        pixels = self.rgb[box.slices].astype(np.float32)
+        pixels = rgb.astype(np.float32)
         own, other = pixels[inside], pixels[outside]
         scatter = _scatter(own) + _scatter(other)
         ridge = 0.1 * float(np.trace(scatter)) / 3 + 1.0

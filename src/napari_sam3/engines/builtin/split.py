@@ -42,7 +42,7 @@ def split_by_distance(mask: BoolArray, neck: float = _NECK) -> tuple[npt.NDArray
     .. [1] F. Meyer, "Topographic distance and watershed lines", Signal Processing 38 (1994).
     """
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
-    smooth = ndimage.gaussian_filter(distance, 1.0)
+    smooth = ndimage.gaussian_filter(distance, 1.0, truncate=2.0)
     seeds, count = seeds_of(smooth, mask)
     labels = watershed(-smooth, seeds, mask=mask).astype(np.int32)  # type: ignore[no-untyped-call]
     return merge_wide_passages(labels, distance, count, neck)
