@@ -18,6 +18,7 @@ from napari_sam3.engines.base import NEVER, Capabilities, SegmentationResult, ra
 
 SHAPE = (60, 90)
 LIMIT_S = 20
+REAL_ENGINES = engines.ENGINES
 FREE = Capabilities(
     exemplars=True,
     negative_exemplars=True,
@@ -127,6 +128,11 @@ def registry(monkeypatch, engine, paid_engine):
     )
     monkeypatch.setattr(engines, "ENGINES", infos)
     return infos
+
+
+@pytest.fixture
+def real_engines(monkeypatch, registry):
+    monkeypatch.setattr(engines, "ENGINES", REAL_ENGINES)
 
 
 def picture(shape=SHAPE):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import (
@@ -16,15 +17,30 @@ from napari_sam3.engines.base import (
     Engine,
 )
 from napari_sam3.engines.builtin import CAPABILITIES as BUILTIN_CAPABILITIES
+from napari_sam3.engines.segmind import CAPABILITIES as SEGMIND_CAPABILITIES
 from napari_sam3.errors import EngineUnavailableError, UnsupportedPromptError
 
 DEFAULT_ENGINE = "builtin"
 
 
-def _create_builtin() -> Engine:
+def _create_builtin(_options: Any) -> Engine:
     from napari_sam3.engines.builtin.engine import BuiltinEngine
 
     return BuiltinEngine()
+
+
+def _create_segmind(options: Any) -> Engine:
+    from napari_sam3.engines.segmind.engine import SegmindEngine
+
+    return SegmindEngine(options)
+
+
+def _segmind_lacks() -> str:
+    from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, find_key
+
+    if find_key() is not None:
+        return ""
+    return f"needs an API key: set {ENVIRONMENT_VARIABLE}, or enter it in the panel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +58,17 @@ class EngineInfo:
     capabilities : Capabilities
         What it can answer.
     create : callable, optional
-        Makes the engine; None where this version does not contain it.
+        Makes the engine of its options; None where this version does not contain it.
+    lacks : callable, optional
+        Says what is still missing before it can answer; may ask the system's keyring.
     """
 
     name: str
     title: str
     summary: str
     capabilities: Capabilities
-    create: Callable[[], Engine] | None = None
+    create: Callable[[Any], Engine] | None = None
+    lacks: Callable[[], str] | None = None
 
     @property
     def missing(self) -> str:
@@ -72,10 +91,10 @@ ENGINES: tuple[EngineInfo, ...] = (
     EngineInfo(
         "segmind",
         "Segmind SAM3",
-        "the hosted service; needs a key and costs money",
-        Capabilities(
-            text=True, exemplars=True, points=True, object_box=True, everything=True, billed=True
-        ),
+        "the hosted service; needs a key, costs money",
+        SEGMIND_CAPABILITIES,
+        _create_segmind,
+        _segmind_lacks,
     ),
     EngineInfo("local", "SAM3 here", "SAM3 on this computer; needs its weights", _SAM3),
     EngineInfo("server", "SAM3 server", "SAM3 on your lab's server; needs its address", _SAM3),
@@ -97,13 +116,15 @@ def engine_info(name: str) -> EngineInfo:
     raise EngineUnavailableError(f"There is no engine called {name!r}; there are: {names}.")
 
 
-def create_engine(name: str = DEFAULT_ENGINE) -> Engine:
+def create_engine(name: str = DEFAULT_ENGINE, options: Any = None) -> Engine:
     """Create an engine.
 
     Parameters
     ----------
     name : str
         One of the names in `ENGINES`.
+    options : object, optional
+        How it works, where it can be chosen: `SegmindOptions` for ``"segmind"``.
 
     Returns
     -------
@@ -117,7 +138,7 @@ def create_engine(name: str = DEFAULT_ENGINE) -> Engine:
     info = engine_info(name)
     if info.create is None:
         raise EngineUnavailableError(f"{info.missing} Use the built-in engine: builtin.")
-    return info.create()
+    return info.create(options)
 
 
 def refuse_unsupported(engine_name: str, capabilities: Capabilities, prompt: Prompt) -> None:

@@ -1,0 +1,279 @@
+"""What the hosted service needs beside a prompt: a key, consent, a price, options."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from typing import Any
+
+from magicgui.widgets import ComboBox, LineEdit, Password, PushButton, SpinBox
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QLabel,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3.engines.segmind.engine import SegmindEngine
+from napari_sam3.engines.segmind.key import ApiKey, find_key, remember_key
+from napari_sam3.engines.segmind.options import DEFAULT_URL, PRICE_RANGE, SegmindOptions
+from napari_sam3.engines.segmind.payload import Sent
+from napari_sam3.errors import Sam3Error
+from napari_sam3.settings import (
+    SEGMIND_URL,
+    UPLOAD_NOTICE_SEEN,
+    read_setting,
+    write_setting,
+)
+from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
+from napari_sam3.widgets._worker import Job, Runner
+from napari_sam3.workflows.segment import Progress
+
+UPLOAD_NOTICE = (
+    "The picture of the plane that you see, as 8-bit colours, and your prompts leave this computer "
+    "and go to the hosted service Segmind. Each answer costs money. The masks, and an overlay if "
+    "you ask for one, then lie for about 7 days at a web address that nobody is told, but that "
+    "anybody who knows it can open. Do not send what must not leave your institution."
+)
+
+
+class HostedPart(QWidget):
+    """The key, the balance, and how the service is called.
+
+    Signals
+    -------
+    changed()
+        The key, the options or the balance changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.spent = 0.0
+        self.credits_left: float | None = None
+        self.key = Password(tooltip="Your API key; it is kept out of layers, logs and settings.")
+        self.key.native.setPlaceholderText("SG_…")
+        self.use_key = PushButton(text="Use", tooltip="Use this key from now on.")
+        self.test_key = PushButton(
+            text="Test key", tooltip="Ask the service for your balance; costs nothing."
+        )
+        self.preview = PushButton(
+            text="What will be sent", tooltip="Show the picture and the fields, without sending."
+        )
+        self.answer = ComboBox(
+            choices=["mask", "separate masks", "overlay"],
+            tooltip="One mask that is split into connected parts, one mask per object (its form "
+            "is not documented by the service), or a picture with the objects marked.",
+        )
+        self.api = ComboBox(
+            choices=["auto", "v2", "v1"],
+            tooltip="v2 submits and polls, v1 blocks; auto falls back to v1 if there is no v2.",
+        )
+        self.image_format = ComboBox(
+            choices=["png", "jpeg"], tooltip="png is exact; jpeg is smaller on a slow line."
+        )
+        self.max_side = SpinBox(
+            value=2048, min=64, max=8192, step=64, tooltip="Larger pictures are shrunk to this."
+        )
+        self.url = LineEdit(
+            value=read_setting(SEGMIND_URL, DEFAULT_URL),
+            tooltip="The service's address, for a proxy or the stand-in.",
+        )
+        self.state = wrapped_text()
+        self._runner = Runner(self)
+        self._lay_out()
+        self._connect()
+        self.show_state()
+
+    def options(self) -> SegmindOptions:
+        """Return how the service is to be called, frozen.
+
+        Raises
+        ------
+        PromptError
+            If the address could give the key away.
+        """
+        return SegmindOptions(
+            url=self.url.value,
+            api=self.api.value,
+            answer=self.answer.value,
+            image_format=self.image_format.value,
+            max_side=int(self.max_side.value),
+        )
+
+    def add_cost(self, credits: float | None, credits_left: float | None) -> None:
+        """Count what an answer cost, and note the balance that it told."""
+        self.spent += credits or 0.0
+        if credits_left is not None:
+            self.credits_left = credits_left
+        self.show_state()
+
+    def show_state(self) -> None:
+        """Say where the key comes from, what is left and what was spent."""
+        try:
+            found = find_key()
+        except Sam3Error as error:
+            self.state.setText(f"○ {error}")
+            return
+        if found is None:
+            self.state.setText("○ needs an API key: enter it here, or set SEGMIND_API_KEY")
+            return
+        parts = [f"● key from {found[1]}"]
+        if self.credits_left is not None:
+            parts.append(f"${self.credits_left:.2f} left")
+        if self.spent:
+            parts.append(f"${self.spent:.3f} spent in this session")
+        self.state.setText(", ".join(parts))
+
+    def close_down(self) -> None:
+        """Stop waiting for the service."""
+        self._runner.cancel()
+
+    def _use(self) -> None:
+        try:
+            key = ApiKey(self.key.value)
+        except Sam3Error as error:
+            self.state.setText(f"○ {error}")
+            return
+        where = remember_key(key)
+        self.key.value = ""
+        self.credits_left = None
+        self.show_state()
+        odd = " It does not look like the service's keys (SG_…)." if key.looks_odd else ""
+        self.state.setText(f"{self.state.text()}.{odd} Kept in {where}.")
+        self.changed.emit()
+
+    def _test(self) -> None:
+        if self.key.value.strip():
+            self._use()
+        try:
+            engine = SegmindEngine(self.options())
+        except Sam3Error as error:
+            self.state.setText(f"○ {error}")
+            return
+        self.state.setText("asking for the balance …")
+        self._runner.start(Job(lambda stop: _balance(engine, stop)))
+
+    def _on_balance(self, _job: Job, credits_left: float | None) -> None:
+        self.credits_left = credits_left
+        self.show_state()
+        self.state.setText(f"{self.state.text()}. The key works.")
+        self.changed.emit()
+
+    def _on_failed(self, _job: Job, error: BaseException) -> None:
+        self.state.setText(f"○ {error}")
+        if not isinstance(error, Sam3Error):
+            raise error
+
+    def _on_url(self, url: str) -> None:
+        write_setting(SEGMIND_URL, url)
+        self.changed.emit()
+
+    def _connect(self) -> None:
+        self.use_key.changed.connect(self._use)
+        self.key.native.returnPressed.connect(self._use)
+        self.test_key.changed.connect(self._test)
+        self.url.changed.connect(self._on_url)
+        for control in (self.answer, self.api, self.image_format, self.max_side):
+            control.changed.connect(lambda _value: self.changed.emit())
+        self._runner.returned.connect(self._on_balance)
+        self._runner.failed.connect(self._on_failed)
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.state)
+        column.addWidget(side_by_side(self.key, self.use_key, self.test_key))
+        rows = (
+            ("Answer", self.answer),
+            ("Send as", self.image_format),
+            ("Longest side", self.max_side),
+            ("API", self.api),
+            ("Address", self.url),
+            ("", self.preview),
+        )
+        column.addWidget(folded_rows("Service options", rows))
+
+
+def _balance(
+    engine: SegmindEngine, stop: threading.Event
+) -> Generator[Progress, None, float | None]:
+    yield Progress(0, 0, "asking for the balance")
+    return engine.credits(stop)
+
+
+def price_of(calls: int) -> str:
+    """Return what so many calls cost, as far as the service says.
+
+    Examples
+    --------
+    >>> price_of(3)
+    '3 calls, about $0.02'
+    """
+    low, high = (calls * price for price in PRICE_RANGE)
+    words = "1 call" if calls == 1 else f"{calls} calls"
+    return f"{words}, about ${(low + high) / 2:.{2 if calls > 1 else 3}f}"
+
+
+def upload_was_agreed(parent: QWidget) -> bool:
+    """Ask once, and for good, whether pictures may leave this computer."""
+    if read_setting(UPLOAD_NOTICE_SEEN, False):
+        return True
+    dialog = _dialog(parent, "Before the first upload", UPLOAD_NOTICE)
+    buttons = QDialogButtonBox()
+    buttons.addButton("Send", QDialogButtonBox.ButtonRole.AcceptRole)
+    buttons.addButton("Do not send", QDialogButtonBox.ButtonRole.RejectRole)
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    dialog.layout().addWidget(buttons)
+    agreed = dialog.exec() == QDialog.DialogCode.Accepted
+    if agreed:
+        write_setting(UPLOAD_NOTICE_SEEN, True)
+    return bool(agreed)
+
+
+def show_what_is_sent(parent: QWidget, sents: list[Sent], url: str) -> QDialog:
+    """Show the picture and the fields exactly as they would travel."""
+    first = sents[0]
+    size = len(first.picture) / 1e6
+    dialog = _dialog(
+        parent,
+        "What will be sent",
+        f"{price_of(len(sents))}, to {url}. The picture: {first.sent_shape[0]} × "
+        f"{first.sent_shape[1]} pixels, {size:.2f} MB. The key travels in a header, to that "
+        "address only.",
+    )
+    picture = QPixmap.fromImage(QImage.fromData(first.picture))
+    shown = QLabel()
+    shown.setPixmap(picture.scaled(420, 420, Qt.AspectRatioMode.KeepAspectRatio))
+    fields = QPlainTextEdit("\n\n".join(_fields(sent.body) for sent in sents[:20]))
+    fields.setReadOnly(True)
+    for widget in (shown, fields):
+        dialog.layout().addWidget(widget)
+    dialog.show()
+    return dialog
+
+
+def _fields(body: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{name}: {'the picture, base64' if name == 'image' else value}"
+        for name, value in body.items()
+    )
+
+
+def _dialog(parent: QWidget, title: str, words: str) -> QDialog:
+    dialog = QDialog(parent)
+    dialog.setWindowTitle(title)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    text = QLabel(words)
+    text.setWordWrap(True)
+    text.setMinimumWidth(440)
+    QVBoxLayout(dialog).addWidget(text)
+    return dialog
+
