@@ -45,7 +45,7 @@ class FakeEngine:
 @pytest.fixture
 def fake(monkeypatch):
     engine = FakeEngine()
-    monkeypatch.setattr(engines, "create_engine", lambda name="builtin": engine)
+    monkeypatch.setattr(engines, "create_engine", lambda name="builtin", options=None: engine)
     return engine
 
 
@@ -225,7 +225,7 @@ class TestErrors:
         assert done.exit_code == 1
         assert re.search(r"Built-in engine cannot find things by name.*SAM3", done.stderr)
 
-    @pytest.mark.parametrize("name", ["segmind", "nonsense"])
+    @pytest.mark.parametrize("name", ["local", "nonsense"])
     def test_an_engine_that_is_not_there_is_refused(self, run, name):
         done = run("--everything", "--engine", name)
         assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
@@ -265,7 +265,8 @@ class TestEngines:
         monkeypatch.setenv("COLUMNS", "50")
         shown = CliRunner().invoke(cli.app, ["engines"]).stdout
         words = " ".join(shown.split())
-        assert all(f"{info.title}): {info.missing or 'ready'}" in words for info in engines.ENGINES)
+        assert all(f"{info.title}): {info.missing}" in words for info in engines.ENGINES)
+        assert "Built-in): ready" in words
         assert all(info.summary in words for info in engines.ENGINES)
         assert max(map(len, shown.splitlines())) <= 50
 

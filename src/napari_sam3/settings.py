@@ -16,6 +16,7 @@ ENVIRONMENT_VARIABLE = "NAPARI_SAM3_CONFIG"
 FILE_NAME = "settings.json"
 
 UPLOAD_NOTICE_SEEN = "segmind_upload_notice_seen"
+UPLOAD_NOTICE_PRINTED = "segmind_upload_notice_printed"
 SEGMIND_URL = "segmind_url"
 
 

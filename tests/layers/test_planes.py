@@ -163,7 +163,9 @@ def test_an_image_without_the_axes_that_are_shown_is_refused_with_a_sentence():
 
 def test_sliders_beside_the_image_are_refused_with_a_sentence():
     image = Image(numbered(3, 6, 9), name="short")
-    viewer = show(image, Image(np.zeros((9, 6, 9))), at={0: 7})
+    viewer = show(image, Image(np.zeros((9, 6, 9))), at={0: 2})
+    assert find_plane(image, viewer.dims).index == (2, 0, 0)
+    viewer.dims.set_point(0, 3)
     with pytest.raises(ImageError, match="“short” has no plane where the sliders are"):
         find_plane(image, viewer.dims)
     viewer = show(image, Image(np.zeros((9, 6, 9)), translate=(-5, 0, 0)), at={0: -4})

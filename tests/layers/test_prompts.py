@@ -535,8 +535,11 @@ def test_one_object_per_point_takes_all_negative_points_along():
 
 
 def test_one_object_per_point_keeps_boxes_as_objects_too():
-    got = objects([(IN_A, 1), (minus(IN_B), 1)], [(B, 1)], one_per_point=True)
-    assert got == [ObjectPrompt((IN_A, minus(IN_B))), ObjectPrompt((minus(IN_B),), B)]
+    got = objects([(IN_A, 1), (minus(IN_B), 1), (minus(BESIDE), 1)], [(B, 1)], one_per_point=True)
+    assert got == [
+        ObjectPrompt((IN_A, minus(IN_B), minus(BESIDE))),
+        ObjectPrompt((minus(IN_B),), B),
+    ]
 
 
 def test_lonely_negative_points_are_left_out_and_it_is_said():

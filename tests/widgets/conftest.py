@@ -15,6 +15,7 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt
 from napari_sam3.engines import EngineInfo
 from napari_sam3.engines.base import NEVER, Capabilities, SegmentationResult, raise_if_stopped
+from napari_sam3.widgets import panel as panel_module
 
 SHAPE = (60, 90)
 LIMIT_S = 20
@@ -122,12 +123,18 @@ def paid_engine():
 def registry(monkeypatch, engine, paid_engine):
     """There are a free engine, a paid one, and one that is missing."""
     infos = (
-        EngineInfo("builtin", "Built-in", "here, free", FREE, lambda: engine),
-        EngineInfo("paid", "Paid SAM3", "costs money", PAID, lambda: paid_engine),
+        EngineInfo("builtin", "Built-in", "here, free", FREE, lambda _options: engine),
+        EngineInfo("paid", "Paid SAM3", "costs money", PAID, lambda _options: paid_engine),
         EngineInfo("absent", "Absent SAM3", "elsewhere", PAID),
     )
     monkeypatch.setattr(engines, "ENGINES", infos)
     return infos
+
+
+@pytest.fixture(autouse=True)
+def agreed_to_upload(monkeypatch):
+    """The question before the first upload is tested by itself; here it was answered long ago."""
+    monkeypatch.setattr(panel_module, "upload_was_agreed", lambda _parent: True)
 
 
 @pytest.fixture

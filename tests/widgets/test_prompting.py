@@ -95,6 +95,13 @@ def test_positive_and_negative_marks_have_two_colours(board):
     assert board.prompts.count("boxes") == (0, 0)
 
 
+def test_a_box_has_its_polaritys_colour_whatever_was_chosen(board):
+    layer = board.arm("boxes")
+    layer.current_edge_color = "green"
+    layer.add_rectangles(BOX)
+    assert hex_of(layer.edge_color[0]) == POSITIVE_COLOUR
+
+
 def test_toggling_changes_what_is_drawn_next_and_nothing_that_is_drawn(board):
     layer = board.arm("points")
     layer.add((5, 5))

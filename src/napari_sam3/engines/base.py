@@ -222,10 +222,14 @@ class Engine(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As `napari_sam3.engines.create_engine` knows it."""
+        ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What it can answer."""
+        ...
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER

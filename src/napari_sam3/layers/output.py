@@ -113,6 +113,24 @@ def find_output_place(image: Image, plane: Plane) -> OutputPlace:
     return OutputPlace(f"{image.name} objects", shape, transform, kwargs, plane)
 
 
+def picture_kwargs(place: OutputPlace, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the keyword arguments that lay a picture of the plane over the plane.
+
+    Parameters
+    ----------
+    place : OutputPlace
+    shape : tuple of int
+        (rows, cols, …) of the picture, which may have fewer pixels than the plane.
+    """
+    axes = list(place.plane.shown)
+    linear, offset = place.transform.linear, place.transform.offset
+    factors = np.asarray(place.plane.shape) / np.asarray(shape[:2])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear[np.ix_(axes, axes)] * factors
+    matrix[:2, 2] = offset[axes] + linear[np.ix_(axes, axes)] @ ((factors - 1) / 2)
+    return {"affine": matrix}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Written:
     """What a run left in the layer.

@@ -45,6 +45,8 @@ class RunContext:
         Whether a click asked, and not Run.
     image_id : hashable
         Tells the image's layer from all others, those of earlier times included.
+    options : object
+        How the engine is called.
     """
 
     run: SegmentRun
@@ -56,6 +58,7 @@ class RunContext:
     notices: tuple[str, ...] = ()
     live: bool = False
     image_id: Hashable = None
+    options: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,11 +230,17 @@ class Committer(QObject):
             output = self._own[context.image_id] = context.place.new_layer()
             self._watch(output, 0)
             active = self._viewer.layers.selection.active
-            self._viewer.add_layer(output)
+            self._add_above_image(output, context.image_id)
             if context.live and active is not None and active in self._viewer.layers:
                 # the user is drawing there
                 self._viewer.layers.selection.active = active
         return output, notices
+
+    def _add_above_image(self, layer: Labels, image_id: Hashable) -> None:
+        """Add a layer right above its image, so that it hides no prompt."""
+        layers = self._viewer.layers
+        at = [i for i, other in enumerate(layers) if other.unique_id == image_id]
+        layers.insert(at[0] + 1 if at else len(layers), layer)
 
     def _replaced(self, context: RunContext, layer: Labels, prompt_of: list[int]) -> dict[int, int]:
         replaced: dict[int, int] = {}

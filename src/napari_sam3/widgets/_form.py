@@ -76,7 +76,7 @@ class Form(QWidget):
             choices=[(info.title, info.name) for info in engines.ENGINES],
             tooltip="Who answers. Below stands what this engine needs and cannot do.",
         )
-        self.status = _text()
+        self.status = wrapped_text()
         self.question = RadioButtons(
             choices=list(QUESTIONS),
             orientation="horizontal",
@@ -104,6 +104,11 @@ class Form(QWidget):
             tooltip="What to find, in one or two words, such as “nucleus”. Enter runs."
         )
         self.text.native.setPlaceholderText("what to find, e.g. nucleus")
+        self.combine = CheckBox(
+            text="Combine prompts",
+            tooltip="Send text, examples and points as one question. SAM3 has no such question: "
+            "the model may leave one kind out of account.",
+        )
         self.examples = ComboBox(
             choices=shapes,
             nullable=True,
@@ -129,7 +134,9 @@ class Form(QWidget):
         self.next_object = PushButton(
             text="Next object", tooltip="What you draw next belongs to another object (key N)."
         )
-        self.everything_hint = _text("All objects in the image, without a prompt. Press Run.")
+        self.everything_hint = wrapped_text(
+            "All objects in the image, without a prompt. Press Run."
+        )
 
     def _add_thresholds(self) -> None:
         self.threshold = FloatSlider(value=0.5, min=0.1, max=1, step=0.01)
@@ -143,9 +150,11 @@ class Form(QWidget):
         self.progress = ProgressBar(value=0, min=0, max=1)
         self.progress.native.setTextVisible(False)
         self.progress.native.setMaximumHeight(8)
-        self.result = _text()
+        self.price = wrapped_text()
+        self.price.hide()
+        self.result = wrapped_text()
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.keys = _text()
+        self.keys = wrapped_text()
 
     @property
     def settings(self) -> dict[Setting, Widget]:
@@ -156,6 +165,15 @@ class Form(QWidget):
             "pred_iou_thresh": self.pred_iou_thresh,
             "max_masks": self.max_masks,
         }
+
+    def add_service(self, part: QWidget) -> None:
+        """Put what an engine needs beside a prompt under its status line."""
+        self._service.addWidget(part)
+
+    def show_price(self, words: str) -> None:
+        """Say what Run will cost; nothing where it is free or a single call."""
+        self.price.setText(words)
+        self.price.setVisible(bool(words))
 
     def show_question(self, question: Question) -> None:
         """Show the middle part that belongs to a question."""
@@ -169,31 +187,34 @@ class Form(QWidget):
         column.setSpacing(6)
         column.addWidget(_rows(("Image", self.image), ("", self.composed), ("Engine", self.engine)))
         column.addWidget(self.status)
+        self._service = QVBoxLayout()
+        column.addLayout(self._service)
         column.addWidget(_line())
         column.addWidget(self.question.native)
         column.addWidget(self.tools)
         self._middles: dict[Question, QWidget] = {
-            "concept": _rows(("Text", self.text), ("Examples", self.examples)),
+            "concept": _rows(("Text", self.text), ("Examples", self.examples), ("", self.combine)),
             "object": _rows(
                 ("Points", self.points),
                 ("Boxes", self.boxes),
-                ("", _side_by_side(self.live, self.next_object)),
+                ("", side_by_side(self.live, self.next_object)),
                 ("", self.one_per_point),
             ),
             "everything": self.everything_hint,
         }
         for middle in self._middles.values():
             column.addWidget(middle)
-        self.thresholds = _folded(
+        self.thresholds = folded_rows(
             "Thresholds", zip(SETTING_TITLES, self.settings.values(), strict=True)
         )
         column.addWidget(self.thresholds)
         column.addWidget(_line())
-        column.addWidget(_side_by_side(self.run, self.cancel))
+        column.addWidget(side_by_side(self.run, self.cancel))
+        column.addWidget(self.price)
         column.addWidget(self.progress.native)
         column.addWidget(self.result)
         column.addWidget(
-            _folded("Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule)))
+            folded_rows("Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule)))
         )
         column.addWidget(self.keys)
         column.addStretch(1)
@@ -262,7 +283,8 @@ def say_why(widget: Widget, enabled: bool, reason: str = "") -> None:
         label.setToolTip(widget.tooltip)
 
 
-def _text(words: str = "") -> QLabel:
+def wrapped_text(words: str = "") -> QLabel:
+    """Return a text that wraps, however narrow the panel is."""
     label = QLabel(words)
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -295,7 +317,8 @@ def _rows(*rows: tuple[str, Widget | QWidget]) -> QWidget:
     return holder
 
 
-def _side_by_side(*widgets: Widget) -> QWidget:
+def side_by_side(*widgets: Widget) -> QWidget:
+    """Put controls in one row."""
     holder = QWidget()
     row = QHBoxLayout(holder)
     row.setContentsMargins(0, 0, 0, 0)
@@ -304,7 +327,8 @@ def _side_by_side(*widgets: Widget) -> QWidget:
     return holder
 
 
-def _folded(title: str, rows: Iterable[tuple[str, Widget]]) -> QCollapsible:
+def folded_rows(title: str, rows: Iterable[tuple[str, Widget]]) -> QCollapsible:
+    """Put rows of controls under a title that opens and closes."""
     folded = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
     folded.addWidget(_rows(*rows))
     folded.layout().setContentsMargins(0, 0, 0, 0)

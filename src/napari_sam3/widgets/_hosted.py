@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from magicgui.widgets import ComboBox, LineEdit, Password, PushButton, SpinBox
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -20,7 +20,12 @@ from qtpy.QtWidgets import (
 
 from napari_sam3.engines.segmind.engine import SegmindEngine
 from napari_sam3.engines.segmind.key import ApiKey, find_key, remember_key
-from napari_sam3.engines.segmind.options import DEFAULT_URL, PRICE_RANGE, SegmindOptions
+from napari_sam3.engines.segmind.options import (
+    DEFAULT_URL,
+    UPLOAD_NOTICE,
+    SegmindOptions,
+    price_of,
+)
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.errors import Sam3Error
 from napari_sam3.settings import (
@@ -30,15 +35,8 @@ from napari_sam3.settings import (
     write_setting,
 )
 from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
-from napari_sam3.widgets._worker import Job, Runner
+from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress
-
-UPLOAD_NOTICE = (
-    "The picture of the plane that you see, as 8-bit colours, and your prompts leave this computer "
-    "and go to the hosted service Segmind. Each answer costs money. The masks, and an overlay if "
-    "you ask for one, then lie for about 7 days at a web address that nobody is told, but that "
-    "anybody who knows it can open. Do not send what must not leave your institution."
-)
 
 
 class HostedPart(QWidget):
@@ -86,6 +84,8 @@ class HostedPart(QWidget):
         )
         self.state = wrapped_text()
         self._runner = Runner(self)
+        self._key_place: str | None = None
+        self._has_looked = False
         self._lay_out()
         self._connect()
         self.show_state()
@@ -106,64 +106,78 @@ class HostedPart(QWidget):
             max_side=int(self.max_side.value),
         )
 
-    def add_cost(self, credits: float | None, credits_left: float | None) -> None:
+    def add_cost(self, cost: float | None, credits_left: float | None) -> None:
         """Count what an answer cost, and note the balance that it told."""
-        self.spent += credits or 0.0
+        self.spent += cost or 0.0
         if credits_left is not None:
             self.credits_left = credits_left
         self.show_state()
 
     def show_state(self) -> None:
         """Say where the key comes from, what is left and what was spent."""
-        try:
-            found = find_key()
-        except Sam3Error as error:
-            self.state.setText(f"○ {error}")
-            return
-        if found is None:
+        if self._key_place is None:
             self.state.setText("○ needs an API key: enter it here, or set SEGMIND_API_KEY")
             return
-        parts = [f"● key from {found[1]}"]
+        parts = [f"● key from {self._key_place}"]
         if self.credits_left is not None:
             parts.append(f"${self.credits_left:.2f} left")
         if self.spent:
             parts.append(f"${self.spent:.3f} spent in this session")
         self.state.setText(", ".join(parts))
 
+    def show_preview(self, build: Workflow, url: str) -> None:
+        """Show, once it is prepared, what would be sent."""
+        self._start(build, lambda sents: show_what_is_sent(self, sents, url))
+
+    def _start(self, workflow: Workflow, use: Callable[[Any], object]) -> None:
+        self._runner.start(Job(workflow, context=use, lane=use))
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Look for a key when the service is first chosen; a keyring may take its time."""
+        if not self._has_looked:
+            self._has_looked = True
+            self.state.setText("looking for an API key …")
+            self._start(_look_for_key, self._on_key)
+        super().showEvent(event)
+
+    def _on_key(self, place: str | None) -> None:
+        self._key_place = place
+        self.show_state()
+        self.changed.emit()
+
     def close_down(self) -> None:
         """Stop waiting for the service."""
         self._runner.cancel()
 
     def _use(self) -> None:
+        key = self._typed_key()
+        if key is not None:
+            self.credits_left = None
+            self._start(lambda _stop: _remember(key), self._on_key)
+
+    def _typed_key(self) -> ApiKey | None:
         try:
             key = ApiKey(self.key.value)
         except Sam3Error as error:
             self.state.setText(f"○ {error}")
-            return
-        where = remember_key(key)
+            return None
         self.key.value = ""
-        self.credits_left = None
-        self.show_state()
-        odd = " It does not look like the service's keys (SG_…)." if key.looks_odd else ""
-        self.state.setText(f"{self.state.text()}.{odd} Kept in {where}.")
-        self.changed.emit()
+        return key
 
     def _test(self) -> None:
-        if self.key.value.strip():
-            self._use()
+        key = self._typed_key() if self.key.value.strip() else None
         try:
             engine = SegmindEngine(self.options())
         except Sam3Error as error:
             self.state.setText(f"○ {error}")
             return
         self.state.setText("asking for the balance …")
-        self._runner.start(Job(lambda stop: _balance(engine, stop)))
+        self._start(lambda stop: _balance(engine, key, stop), self._on_balance)
 
-    def _on_balance(self, _job: Job, credits_left: float | None) -> None:
-        self.credits_left = credits_left
-        self.show_state()
+    def _on_balance(self, found: tuple[float | None, str | None]) -> None:
+        self.credits_left, place = found
+        self._on_key(place)
         self.state.setText(f"{self.state.text()}. The key works.")
-        self.changed.emit()
 
     def _on_failed(self, _job: Job, error: BaseException) -> None:
         self.state.setText(f"○ {error}")
@@ -181,7 +195,7 @@ class HostedPart(QWidget):
         self.url.changed.connect(self._on_url)
         for control in (self.answer, self.api, self.image_format, self.max_side):
             control.changed.connect(lambda _value: self.changed.emit())
-        self._runner.returned.connect(self._on_balance)
+        self._runner.returned.connect(lambda job, answer: job.context(answer))
         self._runner.failed.connect(self._on_failed)
 
     def _lay_out(self) -> None:
@@ -201,24 +215,29 @@ class HostedPart(QWidget):
         column.addWidget(folded_rows("Service options", rows))
 
 
+Looked = Generator[Progress, None, str | None]
+
+
+def _look_for_key(_stop: threading.Event) -> Looked:
+    yield Progress(0, 0, "looking for a key")
+    found = find_key()
+    return found[1] if found else None
+
+
+def _remember(key: ApiKey) -> Looked:
+    yield Progress(0, 0, "keeping the key")
+    return remember_key(key)
+
+
 def _balance(
-    engine: SegmindEngine, stop: threading.Event
-) -> Generator[Progress, None, float | None]:
+    engine: SegmindEngine, key: ApiKey | None, stop: threading.Event
+) -> Generator[Progress, None, tuple[float | None, str | None]]:
     yield Progress(0, 0, "asking for the balance")
-    return engine.credits(stop)
-
-
-def price_of(calls: int) -> str:
-    """Return what so many calls cost, as far as the service says.
-
-    Examples
-    --------
-    >>> price_of(3)
-    '3 calls, about $0.02'
-    """
-    low, high = (calls * price for price in PRICE_RANGE)
-    words = "1 call" if calls == 1 else f"{calls} calls"
-    return f"{words}, about ${(low + high) / 2:.{2 if calls > 1 else 3}f}"
+    if key is not None:
+        remember_key(key)
+    credits_left = engine.credits(stop)
+    found = find_key()
+    return credits_left, found[1] if found else None
 
 
 def upload_was_agreed(parent: QWidget) -> bool:
@@ -276,4 +295,3 @@ def _dialog(parent: QWidget, title: str, words: str) -> QDialog:
     text.setMinimumWidth(440)
     QVBoxLayout(dialog).addWidget(text)
     return dialog
-

@@ -77,6 +77,11 @@ class Runner(QObject):
         self._event.connect(self._on_event)
 
     @property
+    def current(self) -> Job | None:
+        """The job that runs now."""
+        return self._running
+
+    @property
     def is_busy(self) -> bool:
         """Whether a job runs or waits."""
         return self._running is not None or bool(self._waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Hashable
 from typing import Any
 
@@ -13,37 +14,27 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
 from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
-from napari_sam3.engines import (
-    EngineInfo,
-    create_engine,
-    engine_info,
-    refusal,
-    refuse_unsupported,
-)
+from napari_sam3.core.prompts import ObjectPrompt
+from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
 from napari_sam3.engines.base import Engine, Question
+from napari_sam3.engines.segmind.options import price_of
+from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.errors import ImageError, Sam3Error
-from napari_sam3.layers.output import find_output_place
-from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
-from napari_sam3.layers.prompts import (
-    Drawn,
-    read_points,
-    read_shapes,
-    to_concept_prompt,
-    to_object_prompts,
-)
+from napari_sam3.layers.output import picture_kwargs
+from napari_sam3.widgets._asking import Asking
 from napari_sam3.widgets._committing import Committed, Committer, RunContext
 from napari_sam3.widgets._form import Form, say_why
+from napari_sam3.widgets._hosted import HostedPart, upload_was_agreed
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points, is_shapes
 from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.workflows.segment import (
-    Picture,
     Progress,
     SegmentAnswer,
     SegmentRun,
     iter_segment,
 )
 
+STATE_INTERVAL_MS = 250
 NEXT_OBJECT_KEY = "N"
 POLARITY_KEY = "W"
 
@@ -68,9 +59,10 @@ class SegmentPanel(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[Hashable, Engine] = {}
         self._engine_lock = threading.Lock()
         self._activity: progress | None = None
+        self._asked_at = 0.0
         self._is_open = False
         self._bound: list[str] = []
         self.prompts = PromptLayers(self._viewer, self._on_drawn)
@@ -79,6 +71,10 @@ class SegmentPanel(QWidget):
         )
         self.runner = Runner(self)
         self.committer = Committer(self._viewer, self)
+        self.hosted = HostedPart(self)
+        self.hosted.hide()
+        self.form.add_service(self.hosted)
+        self.asking = Asking(self._viewer, self.form, self.prompts, self.committer, self._options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
@@ -88,6 +84,10 @@ class SegmentPanel(QWidget):
         self._live_timer = QTimer(self)
         self._live_timer.setSingleShot(True)
         self._live_timer.timeout.connect(self._run_live)
+        # what a paid call waits for is looked up, since an engine has one method only
+        self._state_timer = QTimer(self)
+        self._state_timer.setInterval(STATE_INTERVAL_MS)
+        self._state_timer.timeout.connect(self._show_state)
         self._connect()
         self._open()
         self.form.engine.value = "builtin"
@@ -99,8 +99,7 @@ class SegmentPanel(QWidget):
     @property
     def question(self) -> Question:
         """Which of the three questions is chosen."""
-        question: Question = self.form.question.value
-        return question
+        return self.asking.question
 
     @property
     def engine_info(self) -> EngineInfo:
@@ -127,104 +126,7 @@ class SegmentPanel(QWidget):
         PromptError
             If there is nothing to find, or no object is marked.
         """
-        return self._context().run
-
-    def _context(self, *, live: bool = False) -> RunContext:
-        image, plane = self._plane()
-        drawn = self._drawn(plane)
-        keys: tuple[Hashable, ...]
-        prompts: tuple[Prompt, ...]
-        if self.question == "object":
-            asked, notices = to_object_prompts(
-                drawn, one_per_point=bool(self.form.one_per_point.value)
-            )
-            keyed = [(self._key(image, plane, key, p), p) for key, p in asked.items()]
-            keyed = self._unanswered(keyed, all_if_none=not live)
-            keys, prompts = tuple(k for k, _ in keyed), tuple(p for _, p in keyed)
-            drawn += Drawn(notices=notices)
-        else:
-            keys, prompts = (None,), (self._prompt(drawn),)
-            drawn += Drawn(notices=self._unsent(prompts[0]))
-        for prompt in prompts:
-            refuse_unsupported(self.engine_info.name, self.engine_info.capabilities, prompt)
-        place = find_output_place(image, plane)
-        output: Labels | None = self.form.output.value
-        if output is not None and (misfit := place.misfit(output)):
-            raise ImageError(f"{misfit}; choose another layer under “Add to”.")
-        run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
-        return RunContext(
-            run,
-            self.form.engine.value,
-            place,
-            output,
-            self.form.rule.value,
-            keys,
-            drawn.notices,
-            live,
-            image.unique_id,
-        )
-
-    def _plane(self) -> tuple[Image, Plane]:
-        image = self.form.image.value
-        if image is None:
-            raise ImageError("There is no image yet: open one, or a sample from the File menu.")
-        return image, find_plane(image, self._viewer.dims)
-
-    def _picture(self, image: Image, plane: Plane) -> Picture:
-        if not self.form.composed.value:
-            return capture_picture(image, plane)
-        visible = [
-            layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.visible
-        ]
-        return capture_composed(visible, plane, self._viewer.dims)
-
-    def _drawn(self, plane: Plane) -> Drawn:
-        kinds: dict[Question, tuple[Kind, ...]] = {
-            "concept": ("examples",),
-            "object": ("points", "boxes"),
-            "everything": (),
-        }
-        drawn = Drawn()
-        for kind in kinds[self.question]:
-            layer = self.prompts.get(kind)
-            if layer is not None:
-                drawn += (
-                    read_points(layer, plane) if is_points(layer) else read_shapes(layer, plane)
-                )
-        return drawn
-
-    def _prompt(self, drawn: Drawn) -> Prompt:
-        if self.question == "concept":
-            # a text that cannot be typed away must not stand in the way of examples
-            has_example = any(box.positive for box in drawn.boxes)
-            is_sent = self.engine_info.capabilities.text or not has_example
-            return to_concept_prompt(self.form.text.value if is_sent else "", drawn)
-        return Everything(self.form.points_per_side.value, self.form.pred_iou_thresh.value)
-
-    def _unsent(self, prompt: Prompt) -> tuple[str, ...]:
-        text = self.form.text.value.strip()
-        if not isinstance(prompt, ConceptPrompt) or prompt.text == text:
-            return ()
-        return (f"The text “{text}” was left out. {refusal(self.engine_info.name, 'text')}",)
-
-    def _limits(self) -> tuple[float, int]:
-        """Return the thresholds that matter to this question and engine."""
-        matters = {name for q, name in self.engine_info.capabilities.settings if q == self.question}
-        return (
-            float(self.form.threshold.value) if "threshold" in matters else 0.0,
-            int(self.form.max_masks.value) if "max_masks" in matters else 0,
-        )
-
-    def _key(self, image: Image, plane: Plane, key: Hashable, prompt: ObjectPrompt) -> Hashable:
-        # without a number an object is known by its prompt alone
-        number = (self.prompts.generation, key) if isinstance(key, int) else prompt
-        return image.unique_id, plane.key, number
-
-    def _unanswered(
-        self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
-    ) -> list[tuple[Hashable, ObjectPrompt]]:
-        open_ones = [(k, p) for k, p in keyed if not self.committer.is_answered(k, p)]
-        return keyed if all_if_none and not open_ones else open_ones
+        return self.asking.context().run
 
     # ------------------------------------------------------------------ running
 
@@ -251,7 +153,7 @@ class SegmentPanel(QWidget):
             self._say(self.engine_info.missing)
             return
         try:
-            context = self._context(live=live)
+            context = self.asking.context(live=live)
         except Sam3Error as error:
             # while something is being drawn it may well be incomplete
             self._say(str(error) if not live or self._anything_drawn() else "")
@@ -262,25 +164,16 @@ class SegmentPanel(QWidget):
             self.runner.drop(lane)
             return
         billed = self.engine_info.capabilities.billed
-        job = Job(self._workflow(context), context, lane, billed, self._asked(context))
+        if billed and not self.runner.is_busy and not upload_was_agreed(self):
+            self._say("Nothing was sent.")
+            return
+        job = Job(self._workflow(context), context, lane, billed, self.asking.identity(context))
         if not self.runner.start(job):
             self._say("A paid question is under way; wait for its answer.")
         elif self.runner.is_waiting(job):
             self.form.cancel.enabled = True
             if not live:
                 self._say("Waiting for the run before this one to end …")
-
-    def _asked(self, context: RunContext) -> Hashable:
-        """Return what tells this question from others, pictures included."""
-        run = context.run
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        return (
-            context.engine,
-            (context.image_id, context.place.plane.key, bool(self.form.composed.value)),
-            (run.prompts, run.min_score, run.max_masks),
-            (context.rule, context.output and context.output.unique_id),
-            tuple(_look(image) for image in images),
-        )
 
     def _anything_drawn(self) -> bool:
         kinds: tuple[Kind, ...] = ("points", "boxes")
@@ -290,21 +183,29 @@ class SegmentPanel(QWidget):
         self, context: RunContext
     ) -> Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]:
         def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
-            return (yield from iter_segment(self._engine(context.engine), context.run, stop))
+            engine = self._engine(context.engine, context.options)
+            return (yield from iter_segment(engine, context.run, stop))
 
         return workflow
 
-    def _engine(self, name: str) -> Engine:
+    def _engine(self, name: str, options: Any = None) -> Engine:
         # called by the worker: creating an engine may import a lot
         with self._engine_lock:
-            if name not in self._engines:
-                self._engines[name] = create_engine(name)
-            return self._engines[name]
+            key = (name, options)
+            if key not in self._engines:
+                self._engines[key] = create_engine(name, options)
+            return self._engines[key]
+
+    def _options(self, name: str) -> Any:
+        return self.hosted.options() if name == "segmind" else None
 
     def _on_started(self, job: Job) -> None:
         self._on_idle()
         self.form.cancel.enabled = True
         self.form.run.enabled = not job.billed
+        self._asked_at = time.monotonic()
+        if job.billed:
+            self._state_timer.start()
         if not job.context.live:
             total = len(job.context.run.prompts)
             self._activity = progress(total=total, desc="SAM3")
@@ -326,6 +227,11 @@ class SegmentPanel(QWidget):
         bar.value = done
 
     def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
+        if job.billed:
+            self._count_cost(job.context, answer)
+        if any(result.pictures for result in answer.results):
+            self._show_pictures(job.context, answer)
+            return
         self._say("adding the objects …" if not job.context.live else "")
         self.committer.commit(job.context, answer, self._on_committed, self._on_error)
 
@@ -347,7 +253,29 @@ class SegmentPanel(QWidget):
     def _on_committed(self, committed: Committed) -> None:
         self._say(_result_line(committed), committed.notices)
 
+    def _count_cost(self, context: RunContext, answer: SegmentAnswer) -> None:
+        engine = self._engine(context.engine, context.options)
+        self.hosted.add_cost(answer.usage.credits, getattr(engine, "credits_left", None))
+
+    def _show_pictures(self, context: RunContext, answer: SegmentAnswer) -> None:
+        for result in answer.results:
+            for picture in result.pictures:
+                kwargs = picture_kwargs(context.place, picture.shape)
+                self._viewer.add_image(picture, rgb=True, name="overlay", **kwargs)
+        self._say("A picture with the objects marked, and no labels, as chosen.", answer.notices)
+
+    def _show_state(self) -> None:
+        """Say what a paid call waits for, and for how long it has."""
+        job = self.runner.current
+        if job is None:
+            return
+        with self._engine_lock:
+            engine = self._engines.get((job.context.engine, job.context.options))
+        state = getattr(engine, "state", "") or "sending"
+        self._say(f"{state} … {time.monotonic() - self._asked_at:.0f} s")
+
     def _on_idle(self) -> None:
+        self._state_timer.stop()
         self.form.cancel.enabled = False
         self.form.run.enabled = not self.engine_info.missing
         self._show_progress(0, 1)
@@ -363,11 +291,11 @@ class SegmentPanel(QWidget):
     def draw(self, kind: Kind, positive: bool = True) -> None:
         """Arm the tool for a kind of prompt, and make its layer on first use."""
         try:
-            image, plane = self._plane()
+            image, plane = self.asking.plane()
         except ImageError as error:
             self._say(str(error))
             return
-        if kind != "examples" and self.question != "object":
+        if kind not in self.asking.kinds and kind != "examples":
             self._choose("object")
         # another panel may have been closed since, and its keys be free
         self._bind_keys()
@@ -399,12 +327,37 @@ class SegmentPanel(QWidget):
         self.draw("examples" if self.question == "concept" else "boxes", positive)
 
     def _show_counts(self) -> None:
-        kinds: tuple[Kind, ...] = (
-            ("examples",) if self.question == "concept" else ("points", "boxes")
-        )
+        kinds = self.asking.kinds or ("points", "boxes")
+        self._show_price()
         counts = [self.prompts.count(kind) for kind in kinds]
         positive, negative = (sum(count) for count in zip(*counts, strict=True))
         self.form.tools.count.setText(f"{positive} +, {negative} −")
+
+    def _show_price(self) -> None:
+        """Say what Run will cost, once it is more than one call."""
+        self.form.show_price("")
+        if not self.engine_info.capabilities.billed:
+            return
+        try:
+            calls = len(self.asking.context().run.prompts)
+        except Sam3Error:
+            return
+        if calls > 1:
+            self.form.show_price(f"Run asks {price_of(calls)}.")
+
+    def preview(self) -> None:
+        """Show what Run would send, without sending it."""
+        try:
+            context = self.asking.context()
+        except Sam3Error as error:
+            self._say(str(error))
+            return
+
+        def build(_stop: threading.Event) -> Generator[Progress, None, list[Sent]]:
+            yield Progress(0, 0, "preparing")
+            return [build_payload(request, context.options) for request in context.run.requests()]
+
+        self.hosted.show_preview(build, context.options.url)
 
     # ------------------------------------------------------------------ controls
 
@@ -419,9 +372,10 @@ class SegmentPanel(QWidget):
 
     def _on_engine(self) -> None:
         info = self.engine_info
-        cannot = "" if info.capabilities.text else "; no text"
-        state = f"○ {info.missing}" if info.missing else f"● ready: {info.summary}{cannot}"
-        self.form.status.setText(state)
+        self.form.status.setText(_state(info))
+        self.hosted.setVisible(info.name == "segmind")
+        self.form.combine.visible = info.capabilities.combined
+        self._show_counts()
         self._enable_what_can_be_done()
         self.form.run.enabled = not info.missing
 
@@ -429,7 +383,7 @@ class SegmentPanel(QWidget):
         can, name, form = self.engine_info.capabilities, self.engine_info.name, self.form
         say_why(form.text, can.text, refusal(name, "text"))
         is_concept = self.question == "concept"
-        can_click = can.points and not is_concept
+        can_click = can.points and (not is_concept or self.asking.is_combined)
         no_points = (
             "A click marks one object; to find all like it, draw a box around an example."
             if can.points
@@ -459,6 +413,9 @@ class SegmentPanel(QWidget):
         form = self.form
         form.engine.changed.connect(self._on_engine)
         form.question.changed.connect(self._on_question)
+        form.combine.changed.connect(self._on_question)
+        form.one_per_point.changed.connect(self._show_counts)
+        self.hosted.preview.changed.connect(self.preview)
         form.run.changed.connect(self.run)
         form.cancel.changed.connect(self.cancel)
         form.text.native.returnPressed.connect(self.run)
@@ -596,6 +553,7 @@ class SegmentPanel(QWidget):
         self._is_open = False
         self._live_timer.stop()
         self.runner.cancel()
+        self.hosted.close_down()
         self.committer.finish()
         self.prompts.close()
         layers = self._viewer.layers.events
@@ -609,11 +567,20 @@ class SegmentPanel(QWidget):
         self._bound = []
 
 
-def _look(image: Image) -> Hashable:
-    """Return what decides how an image is shown, as far as the user can change it."""
-    limits, colormap = tuple(image.contrast_limits), image.colormap.name
-    shown = (bool(image.visible), float(image.opacity), str(image.blending))
-    return (image.unique_id, id(image.data), limits, float(image.gamma), colormap, shown)
+LACKS = {
+    "text": "no text",
+    "negative_exemplars": "no − examples",
+    "object_box": "no single object by box",
+}
+
+
+def _state(info: EngineInfo) -> str:
+    """Return the line that says whether an engine is ready, and what it cannot do."""
+    if info.missing:
+        return f"○ {info.missing}"
+    lacks = [words for name, words in LACKS.items() if not getattr(info.capabilities, name)]
+    ready = "" if info.lacks else "ready: "
+    return f"● {'; '.join([ready + info.summary, *lacks])}"
 
 
 def _result_line(committed: Committed) -> str:
@@ -628,7 +595,8 @@ def _result_line(committed: Committed) -> str:
         (written.hidden, "labelled already" if asked_for_one else "hidden under others"),
     )
     parts += [f"{count} {words}" for count, words in counts if count]
-    parts.append(f"{committed.answer.seconds:.1f} s")
+    cost = committed.answer.usage.credits
+    parts += [f"{committed.answer.seconds:.1f} s", *([f"${cost:.4f}"] if cost is not None else [])]
     if not instances:
         parts[0] = "Nothing found"
     return f"{', '.join(parts)} → “{committed.layer.name}”"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -73,12 +74,15 @@ class SegmentRun:
         As in `SegmentationRequest`.
     max_masks : int
         As in `SegmentationRequest`, for each question.
+    in_flight : int
+        How many questions are asked at the same time.
     """
 
     picture: Picture
     prompts: tuple[Prompt, ...]
     min_score: float = 0.0
     max_masks: int = 0
+    in_flight: int = 1
 
     def requests(self) -> Generator[SegmentationRequest]:
         """Read the picture and yield the engine's requests, one per prompt."""
@@ -163,32 +167,66 @@ def iter_segment(
     start = time.perf_counter()
     total = len(run.prompts)
     yield Progress(0, total, "reading the image")
-    results: list[SegmentationResult] = []
-    shape = (0, 0)
-    for request in run.requests():
-        shape = request.shape
-        yield Progress(len(results), total, "segmenting")
-        try:
-            raise_if_stopped(stop)
-            results.append(engine.segment(request, stop))
-        except Sam3Error as error:
-            if not (results and engine.capabilities.billed):
-                raise
-            results[-1] = _with_notice(results[-1], _broken_off(len(results), total, error))
-            break
-    if not engine.capabilities.billed:
-        raise_if_stopped(stop)
-    answer = SegmentAnswer(tuple(results), shape)
+    requests = list(run.requests())
+    answers = _Answers(engine, requests, stop)
+    yield from answers.iter_asked(run.in_flight)
+    answer = SegmentAnswer(answers.kept(), requests[0].shape if requests else (0, 0))
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
 
 
-def _broken_off(answered: int, total: int, error: Sam3Error) -> str:
-    return f"Only {answered} of {total} questions were answered. {error}"
+class _Answers:
+    """Asks a run's questions, several at a time, and keeps what was paid for."""
 
+    def __init__(
+        self, engine: Engine, requests: Sequence[SegmentationRequest], stop: threading.Event
+    ) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._stop = stop
+        self._results: dict[int, SegmentationResult] = {}
+        self._error: Sam3Error | None = None
 
-def _with_notice(result: SegmentationResult, notice: str) -> SegmentationResult:
-    return replace(result, notices=(*result.notices, notice))
+    def iter_asked(self, in_flight: int) -> Generator[Progress]:
+        """Ask all; after the first failure those under way end, and no more begin."""
+        total = len(self._requests)
+        if in_flight == 1:
+            for index in range(total):
+                yield Progress(index, total, "segmenting")
+                self._ask(index)
+                if self._error is not None:
+                    return
+            return
+        with ThreadPoolExecutor(in_flight, thread_name_prefix="sam3-ask") as threads:
+            asked = [threads.submit(self._ask, index) for index in range(total)]
+            for done, _ in enumerate(as_completed(asked), start=1):
+                yield Progress(done, total, "segmenting")
+
+    def _ask(self, index: int) -> None:
+        if self._error is not None:
+            return
+        try:
+            raise_if_stopped(self._stop)
+            self._results[index] = self._engine.segment(self._requests[index], self._stop)
+        except Sam3Error as error:
+            self._error = self._error or error
+
+    def kept(self) -> tuple[SegmentationResult, ...]:
+        """Return one result per question; raise if nothing that was paid for is lost by it."""
+        billed = self._engine.capabilities.billed
+        if not billed:
+            raise_if_stopped(self._stop)
+        if self._error is not None and not (self._results and billed):
+            raise self._error
+        empty = SegmentationResult(Instances(self._requests[0].shape)) if self._requests else None
+        listed = [self._results.get(i, empty) for i in range(len(self._requests))]
+        results = [result for result in listed if result is not None]
+        if self._error is not None:
+            answered = len(self._results)
+            notice = f"Only {answered} of {len(listed)} questions were answered. {self._error}"
+            last = results[-1]
+            results[-1] = replace(last, notices=(*last.notices, notice))
+        return tuple(results)
 
 
 def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:

@@ -2,65 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from napari_sam3.core.instances import BoolArray, Instance, Instances
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
     Capabilities,
     SegmentationRequest,
     SegmentationResult,
-    Usage,
     raise_if_stopped,
 )
 from napari_sam3.engines.segmind import CAPABILITIES
 from napari_sam3.engines.segmind.bodies import UnreadableError
-from napari_sam3.engines.segmind.decode import (
-    Decoded,
-    DecodeLimits,
-    decode,
-    fit_mask,
-    split_into_instances,
-)
-from napari_sam3.engines.segmind.failures import detail_of, job_failed
-from napari_sam3.engines.segmind.http import (
-    Reply,
-    SegmindHttp,
-    checked_request_id,
-)
+from napari_sam3.engines.segmind.decode import Decoded, DecodeLimits, decode
+from napari_sam3.engines.segmind.failures import MAYBE_BILLED, NOT_BILLED, detail_of, job_failed
+from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request_id
+from napari_sam3.engines.segmind.json_answer import DONE, FAILED, OUTPUT_KEYS
 from napari_sam3.engines.segmind.json_values import number, parse_json
-from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key
+from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key, redacted
 from napari_sam3.engines.segmind.options import SegmindOptions
 from napari_sam3.engines.segmind.payload import Sent, build_payload
+from napari_sam3.engines.segmind.results import make_result, usage_of
 from napari_sam3.errors import (
     AuthenticationError,
+    CancelledError,
+    EngineError,
     OutcomeUnknownError,
     RequestRejectedError,
     ResponseError,
 )
 
-POLL_S = (1.0, 1.0, 2.0, 3.0, 5.0, 5.0, 8.0, 10.0)
+POLL_S = 1.0
+LONGEST_POLL_S = 10.0
+POLLS_PER_ELAPSED = 10
+"""A job that has run for a minute is asked about every six seconds."""
 
 MAX_CONTROL_BODY = 2**20
 """Bytes of an answer that holds no picture: larger ones are not parsed for a request id."""
 
 UNKNOWN_API = (404, 405)
 """Answers that mean: there is no such address, or not for this verb."""
-
-SPLIT_NOTICE = (
-    "instances: split from one mask. The service gave one mask for all objects, so those that "
-    "touch are one; “separate masks” asks for each by itself."
-)
-COMBINED_NOTICE = (
-    "Text, examples and clicks were sent together; the model may have left one kind out of account."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,11 +61,14 @@ class Ticket:
         Under which the answer can be collected, for an hour; None on v1.
     reply : Reply, optional
         The answer itself, where it came at once.
+    since : float, optional
+        When it was accepted, by `time.monotonic`; None if that was in another session.
     """
 
     sent: Sent = field(repr=False)
     request_id: str | None = None
     reply: Reply | None = None
+    since: float | None = None
 
 
 class SegmindEngine:
@@ -164,11 +153,13 @@ class SegmindEngine:
         value = _json_object(reply)
         request_id = checked_request_id(value.get("request_id"))
         if request_id is not None:
-            return Ticket(sent, request_id)
-        if value:
+            return Ticket(sent, request_id, since=time.monotonic())
+        if value and not value.keys() & set(OUTPUT_KEYS):
+            said = detail_of(reply.body)[0]
+            told = f" It said: “{redacted(said, self._key)}”." if said else ""
             raise OutcomeUnknownError(
                 "The service took the request but gave no usable request id, so its answer cannot "
-                "be collected. It may have been billed; look at the service's console."
+                f"be collected.{told} {MAYBE_BILLED} Look at the service's console."
             )
         # an answer at once, as v1 gives it
         return Ticket(sent, None, reply)
@@ -186,110 +177,103 @@ class SegmindEngine:
             If stopped; the answer can still be collected.
         """
         http, deadline = self._http(), self._deadline()
-        reply = ticket.reply
-        if reply is None:
-            reply = self._wait(http, ticket, stop, deadline)
-        answer = self._decoded(reply, ticket.sent)
-        if answer.kind == "pending" and ticket.reply is not None:
-            return self.collect(replace(ticket, request_id=answer.request_id, reply=None), stop)
-        answers = [answer, *self._downloaded(http, answer, ticket.sent, stop, deadline)]
-        self.state = ""
-        return self._result(ticket, reply, answers)
+        with self._explained(ticket):
+            reply, answer = self._outcome(http, ticket, stop, deadline)
+        if answer.kind == "pending":
+            # v1 gave a receipt
+            return self.collect(Ticket(ticket.sent, answer.request_id), stop)
+        request_id = ticket.request_id or answer.request_id
+        with self._explained(ticket):
+            answers = [answer, *self._downloaded(http, answer, ticket, stop, deadline)]
+        usage, self.credits_left = usage_of(reply, answer, request_id)
+        return make_result(ticket.sent, self.options.answer, answers, usage)
 
-    def _wait(
+    def _outcome(
         self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
-    ) -> Reply:
-        request_id = ticket.request_id or ""
-        self.state, polls = "queued", 0
-        while True:
-            path = f"v2/requests/{request_id}/status"
-            value = _json_object(http.get("status", path, stop, deadline, request_id))
-            status = str(value.get("status", "")).upper()
-            if status == "FAILED":
-                raise job_failed(detail_of(json.dumps(value).encode())[0], request_id)
-            if status == "COMPLETED":
-                self.state = "downloading"
-                return self._completed(http, request_id, stop, deadline)
-            self.state = "running" if status == "PROCESSING" else self.state
-            wait = POLL_S[min(polls, len(POLL_S) - 1)]
-            if time.monotonic() + wait > deadline:
-                raise OutcomeUnknownError(
-                    f"The service is not done after {self.options.deadline_s:.0f} s. The request "
-                    "may still be billed; its answer can be collected for an hour under the "
-                    f"request id {request_id}.",
-                    request_id=request_id,
-                )
-            polls += 1
-            stop.wait(wait)
+    ) -> tuple[Reply, Decoded]:
+        if ticket.reply is not None:
+            return ticket.reply, self._decoded(ticket.reply, ticket.sent)
+        self.state = "queued"
+        since = time.monotonic() - POLL_S if ticket.since is None else ticket.since
+        # not asked at once: nothing is done so soon, and each question may count
+        due = since + POLL_S
+        while due < deadline:
+            stop.wait(max(0.0, due - time.monotonic()))
             raise_if_stopped(stop)
-
-    def _completed(
-        self, http: SegmindHttp, request_id: str, stop: threading.Event, deadline: float
-    ) -> Reply:
-        reply = http.get("result", f"v2/requests/{request_id}", stop, deadline, request_id)
-        value = _json_object(reply)
-        if str(value.get("status", "")).upper() == "FAILED":
-            raise job_failed(detail_of(reply.body)[0], request_id)
-        return reply
-
-    def _decoded(self, reply: Reply, sent: Sent) -> Decoded:
-        overlay = self.options.answer == "overlay"
-        return decode(reply.body, reply.content_type, sent.sent_shape, overlay=overlay)
+            if self._is_done(http, ticket, stop, deadline):
+                reply = self._completed(http, ticket, stop, deadline)
+                answer = self._decoded(reply, ticket.sent)
+                if answer.kind != "pending":
+                    return reply, answer
+            now = time.monotonic()
+            due = now + min(LONGEST_POLL_S, max(POLL_S, (now - since) / POLLS_PER_ELAPSED))
+        raise OutcomeUnknownError(f"The service is not done after {self.options.deadline_s:.0f} s.")
 
     def _downloaded(
         self,
         http: SegmindHttp,
         answer: Decoded,
-        sent: Sent,
+        ticket: Ticket,
         stop: threading.Event,
         deadline: float,
     ) -> list[Decoded]:
         found = []
         for url in answer.urls:
             self.state = "downloading"
-            found.append(self._decoded(http.download(url, stop, deadline), sent))
+            output = http.download(url, stop, deadline, ticket.request_id or "")
+            found.append(self._decoded(output, ticket.sent))
         if any(one.urls or one.kind == "pending" for one in found):
             raise ResponseError("The output's address leads to another address, not to a picture.")
         return found
 
-    def _result(self, ticket: Ticket, reply: Reply, answers: list[Decoded]) -> SegmentationResult:
-        sent = ticket.sent
-        masks = [fit_mask(m, sent.image_shape) for answer in answers for m in answer.masks]
-        pictures = tuple(picture for answer in answers for picture in answer.pictures)
-        is_separate = any(answer.kind == "masks" for answer in answers)
-        items, notices = self._instances(sent, masks, is_separate)
-        notices += [notice for answer in answers for notice in answer.notices]
-        if "points_input" in sent.body and len(sent.body.keys() & _CONCEPT_FIELDS):
-            notices.append(COMBINED_NOTICE)
-        usage = self._usage(ticket, reply, answers[0])
-        return SegmentationResult(
-            Instances(sent.image_shape, tuple(items)),
-            usage,
-            tuple(dict.fromkeys([*sent.notices, *notices])),
-            pictures,
-        )
+    def _is_done(
+        self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
+    ) -> bool:
+        path = f"v2/requests/{ticket.request_id}/status"
+        reply = http.get("status", path, stop, deadline, ticket.request_id or "")
+        status = _status(_json_object(reply))
+        if status in FAILED:
+            raise job_failed(detail_of(reply.body)[0], ticket.request_id)
+        if status == "PROCESSING":
+            self.state = "running"
+        return status in DONE
 
-    def _instances(
-        self, sent: Sent, masks: list[BoolArray], is_separate: bool
-    ) -> tuple[list[Instance], list[str]]:
-        if sent.is_one_object and masks:
-            whole = Instance.from_mask(np.logical_or.reduce(masks), None, sent.concept)
-            return ([whole] if whole else []), []
-        if is_separate or len(masks) != 1 or self.options.answer == "separate masks":
-            found = (Instance.from_mask(mask, None, sent.concept) for mask in masks)
-            return [item for item in found if item is not None], []
-        items = [replace(i, concept=sent.concept) for i in split_into_instances(masks[0])]
-        return items, [SPLIT_NOTICE]
+    def _completed(
+        self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
+    ) -> Reply:
+        self.state = "downloading"
+        path = f"v2/requests/{ticket.request_id}"
+        reply = http.get("result", path, stop, deadline, ticket.request_id or "")
+        if _status(_json_object(reply)) in FAILED:
+            raise job_failed(detail_of(reply.body)[0], ticket.request_id)
+        return reply
 
-    def _usage(self, ticket: Ticket, reply: Reply, answer: Decoded) -> Usage:
-        headers = reply.headers
-        cost = answer.credits if answer.credits is not None else number(headers.get("x-cost"))
-        seconds = answer.seconds
-        if seconds is None:
-            seconds = number(headers.get("x-generation-time"))
-        left = answer.credits_left
-        self.credits_left = left if left is not None else number(headers.get("x-remaining-credits"))
-        return Usage(cost, seconds, ticket.request_id)
+    def _decoded(self, reply: Reply, sent: Sent) -> Decoded:
+        overlay = self.options.answer == "overlay"
+        try:
+            return decode(reply.body, reply.content_type, sent.sent_shape, overlay=overlay)
+        except RequestRejectedError as error:
+            # an error inside of an answer of 200, which is what the service bills
+            raise RequestRejectedError(str(error).replace(NOT_BILLED, MAYBE_BILLED)) from None
+
+    @contextmanager
+    def _explained(self, ticket: Ticket) -> Iterator[None]:
+        """Add to errors what was paid, and how to come to the answer; take out the key."""
+        try:
+            yield
+        except CancelledError:
+            raise CancelledError(f"Cancelled. {_what_remains(ticket)}") from None
+        except EngineError as error:
+            text = str(error)
+            if "billed" not in text:
+                text = f"{text} {_what_remains(ticket, error.status)}"
+            error.args = (redacted(text, self._key),)
+            error.request_id = error.request_id or ticket.request_id
+            # what it was made of may repeat the answer, and with it the key
+            error.__cause__ = None
+            raise
+        finally:
+            self.state = ""
 
     def credits(self, stop: threading.Event = NEVER) -> float | None:
         """Return the account's balance, in US dollars; costs nothing.
@@ -327,7 +311,19 @@ class SegmindEngine:
         return time.monotonic() + self.options.deadline_s
 
 
-_CONCEPT_FIELDS = {"text_prompt", "boxes_input"}
+def _status(value: dict[str, Any]) -> str:
+    return str(value.get("status", "")).strip().upper()
+
+
+def _what_remains(ticket: Ticket, status: int | None = None) -> str:
+    if ticket.request_id is None or ticket.reply is not None:
+        return f"{MAYBE_BILLED} Asking anew is billed again; look at your credits before."
+    if status == 404:
+        return f"{MAYBE_BILLED} Look at the service's console."
+    return (
+        "The request may have been billed; its answer can be collected for an hour, at no cost, "
+        f"under the request id {ticket.request_id}."
+    )
 
 
 def _found_key() -> ApiKey:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
+from napari_sam3.engines.segmind.json_values import number
 from napari_sam3.errors import (
     AuthenticationError,
     CreditsError,
@@ -27,7 +28,12 @@ from napari_sam3.errors import (
 Kind = Literal["not sent", "broken", "rate limit", "server", "refused"]
 
 NOT_BILLED = "Nothing was billed."
+MAYBE_BILLED = "It may have been billed."
 MAX_DETAIL = 300
+MAX_PAGE = 4000
+MAX_WORD = 2**20
+GATEWAY = (502, 504)
+MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.S | re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,75 +82,108 @@ def from_status(
     """
     detail, is_json = detail_of(body)
     said = f" It said: “{detail}”." if detail else ""
+    # about a request that was sent before, whoever collects its answer says what it may cost
+    cost = NOT_BILLED if paid or request_id is None else ""
     if status == 429:
-        wait = _seconds_until_reset(headers)
-        when = f"in about {wait:.0f} s" if wait is not None else "in a minute"
-        return Failure(
-            "rate limit",
-            RateLimitError(
-                f"The service gets too many requests from this account; try again {when}. "
-                f"{NOT_BILLED}",
-                retry_after=wait,
-                request_id=request_id,
-            ),
-            retry_after=wait,
+        failure = _rate_limit(headers, cost)
+    elif paid and status >= 500 and (not is_json or status in GATEWAY):
+        failure = Failure("broken", unknown_outcome(f"a gateway answered {status}"))
+    elif status >= 500:
+        failure = _server_error(status, said, cost, is_json, is_collecting=not cost)
+    elif 300 <= status < 400:
+        sentence = (
+            f"The service redirects to another address ({status}), which is not followed, so "
+            "that your key is not given away. Check the address in the settings."
         )
-    if status in (502, 503, 504) and paid and not (status == 503 and is_json):
-        return Failure("broken", unknown_outcome(f"a gateway answered {status}", request_id))
-    if status >= 500:
-        return Failure(
-            "server",
-            EngineError(
-                f"The service had an error of its own ({status}).{said} {NOT_BILLED} "
-                "If you have just changed a threshold, change it back; otherwise try again later.",
-                request_id=request_id,
-            ),
-            is_clean=is_json,
-        )
-    if 300 <= status < 400:
-        return Failure(
-            "refused",
-            EngineError(
-                f"The service redirects to another address ({status}), which is not followed, so "
-                "that your key is not given away. Check the address in the settings.",
-                request_id=request_id,
-            ),
-        )
-    return Failure("refused", _refusal(status, detail, said, request_id))
-
-
-def _refusal(status: int, detail: str, said: str, request_id: str | None) -> EngineError:
-    lower = detail.lower()
-    make: type[EngineError] = RequestRejectedError
-    if status == 401:
-        make = AuthenticationError
-        words = "The service does not accept the API key; check it, or make a new one."
-    elif status == 403:
-        make = AuthenticationError
-        words = "This account may not use the model; ask whoever manages it."
-    elif status == 404:
-        words = "The service does not know this request, or keeps its record no longer (1 hour)."
-    elif status == 405:
-        words = "The service does not take requests of this kind at this address."
-    elif status == 406 and ("credit" in lower or "balance" in lower):
-        make, words = CreditsError, "The account has not enough credits for this call; add some."
-    elif status == 406 and ("limit" in lower or "spend" in lower):
-        make, words = CreditsError, "The team's spending limit is reached; raise it, or wait."
-    elif status == 406:
-        words = (
-            "The service refuses the request: credits, a spending limit, or a value that it "
-            "does not take."
-        )
-    elif status == 410:
-        make, words = EngineUnavailableError, "The service has retired this model."
-    elif status == 413:
-        words = (
-            "The picture is too large for the service; lower the longest side as sent, "
-            "or send JPEG."
-        )
+        failure = Failure("refused", EngineError(_joined(sentence, cost)))
     else:
-        words = "The service does not take this request; check prompts and thresholds."
-    return make(f"{words}{said} {NOT_BILLED}", request_id=request_id, status=status)
+        make, words = _refusal(status, detail.lower(), paid)
+        failure = Failure("refused", make(_joined(f"{words}{said}", cost)))
+    failure.error.status, failure.error.request_id = status, request_id
+    return failure
+
+
+def _joined(sentence: str, cost: str) -> str:
+    return f"{sentence} {cost}".rstrip()
+
+
+def _rate_limit(headers: dict[str, str], cost: str) -> Failure:
+    wait = _seconds_until_reset(headers)
+    when = f"in about {wait:.0f} s" if wait is not None else "in a minute"
+    sentence = f"The service gets too many requests from this account; try again {when}."
+    error = RateLimitError(_joined(sentence, cost), retry_after=wait)
+    return Failure("rate limit", error, retry_after=wait)
+
+
+def _server_error(
+    status: int, said: str, cost: str, is_json: bool, *, is_collecting: bool
+) -> Failure:
+    sentence = f"The service had an error of its own ({status}).{said}"
+    if is_collecting:
+        return Failure("server", OutcomeUnknownError(sentence), is_clean=is_json)
+    advice = "If you have just changed a threshold, change it back; otherwise try again later."
+    return Failure("server", EngineError(f"{sentence} {cost} {advice}"), is_clean=is_json)
+
+
+def _refusal(status: int, detail: str, paid: bool) -> tuple[type[EngineError], str]:
+    if status == 406:
+        return _refusal_406(detail)
+    if status == 404 and paid:
+        return RequestRejectedError, (
+            "The service does not know this model at this address; check the address, or choose "
+            "another version of the API."
+        )
+    return _REFUSALS.get(
+        status,
+        (
+            RequestRejectedError,
+            "The service does not take this request; check prompts and thresholds.",
+        ),
+    )
+
+
+def _refusal_406(detail: str) -> tuple[type[EngineError], str]:
+    if "spend" in detail or "budget" in detail:
+        return CreditsError, "The team's spending limit is reached; raise it, or wait."
+    if "credit" in detail or "balance" in detail:
+        return CreditsError, "The account has not enough credits for this call; add some."
+    if "content type" in detail or "content-type" in detail:
+        return RequestRejectedError, (
+            "The request did not arrive as it was sent: something on the way changed its content "
+            "type; check the proxy."
+        )
+    return RequestRejectedError, (
+        "The service refuses the request: credits, a spending limit, or a value that it "
+        "does not take. Check the balance, and the thresholds."
+    )
+
+
+_REFUSALS: dict[int, tuple[type[EngineError], str]] = {
+    401: (
+        AuthenticationError,
+        "The service does not accept the API key; check it, or make a new one.",
+    ),
+    403: (
+        AuthenticationError,
+        "This account may not use the model; ask whoever manages it.",
+    ),
+    404: (
+        RequestRejectedError,
+        "The service does not know this request, or keeps its record no longer (1 hour).",
+    ),
+    405: (
+        RequestRejectedError,
+        "The service does not take this kind of request at this address; check the address.",
+    ),
+    410: (
+        EngineUnavailableError,
+        "The service has retired this model; update this plugin, or use another engine.",
+    ),
+    413: (
+        RequestRejectedError,
+        "The picture is too large for the service; lower the longest side as sent, or send JPEG.",
+    ),
+}
 
 
 def unknown_outcome(what: str, request_id: str | None = None) -> OutcomeUnknownError:
@@ -159,6 +198,17 @@ def unknown_outcome(what: str, request_id: str | None = None) -> OutcomeUnknownE
         f"not sent again by itself.{known}",
         request_id=request_id,
     )
+
+
+def says_failed(body: bytes) -> bool:
+    """Whether an answer, whatever its status, is the word of a job that failed."""
+    if len(body) > MAX_WORD:
+        return False
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and str(value.get("status")).strip().upper() == "FAILED"
 
 
 def job_failed(detail: str, request_id: str | None) -> RequestRejectedError:
@@ -176,9 +226,7 @@ def detail_of(body: bytes) -> tuple[str, bool]:
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
-        return _short(
-            re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
-        ), False
+        return _short(MARKUP.sub(" ", text[:MAX_PAGE])), False
     return _short(_detail(value)), True
 
 
@@ -194,15 +242,17 @@ def _detail(value: Any, depth: int = 4) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    # no control characters: they could move a terminal's cursor
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]} …"
 
 
 def _seconds_until_reset(headers: dict[str, str]) -> float | None:
     """Read ``retry-after`` or the service's own header, whose format is not documented."""
     after = headers.get("retry-after", "").strip()
-    if after.replace(".", "", 1).isdigit():
-        return float(after)
+    seconds = number(after)
+    if seconds is not None and seconds >= 0:
+        return seconds
     text = (headers.get("x-rate-limit-reset-at-utc") or after).strip()
     when = _moment(text) if text else None
     if when is None:

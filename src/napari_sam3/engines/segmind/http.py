@@ -1,80 +1,61 @@
-"""The wire: keyed calls that never redirect, key-less downloads, deadlines, cancelling.
-
-What `requests` does by itself and must not here: it sends ``x-api-key`` to another
-host on a redirect, posts again on a 307, adds netrc's credentials, and measures its
-timeout per read, so that a trickling answer never ends.
-"""
+"""The wire: keyed calls that never redirect, key-less downloads, retries, cancelling."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
 
-from napari_sam3.engines.segmind.failures import Failure, Kind, from_status, unknown_outcome
+from napari_sam3.engines.base import raise_if_stopped
+from napari_sam3.engines.segmind import wire
+from napari_sam3.engines.segmind.failures import (
+    NOT_BILLED,
+    Failure,
+    Kind,
+    from_status,
+    says_failed,
+    unknown_outcome,
+)
 from napari_sam3.engines.segmind.key import ApiKey, redacted
 from napari_sam3.engines.segmind.options import MODEL, SegmindOptions, is_loopback
 from napari_sam3.engines.segmind.retry import Step, retry_delay
+from napari_sam3.engines.segmind.wire import (
+    WIRE_ERRORS,
+    DeadlineError,
+    KeyHeader,
+    Reply,
+    TooLongError,
+    WireError,
+    checked_request_id,
+    interruptible,
+    is_timeout,
+    new_session,
+    proxies_for,
+    read_body,
+    split_address,
+    was_not_sent,
+)
 from napari_sam3.errors import (
     CancelledError,
     EngineError,
     EngineUnavailableError,
+    OutcomeUnknownError,
     ResponseError,
 )
 
-MAX_BODY = 256 * 2**20
+__all__ = ["Reply", "SegmindHttp", "checked_request_id"]
+
 MAX_REDIRECTS = 3
-CHUNK = 2**16
-# never "." or "..": that would lead to another address
-REQUEST_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}")
+SHORTEST_TIMEOUT_S = 0.1
+LEAST_KEY = 8
 USER_AGENT = "napari-sam3"
 DOWNLOAD_DOMAIN = "segmind.com"
-STOP_CHECK_S = 0.05
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reply:
-    """A whole answer.
-
-    Parameters
-    ----------
-    status : int
-    headers : dict
-        With lower-case names.
-    body : bytes
-    """
-
-    status: int
-    headers: dict[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def content_type(self) -> str:
-        """What the answer says it is."""
-        return self.headers.get("content-type", "")
-
-
-class WireError(Exception):
-    """Carries a `Failure` to the retry loop."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.kind)
-        self.failure = failure
+PAID: frozenset[Step] = frozenset({"v1", "submit"})
 
 
 class SegmindHttp:
@@ -111,64 +92,48 @@ class SegmindHttp:
         url = f"{self._options.url}/{version}/{MODEL}"
 
         def call() -> Reply:
-            return self._keyed("POST", url, read_s, deadline, json=body)
+            return self._keyed(step, url, read_s, deadline, json=body)
 
         return self._ask(step, call, stop, deadline)
 
     def get(
         self, step: Step, path: str, stop: threading.Event, deadline: float, request_id: str = ""
     ) -> Reply:
-        """Ask something that costs nothing; a failed job's 422 counts as an answer."""
+        """Ask something that costs nothing; the word of a failed job counts as an answer."""
         url = f"{self._options.url}/{path}"
 
         def call() -> Reply:
-            return self._keyed("GET", url, self._options.read_timeout_s, deadline, request_id)
+            return self._keyed(step, url, self._options.read_timeout_s, deadline, request_id)
 
-        return self._ask(step, call, stop, deadline)
+        return self._ask(step, call, stop, deadline, request_id)
 
     def _keyed(
         self,
-        method: str,
+        step: Step,
         url: str,
         read_s: float,
         deadline: float,
         request_id: str = "",
         json: dict[str, Any] | None = None,
     ) -> Reply:
-        headers = {"x-api-key": self._key.reveal(), "User-Agent": USER_AGENT}
-        paid = method == "POST"
-        with _session() as session:
-            reply = self._exchange(
-                lambda timeout: session.request(
-                    method,
-                    url,
-                    headers=headers,
-                    json=json,
-                    timeout=timeout,
-                    proxies=requests.utils.get_environ_proxies(url),
-                    allow_redirects=False,
-                    stream=True,
-                ),
-                read_s,
-                deadline,
-                paid=paid,
-                request_id=request_id,
-            )
-        if 200 <= reply.status < 300 or (not paid and _is_failed_job(reply)):
+        reply = self._exchange(step, url, read_s, deadline, request_id, KeyHeader(self._key), json)
+        if 200 <= reply.status < 300 or (step not in PAID and says_failed(reply.body)):
             return reply
         raise WireError(
             from_status(
                 reply.status,
                 reply.headers,
                 redacted(reply.body[:20_000].decode("utf-8", "replace"), self._key).encode(),
-                paid=paid,
+                paid=step in PAID,
                 request_id=request_id or None,
             )
         )
 
     # ------------------------------------------------------------------ downloads
 
-    def download(self, url: str, stop: threading.Event, deadline: float) -> Reply:
+    def download(
+        self, url: str, stop: threading.Event, deadline: float, request_id: str = ""
+    ) -> Reply:
         """Fetch an output, without the key, from hosts that the service is known to use.
 
         Raises
@@ -181,31 +146,17 @@ class SegmindHttp:
             at = url
             for _ in range(MAX_REDIRECTS + 1):
                 self._refuse_foreign(at)
-                reply = self._fetch(at, deadline)
+                reply = self._exchange(
+                    "download", at, self._options.read_timeout_s, deadline, request_id
+                )
                 if not 300 <= reply.status < 400:
                     return self._checked_download(reply)
-                at = urljoin(at, reply.headers.get("location", ""))
+                at = _next_address(at, reply)
             raise WireError(
                 Failure("refused", ResponseError("The output's address redirects too often."))
             )
 
-        return self._ask("download", call, stop, deadline)
-
-    def _fetch(self, url: str, deadline: float) -> Reply:
-        with _session() as session:
-            return self._exchange(
-                lambda timeout: session.get(
-                    url,
-                    headers={"User-Agent": USER_AGENT},
-                    timeout=timeout,
-                    proxies=requests.utils.get_environ_proxies(url),
-                    allow_redirects=False,
-                    stream=True,
-                ),
-                self._options.read_timeout_s,
-                deadline,
-                paid=False,
-            )
+        return self._ask("download", call, stop, deadline, request_id)
 
     def _checked_download(self, reply: Reply) -> Reply:
         if 200 <= reply.status < 300:
@@ -218,159 +169,127 @@ class SegmindHttp:
         raise WireError(Failure(kind, ResponseError(sentence)))
 
     def _refuse_foreign(self, url: str) -> None:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-        if self._loopback and is_loopback(host) and parts.scheme in ("http", "https"):
+        parts = split_address(url)
+        host = (parts.hostname or "").lower() if parts else ""
+        scheme = parts.scheme if parts else ""
+        if self._loopback and is_loopback(host) and scheme in ("http", "https"):
             return
-        known = host == DOWNLOAD_DOMAIN or host.endswith(f".{DOWNLOAD_DOMAIN}")
-        if parts.scheme == "https" and known and parts.username is None:
+        if scheme == "https" and f".{host}".endswith(f".{DOWNLOAD_DOMAIN}"):
             return
-        raise WireError(
-            Failure(
-                "refused",
-                ResponseError(
-                    f"The service points to an output on {host or 'no host'}, "
-                    f"which is not one of its own ({parts.scheme or 'no'} address); "
-                    "it was not fetched.",
-                ),
-            )
+        sentence = (
+            f"The service points to an output on {host or 'no host'}, "
+            f"which is not one of its own ({scheme or 'no'} address); it was not fetched."
         )
+        raise WireError(Failure("refused", ResponseError(sentence)))
 
     # ------------------------------------------------------------------ one exchange
 
     def _exchange(
         self,
-        send: Callable[[tuple[float, float]], requests.Response],
+        step: Step,
+        url: str,
         read_s: float,
         deadline: float,
-        *,
-        paid: bool,
         request_id: str = "",
+        auth: KeyHeader | None = None,
+        json: dict[str, Any] | None = None,
     ) -> Reply:
-        left = max(0.1, deadline - time.monotonic())
-        timeout = (min(self._options.connect_timeout_s, left), min(read_s, left))
+        left = max(SHORTEST_TIMEOUT_S, deadline - time.monotonic())
         try:
-            with send(timeout) as response:
-                body = _read(response, deadline)
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, headers, body)
-        except requests.RequestException as error:
-            raise WireError(self._broken(error, paid, request_id)) from None
-        except (OSError, ValueError) as error:
-            raise WireError(self._broken(error, paid, request_id)) from None
+            with (
+                new_session() as session,
+                session.request(
+                    "POST" if step in PAID else "GET",
+                    url,
+                    headers={"User-Agent": USER_AGENT},
+                    auth=auth,
+                    json=json,
+                    timeout=(min(self._options.connect_timeout_s, left), min(read_s, left)),
+                    proxies=proxies_for(url),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
+                return self._reply(response, read_body(response, deadline))
+        except WIRE_ERRORS as error:
+            failure = self._broken(error, step, request_id)
+        # outside of the handler: that error and its frames may hold the key
+        raise WireError(failure)
 
-    def _broken(self, error: Exception, paid: bool, request_id: str) -> Failure:
+    def _reply(self, response: requests.Response, body: bytes) -> Reply:
+        """Return an answer without the key, should the service repeat it."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if len(self._key.reveal()) >= LEAST_KEY:
+            headers = {name: redacted(value, self._key) for name, value in headers.items()}
+            body = body.replace(self._key.reveal().encode(), "…".encode())
+        return Reply(response.status_code, headers, body)
+
+    def _broken(self, error: Exception, step: Step, request_id: str) -> Failure:
         # the text of these errors may hold headers: only their kind is told
-        if _was_not_sent(error):
+        is_collecting = bool(request_id) or step == "download"
+        if was_not_sent(error):
             host = urlsplit(self._options.url).hostname
+            cost = "" if is_collecting else " Nothing was sent, and nothing was billed."
             return Failure(
                 "not sent",
                 EngineUnavailableError(
                     f"The service cannot be reached ({host}): check the network, the proxy and "
-                    "the address. Nothing was sent, and nothing was billed."
+                    f"the address.{cost}",
+                    request_id=request_id or None,
                 ),
             )
-        if isinstance(error, _TooLongError):
-            return Failure("refused", ResponseError("The answer is too large to be read safely."))
-        what = "it took too long" if _is_timeout(error) else "the connection broke off"
-        if paid:
+        if isinstance(error, TooLongError):
+            return Failure("refused", ResponseError(_too_long(step)))
+        what = "it took too long" if is_timeout(error) else "the connection broke off"
+        if step in PAID:
             return Failure("broken", unknown_outcome(what))
-        sentence = f"Asking the service failed: {what}. Asking costs nothing; try again."
-        return Failure("broken", EngineError(sentence, request_id=request_id or None))
+        if is_collecting:
+            lost = f"The answer could not be fetched: {what}."
+            return Failure("broken", OutcomeUnknownError(lost, request_id=request_id or None))
+        return Failure(
+            "broken", EngineError(f"Asking the service failed: {what}; try again. {NOT_BILLED}")
+        )
 
     def _ask(
-        self, step: Step, call: Callable[[], Reply], stop: threading.Event, deadline: float
+        self,
+        step: Step,
+        call: Callable[[], Reply],
+        stop: threading.Event,
+        deadline: float,
+        request_id: str = "",
     ) -> Reply:
         attempt = 0
         while True:
+            raise_if_stopped(stop)
             try:
-                return interruptible(call, stop)
+                return interruptible(call, stop, deadline)
             except WireError as error:
-                attempt += 1
                 failure = error.failure
+            except DeadlineError as error:
+                failure = self._broken(error, step, request_id)
+            except CancelledError:
+                raise CancelledError(_stopped(step)) from None
+            attempt += 1
             delay = retry_delay(step, failure, attempt)
             if delay is None or time.monotonic() + delay > deadline:
                 raise failure.error
-            if stop.wait(delay):
-                raise CancelledError("Cancelled.")
+            stop.wait(delay)
 
 
-class _TooLongError(ValueError):
-    pass
+def _next_address(at: str, reply: Reply) -> str:
+    try:
+        return urljoin(at, reply.headers.get("location", ""))
+    except ValueError:
+        return ""
 
 
-class _DeadlineError(requests.Timeout):
-    pass
+def _too_long(step: Step) -> str:
+    cost = " It may have been billed." if step in PAID else ""
+    limit = wire.MAX_BODY // 2**20
+    return f"The answer is too large to be read safely (over {limit} MB).{cost}"
 
 
-def interruptible(call: Callable[[], T], stop: threading.Event) -> T:
-    """Run a blocking call so that `stop` ends the wait for it at once.
-
-    The call itself goes on in the background and is forgotten: HTTP cannot be taken back.
-
-    Raises
-    ------
-    CancelledError
-    """
-    result: list[T] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            result.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
-            errors.append(error)
-        finally:
-            done.set()
-
-    threading.Thread(target=work, daemon=True, name="sam3-http").start()
-    while not done.wait(STOP_CHECK_S):
-        if stop.is_set():
-            raise CancelledError("Cancelled.")
-    if errors:
-        raise errors[0]
-    return result[0]
-
-
-def checked_request_id(value: object) -> str | None:
-    """Return a request id that is safe inside an address, or None."""
-    return value if isinstance(value, str) and REQUEST_ID.fullmatch(value) else None
-
-
-def _session() -> requests.Session:
-    # a new connection each time: one that the host has dropped meanwhile would leave it
-    # open whether the request arrived.  No netrc: it would add credentials of another kind.
-    session = requests.Session()
-    session.trust_env = False
-    return session
-
-
-def _read(response: requests.Response, deadline: float) -> bytes:
-    parts, size = [], 0
-    for chunk in response.iter_content(CHUNK):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise _TooLongError
-        if time.monotonic() > deadline:
-            raise _DeadlineError
-    return b"".join(parts)
-
-
-def _is_failed_job(reply: Reply) -> bool:
-    return reply.status == 422 and b'"FAILED"' in reply.body
-
-
-def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, requests.Timeout | TimeoutError)
-
-
-def _was_not_sent(error: Exception) -> bool:
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
-        return True
-    reason: object = error.args[0] if error.args else None
-    if isinstance(reason, MaxRetryError):
-        reason = reason.reason
-    never = NewConnectionError | NameResolutionError | ConnectTimeoutError | SSLError
-    return isinstance(error, requests.exceptions.SSLError) or isinstance(reason, never)
+def _stopped(step: Step) -> str:
+    if step in PAID:
+        return "Cancelled. The request had been sent already, so it may still be billed."
+    return "Cancelled."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from napari_sam3.errors import PromptError
@@ -61,17 +62,41 @@ class SegmindOptions:
     block_timeout_s: float = 420.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", self.url.rstrip("/"))
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-            raise PromptError(
-                "The service's address must begin with https://, so that nobody on the way "
-                "can read your key (http:// is allowed on this computer only)."
-            )
-        if parts.username or parts.query or not parts.hostname:
-            raise PromptError("The service's address must be a plain one, like https://host.")
+        object.__setattr__(self, "url", self.url.strip().rstrip("/"))
+        _check_url(self.url)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise PromptError(
+                    f"{name} must be one of {', '.join(choices)}, but it is {getattr(self, name)}."
+                )
         if self.max_side < 64:
             raise PromptError("The longest side as sent must be at least 64 pixels.")
+        for name in _SECONDS:
+            if not 0 < getattr(self, name) < math.inf:
+                raise PromptError(f"{name} must be a number of seconds above 0.")
+
+
+_CHOICES = {
+    "api": get_args(Api),
+    "answer": get_args(Answer),
+    "image_format": get_args(ImageFormat),
+}
+_SECONDS = ("deadline_s", "connect_timeout_s", "read_timeout_s", "block_timeout_s")
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        is_plain = False
+    if not is_plain or parts.username is not None or any(mark in url for mark in "\\?#@ "):
+        raise PromptError("The service's address must be a plain one, like https://host.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise PromptError(
+            "The service's address must begin with https://, so that nobody on the way "
+            "can read your key (http:// is allowed on this computer only)."
+        )
 
 
 def is_loopback(host: str | None) -> bool:
@@ -82,3 +107,24 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+UPLOAD_NOTICE = (
+    "The picture of the plane, as 8-bit colours, and the prompts leave this computer and go to the "
+    "hosted service Segmind. Each answer costs money. The masks, and an overlay if you ask for "
+    "one, then lie for about 7 days at a web address that nobody is told, but that anybody who "
+    "knows it can open. Do not send what must not leave your institution."
+)
+
+
+def price_of(calls: int) -> str:
+    """Return what so many calls cost, as far as the service says.
+
+    Examples
+    --------
+    >>> price_of(3)
+    '3 calls, about $0.02'
+    """
+    low, high = (calls * price for price in PRICE_RANGE)
+    words = "1 call" if calls == 1 else f"{calls} calls"
+    return f"{words}, about ${(low + high) / 2:.{2 if calls > 1 else 3}f}"

@@ -27,6 +27,7 @@ from napari_sam3.core.prompts import (
 )
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind.options import SegmindOptions
+from napari_sam3.engines.segmind.png import encode_png
 from napari_sam3.errors import PromptError
 
 JPEG_QUALITY = 92
@@ -110,13 +111,11 @@ def build_payload(request: SegmentationRequest, options: SegmindOptions) -> Sent
 
 def encode_picture(image: npt.NDArray[np.uint8], image_format: str) -> bytes:
     """Encode an RGB picture, shape (rows, cols, 3), as PNG or JPEG."""
+    if image_format != "jpeg":
+        return encode_png(image)
     buffer = io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(image), "RGB")
-    if image_format == "jpeg":
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        # run lengths only: a quarter of the time of zlib's search, for a few per cent of size
-        picture.save(buffer, "PNG", compress_level=1, compress_type=3)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
@@ -126,18 +125,18 @@ def _shrunk(image: npt.NDArray[np.uint8], max_side: int) -> npt.NDArray[np.uint8
     if factor >= 1:
         return image
     size = max(1, round(cols * factor)), max(1, round(rows * factor))
-    picture = Image.fromarray(np.ascontiguousarray(image), "RGB")
+    picture = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
 def _prompt_fields(request: SegmentationRequest, sent: tuple[int, int]) -> dict[str, Any]:
     prompt, to_sent = request.prompt, _ToSent(request.shape, sent)
     if isinstance(prompt, Everything):
-        amg = {"points_per_side": prompt.points_per_side, "pred_iou_thresh": prompt.min_iou}
+        amg = {"points_per_side": prompt.points_per_side, "pred_iou_thresh": float(prompt.min_iou)}
         return amg | _max_masks(request)
     fields: dict[str, Any] = {}
     if request.min_score:
-        fields["threshold"] = max(LEAST_THRESHOLD, request.min_score)
+        fields["threshold"] = max(LEAST_THRESHOLD, float(request.min_score))
     if isinstance(prompt, ObjectPrompt):
         return fields | to_sent.point_fields(prompt.points)
     boxes = [exemplar.box for exemplar in prompt.exemplars]
@@ -151,7 +150,7 @@ def _prompt_fields(request: SegmentationRequest, sent: tuple[int, int]) -> dict[
 
 
 def _max_masks(request: SegmentationRequest) -> dict[str, int]:
-    return {"max_masks": request.max_masks} if request.max_masks else {}
+    return {"max_masks": int(request.max_masks)} if request.max_masks else {}
 
 
 @dataclass(frozen=True, slots=True)

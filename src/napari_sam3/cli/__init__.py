@@ -6,19 +6,36 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from napari_sam3.cli.hosted import (
+    HostedOptions,
+    agree_to_upload,
+    errors_as_sentences,
+    hosted_options,
+    probe_segmind,
+    save_pictures,
+    standin,
+)
+from napari_sam3.cli.parsing import (
+    Limits,
+    Plane,
+    parse_box,
+    parse_limits,
+    parse_plane,
+    parse_point,
+)
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
+    CombinedPrompt,
     ConceptPrompt,
     Everything,
     Exemplar,
@@ -26,30 +43,18 @@ from napari_sam3.core.prompts import (
     Point,
     Prompt,
 )
-from napari_sam3.errors import ImageError, PromptError, Sam3Error
+from napari_sam3.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from napari_sam3.engines import EngineInfo
     from napari_sam3.engines.base import Engine
+    from napari_sam3.engines.segmind.options import SegmindOptions
     from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 DEMO_CLICK = (199, 343)
 """A pixel on one nucleus of the fluorescence sample."""
-
-
-class Limits(NamedTuple):
-    """Values shown as black and white."""
-
-    low: float
-    high: float
-
-
-class Plane(tuple[int, ...]):
-    """Indices of a plane; typer would count the entries of a plain tuple."""
-
-    __slots__ = ()
 
 
 app = typer.Typer(
@@ -70,65 +75,6 @@ def main() -> None:
             # an arrow must not end the program on a terminal that has none
             reconfigure(errors="replace")
     app(prog_name="napari-sam3")
-
-
-def _numbers(text: str, kind: type, names: str) -> list[Any]:
-    count = names.count(",") + 1
-    example = {"row,col": "12,40", "low,high": "100,4000"}.get(names, "10,20,50,80")
-    parts = text.split(",")
-    try:
-        values = [kind(part.strip()) for part in parts]
-    except ValueError:
-        values = []
-    if len(values) != count:
-        sort = "whole numbers" if kind is int else "numbers"
-        raise typer.BadParameter(
-            f"{text!r} is not {names}: give {count} {sort} with commas between, e.g. {example}."
-        )
-    return values
-
-
-def _parse_point(text: str) -> Point:
-    try:
-        return Point(*_numbers(text, float, "row,col"))
-    except PromptError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _parse_box(text: str) -> Box:
-    try:
-        return Box(*_numbers(text, int, "row0,col0,row1,col1"))
-    except PromptError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _parse_limits(text: str) -> Limits:
-    low, high = _numbers(text, float, "low,high")
-    if not low < high:
-        raise typer.BadParameter(f"the second limit must exceed the first, but it is {text}.")
-    return Limits(low, high)
-
-
-def _parse_plane(text: str) -> Plane:
-    try:
-        plane = Plane(int(part) for part in text.split(","))
-    except ValueError:
-        plane = Plane([-1])
-    if min(plane) < 0:
-        raise typer.BadParameter(
-            f"{text!r} is no plane: give one whole number from 0 for each axis before the "
-            "rows, with commas between, e.g. 3,12."
-        )
-    return plane
-
-
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    try:
-        yield
-    except Sam3Error as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
 
 
 def _print_version(asked: bool) -> None:
@@ -159,21 +105,21 @@ def segment_file(
     engine: Annotated[str, typer.Option(help="Who answers; see: napari-sam3 engines.")] = "builtin",
     points: Annotated[
         list[Point] | None,
-        typer.Option("--point", metavar="R,C", parser=_parse_point, help="A click on an object."),
+        typer.Option("--point", metavar="R,C", parser=parse_point, help="A click on an object."),
     ] = None,
     negative_points: Annotated[
         list[Point] | None,
         typer.Option(
             "--negative-point",
             metavar="R,C",
-            parser=_parse_point,
+            parser=parse_point,
             help="A click beside the objects; counts for each of them.",
         ),
     ] = None,
     boxes: Annotated[
         list[Box] | None,
         typer.Option(
-            "--box", metavar="R0,C0,R1,C1", parser=_parse_box, help="A box around one object."
+            "--box", metavar="R0,C0,R1,C1", parser=parse_box, help="A box around one object."
         ),
     ] = None,
     exemplars: Annotated[
@@ -181,7 +127,7 @@ def segment_file(
         typer.Option(
             "--exemplar",
             metavar="R0,C0,R1,C1",
-            parser=_parse_box,
+            parser=parse_box,
             help="A box around an example: find all like this.",
         ),
     ] = None,
@@ -190,7 +136,7 @@ def segment_file(
         typer.Option(
             "--negative-exemplar",
             metavar="R0,C0,R1,C1",
-            parser=_parse_box,
+            parser=parse_box,
             help="A box around an example of what not to find.",
         ),
     ] = None,
@@ -212,14 +158,14 @@ def segment_file(
     plane: Annotated[
         Plane | None,
         typer.Option(
-            metavar="T,Z", parser=_parse_plane, help="Which plane of a stack, counted from 0."
+            metavar="T,Z", parser=parse_plane, help="Which plane of a stack, counted from 0."
         ),
     ] = None,
     contrast_limits: Annotated[
         Limits | None,
         typer.Option(
             metavar="LOW,HIGH",
-            parser=_parse_limits,
+            parser=parse_limits,
             help="Values shown as black and white; found from the image if not given.",
         ),
     ] = None,
@@ -230,6 +176,36 @@ def segment_file(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it exists.")
     ] = False,
+    combine: Annotated[
+        bool,
+        typer.Option(
+            "--combine",
+            help="Hosted: send text, exemplars and points as one question; the model may leave "
+            "one kind out of account.",
+        ),
+    ] = False,
+    separate_masks: Annotated[
+        bool, typer.Option("--separate-masks", help="Hosted: one mask per object (experimental).")
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay",
+            metavar="PNG",
+            help="Hosted: get a picture with the objects marked, instead of labels.",
+        ),
+    ] = None,
+    api: Annotated[str, typer.Option(help="Hosted: auto, v1 or v2.")] = "auto",
+    image_format: Annotated[str, typer.Option(help="Hosted: send png or jpeg.")] = "png",
+    max_side: Annotated[
+        int, typer.Option(min=64, help="Hosted: shrink larger pictures to this side.")
+    ] = 2048,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=16, help="Hosted: questions asked at the same time.")
+    ] = 1,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Hosted: the service's address.")
+    ] = None,
 ) -> None:
     """Segment one image file and save a label image.
 
@@ -240,22 +216,35 @@ def segment_file(
     clicks = [*(points or ()), *(Point(*p.position, False) for p in negative_points or ())]
     examples = [*_exemplars(exemplars, True), *_exemplars(negative_exemplars, False)]
     prompts = _questions(
-        _object_questions(clicks, boxes or []),
-        _concept_questions(text, examples),
+        *(
+            [_combined_question(text, examples, clicks, boxes)]
+            if combine
+            else [_object_questions(clicks, boxes or []), _concept_questions(text, examples)]
+        ),
         (Everything(points_per_side, pred_iou_thresh),) if everything else (),
+    )
+    options = hosted_options(
+        HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
     )
     # how well a click was understood is no reason to leave its object out
     min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
     target = output or image.with_name(f"{image.stem}_labels.tif")
-    with _errors_as_sentences():
-        _check_output(target, image, overwrite)
-        who = _able_engine(engine, prompts)
+    with errors_as_sentences():
+        _check_output(picture or target, image, overwrite)
+        who = _able_engine(engine, prompts, options)
         run = _prepare(image, plane, contrast_limits, prompts)
-        answer = _follow(who, replace(run, min_score=min_score, max_masks=max_masks))
-        _save(target, answer)
+        if who.capabilities.billed:
+            agree_to_upload(len(prompts))
+        run = replace(run, min_score=min_score, max_masks=max_masks, in_flight=in_flight)
+        answer = _follow(who, run)
+        written = save_pictures(picture, answer) if picture else _save(target, answer)
     for notice in answer.notices:
         typer.echo(notice, err=True)
-    typer.echo(f"{_summary(answer)} → {target}")
+    typer.echo(f"{_summary(answer)} → {written}")
+
+
+app.command("standin")(standin)
+app.command("probe-segmind")(probe_segmind)
 
 
 @app.command("engines")
@@ -263,8 +252,9 @@ def list_engines() -> None:
     """List the engines: what is ready, what the others need, what each can do."""
     from napari_sam3.engines import ENGINES
 
-    infos = sorted(ENGINES, key=lambda info: bool(info.missing))
-    rows = [(i.name, i.title, i.missing or "ready", _abilities(i), i.summary) for i in infos]
+    states = {info.name: info.missing or (info.lacks() if info.lacks else "") for info in ENGINES}
+    infos = sorted(ENGINES, key=lambda info: bool(states[info.name]))
+    rows = [(i.name, i.title, states[i.name] or "ready", _abilities(i), i.summary) for i in infos]
     table = Table("name", "engine", "state", "can do", "where", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -298,7 +288,7 @@ def demo(
 ) -> None:
     """Segment a real sample image with the built-in engine."""
     has_window = _can_show_window() if window is None else window
-    with _errors_as_sentences():
+    with errors_as_sentences():
         written = _demo_in_window(output_dir, keep_open) if has_window else _demo(output_dir)
     for path in written:
         typer.echo(f"Wrote {path}")
@@ -330,6 +320,17 @@ def _concept_questions(text: str, examples: list[Exemplar]) -> tuple[Prompt, ...
         ) from error
 
 
+def _combined_question(
+    text: str, examples: list[Exemplar], clicks: list[Point], boxes: list[Box] | None
+) -> tuple[Prompt, ...]:
+    if boxes:
+        raise typer.BadParameter("--combine takes --exemplar instead of --box.")
+    try:
+        return (CombinedPrompt(text, tuple(examples), tuple(clicks)),)
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _questions(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
     asked = [prompts for prompts in kinds if prompts]
     if not asked:
@@ -356,10 +357,10 @@ def _check_output(target: Path, image: Path, overwrite: bool) -> None:
         raise ImageError(f"{target} exists already; choose another --output, or add --overwrite.")
 
 
-def _able_engine(name: str, prompts: tuple[Prompt, ...]) -> Engine:
+def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions) -> Engine:
     from napari_sam3.engines import create_engine, refuse_unsupported
 
-    engine = create_engine(name)
+    engine = create_engine(name, options if name == "segmind" else None)
     for prompt in prompts:
         refuse_unsupported(engine.name, engine.capabilities, prompt)
     return engine
@@ -407,16 +408,18 @@ def _with_bar(
             yield step
 
 
-def _save(target: Path, answer: SegmentAnswer) -> None:
+def _save(target: Path, answer: SegmentAnswer) -> Path:
     from napari_sam3.workflows.files import save_labels
 
     save_labels(target, answer.instances.to_labels())
+    return target
 
 
 def _summary(answer: SegmentAnswer) -> str:
     count, overlapping = len(answer.instances), answer.overlapping
     parts = [f"{count} object{'' if count == 1 else 's'}"]
     parts += [f"{overlapping} overlap"] if overlapping else []
+    parts += [f"${answer.usage.credits:.4f}"] if answer.usage.credits is not None else []
     return ", ".join([*parts, f"{answer.seconds:.1f} s"])
 
 

@@ -1,0 +1,141 @@
+"""The hosted service on the command line: options, consent, stand-in, probe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+
+import typer
+
+from napari_sam3.errors import EngineError, PromptError, Sam3Error
+
+if TYPE_CHECKING:
+    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.workflows.segment import SegmentAnswer
+
+
+class HostedOptions(NamedTuple):
+    """What is typed about the hosted service."""
+
+    url: str | None
+    api: str
+    separate_masks: bool
+    overlay: bool
+    image_format: str
+    max_side: int
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """End with exit code 1 and one sentence where the user is told of an error."""
+    try:
+        yield
+    except Sam3Error as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def hosted_options(typed: HostedOptions) -> SegmindOptions:
+    """Make the engine's options, or end with a usage error."""
+    from napari_sam3.engines.segmind.options import SegmindOptions
+
+    if typed.separate_masks and typed.overlay:
+        raise typer.BadParameter("--separate-masks and --overlay are different answers: take one.")
+    for name, value, known in (
+        ("--api", typed.api, ("auto", "v1", "v2")),
+        ("--image-format", typed.image_format, ("png", "jpeg")),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"{name} must be one of {', '.join(known)}, not {value}.")
+    answer = "overlay" if typed.overlay else "separate masks" if typed.separate_masks else "mask"
+    try:
+        return SegmindOptions(
+            url=_url(typed.url),
+            api=cast(Any, typed.api),
+            answer=cast(Any, answer),
+            image_format=cast(Any, typed.image_format),
+            max_side=typed.max_side,
+        )
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _url(typed: str | None) -> str:
+    from napari_sam3.engines.segmind.options import DEFAULT_URL
+    from napari_sam3.settings import SEGMIND_URL, read_setting
+
+    return typed or str(read_setting(SEGMIND_URL, DEFAULT_URL))
+
+
+def agree_to_upload(calls: int) -> None:
+    """Say what leaves this computer and what it costs; ask once where somebody can answer."""
+    from napari_sam3.engines.segmind.options import UPLOAD_NOTICE, price_of
+    from napari_sam3.settings import (
+        UPLOAD_NOTICE_PRINTED,
+        UPLOAD_NOTICE_SEEN,
+        read_setting,
+        write_setting,
+    )
+
+    if calls > 1:
+        typer.echo(f"{price_of(calls)}.", err=True)
+    if read_setting(UPLOAD_NOTICE_SEEN, False) or read_setting(UPLOAD_NOTICE_PRINTED, False):
+        return
+    typer.echo(UPLOAD_NOTICE, err=True)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        # nobody is there to answer; the window will still ask
+        write_setting(UPLOAD_NOTICE_PRINTED, True)
+        return
+    if not typer.confirm("Send it?", err=True):
+        raise EngineError("Nothing was sent.")
+    write_setting(UPLOAD_NOTICE_SEEN, True)
+
+
+def save_pictures(target: Path, answer: SegmentAnswer) -> Path:
+    """Save the picture that the service drew."""
+    from napari_sam3.workflows.files import save_picture
+
+    pictures = [picture for result in answer.results for picture in result.pictures]
+    if not pictures:
+        raise EngineError("The service sent no picture; ask for masks instead.")
+    save_picture(target, pictures[0])
+    return target
+
+
+def standin(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that an answer takes.")] = 2.0,
+    credits: Annotated[float, typer.Option(min=0, help="Dollars on the account.")] = 5.0,  # noqa: A002 - the service's word
+) -> None:
+    """Stand in for the hosted service on this computer: for tests and teaching, free."""
+    from napari_sam3.testing._cli import run_standin
+
+    with errors_as_sentences():
+        run_standin(port, latency, credits)
+
+
+def probe_segmind(
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The service's address.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the price without asking.")] = False,
+) -> None:
+    """Settle what the service's documents leave open, by a few paid calls.
+
+    Sends a picture that is drawn for this and nothing of yours; the report holds no key.
+    """
+    from napari_sam3.engines.segmind.key import find_key
+    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.engines.segmind.probe import iter_probe, probe_price
+
+    with errors_as_sentences():
+        found = find_key()
+        if found is None:
+            raise EngineError("The probe needs an API key: set SEGMIND_API_KEY.")
+        options = SegmindOptions(url=_url(url))
+        typer.echo(f"This makes {probe_price()}, with the key from {found[1]}.", err=True)
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Go on?", err=True)):
+            raise EngineError("Nothing was sent; agree to the price with --yes.")
+        for line in iter_probe(options, found[0]):
+            typer.echo(line)

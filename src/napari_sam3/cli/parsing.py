@@ -1,0 +1,78 @@
+"""What is typed on the command line → points, boxes, limits, planes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import typer
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import Point
+from napari_sam3.errors import PromptError
+
+
+class Limits(NamedTuple):
+    """Values shown as black and white."""
+
+    low: float
+    high: float
+
+
+class Plane(tuple[int, ...]):
+    """Indices of a plane; typer would count the entries of a plain tuple."""
+
+    __slots__ = ()
+
+
+def _numbers(text: str, kind: type, names: str) -> list[Any]:
+    count = names.count(",") + 1
+    example = {"row,col": "12,40", "low,high": "100,4000"}.get(names, "10,20,50,80")
+    parts = text.split(",")
+    try:
+        values = [kind(part.strip()) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        sort = "whole numbers" if kind is int else "numbers"
+        raise typer.BadParameter(
+            f"{text!r} is not {names}: give {count} {sort} with commas between, e.g. {example}."
+        )
+    return values
+
+
+def parse_point(text: str) -> Point:
+    """Read ``row,col``; refuse anything else with an example."""
+    try:
+        return Point(*_numbers(text, float, "row,col"))
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def parse_box(text: str) -> Box:
+    """Read ``row0,col0,row1,col1``, half-open."""
+    try:
+        return Box(*_numbers(text, int, "row0,col0,row1,col1"))
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def parse_limits(text: str) -> Limits:
+    """Read ``low,high``."""
+    low, high = _numbers(text, float, "low,high")
+    if not low < high:
+        raise typer.BadParameter(f"the second limit must exceed the first, but it is {text}.")
+    return Limits(low, high)
+
+
+def parse_plane(text: str) -> Plane:
+    """Read one index for each axis before the rows."""
+    try:
+        plane = Plane(int(part) for part in text.split(","))
+    except ValueError:
+        plane = Plane([-1])
+    if min(plane) < 0:
+        raise typer.BadParameter(
+            f"{text!r} is no plane: give one whole number from 0 for each axis before the "
+            "rows, with commas between, e.g. 3,12."
+        )
+    return plane

@@ -1,0 +1,216 @@
+"""Intentions and layers → a frozen run: what the panel would ask now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_sam3.core.prompts import (
+    CombinedPrompt,
+    ConceptPrompt,
+    Everything,
+    Exemplar,
+    ObjectPrompt,
+    Prompt,
+)
+from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsupported
+from napari_sam3.engines.base import Question
+from napari_sam3.errors import ImageError
+from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
+from napari_sam3.layers.prompts import (
+    Drawn,
+    read_points,
+    read_shapes,
+    to_concept_prompt,
+    to_object_prompts,
+)
+from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.widgets._form import Form
+from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
+from napari_sam3.workflows.segment import Picture, SegmentRun
+
+
+class Asking:
+    """Resolves the controls and the layers to a run.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    form : Form
+    prompts : PromptLayers
+    committer : Committer
+        Knows which objects have their answer already.
+    options : callable
+        Engine name to the options that are chosen for it.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        form: Form,
+        prompts: PromptLayers,
+        committer: Committer,
+        options: Callable[[str], Any],
+    ) -> None:
+        self._viewer = viewer
+        self._form = form
+        self._prompts = prompts
+        self._committer = committer
+        self._options = options
+
+    @property
+    def question(self) -> Question:
+        """Which of the three questions is chosen."""
+        question: Question = self._form.question.value
+        return question
+
+    def _engine_info(self) -> EngineInfo:
+        return engine_info(self._form.engine.value)
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether text, examples and clicks go out as one question."""
+        can_combine = self._engine_info().capabilities.combined
+        return can_combine and self.question == "concept" and bool(self._form.combine.value)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of drawn prompts that the question uses."""
+        if self.is_combined:
+            return "examples", "points"
+        kinds: dict[Question, tuple[Kind, ...]] = {
+            "concept": ("examples",),
+            "object": ("points", "boxes"),
+            "everything": (),
+        }
+        return kinds[self.question]
+
+    def context(self, *, live: bool = False) -> RunContext:
+        """Resolve what is chosen and drawn now; no pixel is read.
+
+        Raises
+        ------
+        Sam3Error
+            If it is no question, or none that this engine can answer.
+        """
+        image, plane = self.plane()
+        drawn = self._drawn(plane)
+        keys: tuple[Hashable, ...]
+        prompts: tuple[Prompt, ...]
+        if self.question == "object":
+            asked, notices = to_object_prompts(
+                drawn, one_per_point=bool(self._form.one_per_point.value)
+            )
+            keyed = [(self._key(image, plane, key, p), p) for key, p in asked.items()]
+            keyed = self._unanswered(keyed, all_if_none=not live)
+            keys, prompts = tuple(k for k, _ in keyed), tuple(p for _, p in keyed)
+            drawn += Drawn(notices=notices)
+        else:
+            keys, prompts = (None,), (self._prompt(drawn),)
+            drawn += Drawn(notices=self._unsent(prompts[0]))
+        for prompt in prompts:
+            refuse_unsupported(self._engine_info().name, self._engine_info().capabilities, prompt)
+        place = find_output_place(image, plane)
+        output: Labels | None = self._form.output.value
+        if output is not None and (misfit := place.misfit(output)):
+            raise ImageError(f"{misfit}; choose another layer under “Add to”.")
+        run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
+        return RunContext(
+            run,
+            self._form.engine.value,
+            place,
+            output,
+            self._form.rule.value,
+            keys,
+            drawn.notices,
+            live,
+            image.unique_id,
+            self._options(self._form.engine.value),
+        )
+
+    def plane(self) -> tuple[Image, Plane]:
+        """Return the chosen image and its plane that is shown."""
+        image = self._form.image.value
+        if image is None:
+            raise ImageError("There is no image yet: open one, or a sample from the File menu.")
+        return image, find_plane(image, self._viewer.dims)
+
+    def _picture(self, image: Image, plane: Plane) -> Picture:
+        if not self._form.composed.value:
+            return capture_picture(image, plane)
+        visible = [
+            layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.visible
+        ]
+        return capture_composed(visible, plane, self._viewer.dims)
+
+    def _drawn(self, plane: Plane) -> Drawn:
+        drawn = Drawn()
+        for kind in self.kinds:
+            layer = self._prompts.get(kind)
+            if layer is not None:
+                drawn += (
+                    read_points(layer, plane) if is_points(layer) else read_shapes(layer, plane)
+                )
+        return drawn
+
+    def _prompt(self, drawn: Drawn) -> Prompt:
+        if self.question == "concept":
+            # a text that cannot be typed away must not stand in the way of examples
+            has_example = any(box.positive for box in drawn.boxes)
+            is_sent = self._engine_info().capabilities.text or not has_example
+            text = self._form.text.value if is_sent else ""
+            if not self.is_combined:
+                return to_concept_prompt(text, drawn)
+            exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
+            return CombinedPrompt(text, exemplars, tuple(mark.point for mark in drawn.points))
+        return Everything(self._form.points_per_side.value, self._form.pred_iou_thresh.value)
+
+    def _unsent(self, prompt: Prompt) -> tuple[str, ...]:
+        text = self._form.text.value.strip()
+        if not isinstance(prompt, ConceptPrompt | CombinedPrompt) or prompt.text == text:
+            return ()
+        return (f"The text “{text}” was left out. {refusal(self._engine_info().name, 'text')}",)
+
+    def _limits(self) -> tuple[float, int]:
+        """Return the thresholds that matter to this question and engine."""
+        matters = {
+            name for q, name in self._engine_info().capabilities.settings if q == self.question
+        }
+        return (
+            float(self._form.threshold.value) if "threshold" in matters else 0.0,
+            int(self._form.max_masks.value) if "max_masks" in matters else 0,
+        )
+
+    def _key(self, image: Image, plane: Plane, key: Hashable, prompt: ObjectPrompt) -> Hashable:
+        # without a number an object is known by its prompt alone
+        number = (self._prompts.generation, key) if isinstance(key, int) else prompt
+        return image.unique_id, plane.key, number
+
+    def _unanswered(
+        self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
+    ) -> list[tuple[Hashable, ObjectPrompt]]:
+        open_ones = [(k, p) for k, p in keyed if not self._committer.is_answered(k, p)]
+        return keyed if all_if_none and not open_ones else open_ones
+
+    def identity(self, context: RunContext) -> Hashable:
+        """Return what tells this question from others, pictures included."""
+        run = context.run
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        return (
+            (context.engine, context.options),
+            (context.image_id, context.place.plane.key, bool(self._form.composed.value)),
+            (run.prompts, run.min_score, run.max_masks),
+            (context.rule, context.output and context.output.unique_id),
+            tuple(_look(image) for image in images),
+        )
+
+
+def _look(image: Image) -> Hashable:
+    """Return what decides how an image is shown, as far as the user can change it."""
+    limits, colormap = tuple(image.contrast_limits), image.colormap.name
+    shown = (bool(image.visible), float(image.opacity), str(image.blending))
+    return (image.unique_id, id(image.data), limits, float(image.gamma), colormap, shown)
