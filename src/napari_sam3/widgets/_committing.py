@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
+from napari_sam3.layers.drawing import PromptLayer
 from napari_sam3.layers.output import (
     OutputPlace,
     Written,
@@ -230,17 +231,20 @@ class Committer(QObject):
             output = self._own[context.image_id] = context.place.new_layer()
             self._watch(output, 0)
             active = self._viewer.layers.selection.active
-            self._add_above_image(output, context.image_id)
+            self._add_below_prompts(output, context.image_id)
             if context.live and active is not None and active in self._viewer.layers:
                 # the user is drawing there
                 self._viewer.layers.selection.active = active
         return output, notices
 
-    def _add_above_image(self, layer: Labels, image_id: Hashable) -> None:
-        """Add a layer right above its image, so that it hides no prompt."""
+    def _add_below_prompts(self, layer: Labels, image_id: Hashable) -> None:
+        """Add a layer above its image, but below what is drawn, so that no prompt is hidden."""
         layers = self._viewer.layers
-        at = [i for i, other in enumerate(layers) if other.unique_id == image_id]
-        layers.insert(at[0] + 1 if at else len(layers), layer)
+        image_at = next((i for i, other in enumerate(layers) if other.unique_id == image_id), 0)
+        prompts_at = (
+            i for i, other in enumerate(layers) if i > image_at and isinstance(other, PromptLayer)
+        )
+        layers.insert(next(prompts_at, len(layers)), layer)
 
     def _replaced(self, context: RunContext, layer: Labels, prompt_of: list[int]) -> dict[int, int]:
         replaced: dict[int, int] = {}

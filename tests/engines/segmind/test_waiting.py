@@ -65,9 +65,12 @@ def test_cancelled_while_the_submit_is_out_it_returns_and_says_that_it_may_cost(
     start, engine_for, kit, api, step, behaviour
 ):
     server = start(behaviour)
-    with stopped_once(server, arrived(step)) as stop:
-        with pytest.raises(CancelledError, match="may still be billed"):
-            engine_for(server, api=api, deadline_s=600.0).segment(kit.question(), stop)
+    engine = engine_for(server, api=api, deadline_s=600.0)
+    with (
+        stopped_once(server, arrived(step)) as stop,
+        pytest.raises(CancelledError, match="may still be billed"),
+    ):
+        engine.segment(kit.question(), stop)
     assert server.ledger.posts == 1
     assert server.leaked_keys == 0
 
@@ -89,9 +92,8 @@ def test_cancelled_while_it_waits_the_answer_can_still_be_collected_for_nothing(
     server = start(behaviour)
     engine = engine_for(server, deadline_s=600.0)
     ticket = engine.submit(kit.question())
-    with stopped_once(server, arrived(step)) as stop:
-        with pytest.raises(CancelledError) as caught:
-            engine.collect(ticket, stop)
+    with stopped_once(server, arrived(step)) as stop, pytest.raises(CancelledError) as caught:
+        engine.collect(ticket, stop)
     assert ticket.request_id in str(caught.value)
     assert "can be collected for an hour" in str(caught.value)
     server.behaviour = Behaviour()
@@ -104,11 +106,8 @@ def test_cancelled_while_it_waits_for_the_limit_nothing_was_accepted(
 ):
     monkeypatch.setattr(retry, "RATE_LIMIT_WAIT_S", 100.0)
     server = start(Behaviour(faults={"submit": Fault(429)}))
-    with stopped_once(server, lambda ledger: ledger.requests[-1:] and ledger.requests[-1].status):
-        pass
-    with stopped_once(server, arrived("submit")) as stop:
-        with pytest.raises(CancelledError):
-            engine_for(server, deadline_s=600.0).segment(kit.question(), stop)
+    with stopped_once(server, arrived("submit")) as stop, pytest.raises(CancelledError):
+        engine_for(server, deadline_s=600.0).segment(kit.question(), stop)
     assert (server.ledger.posts, server.ledger.billed) == (1, 0)
 
 

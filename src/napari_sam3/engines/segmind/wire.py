@@ -97,11 +97,19 @@ class KeyHeader(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """One that never looks where a redirect leads, and so never goes there."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests'
+        """Return nowhere; `requests` would also read such an answer's whole body at once."""
+        return None
+
+
 def new_session() -> requests.Session:
     """Return a session for one exchange, without credentials of any kind."""
     # a new connection each time: one that the host has dropped meanwhile would leave it
     # open whether the request arrived.  No netrc: it would add credentials of another kind.
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     session.verify = bundle or True
