@@ -56,7 +56,7 @@ def _one_object(path: Path, theme: str) -> None:
     panel.draw("boxes")
     row, col = objects[2]
     panel.prompts.get("boxes").add_rectangles(
-        np.array([[row - 18, col - 18], [row + 18, col + 18]])
+        np.array([[row - 34, col - 26], [row + 34, col + 26]])
     )
     wait_for(panel)
     save_window(viewer, path)

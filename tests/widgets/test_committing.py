@@ -74,6 +74,10 @@ def desk(qtbot):
     return Desk()
 
 
+def others(desk, known):
+    return [layer for layer in labels_layers(desk.viewer) if layer is not known]
+
+
 def has_only(layer, box, label):
     expected = np.zeros(SHAPE, bool)
     expected[box.slices] = True
@@ -211,7 +215,7 @@ def test_a_layer_reshaped_while_it_is_written_loses_no_answer(desk):
     old = only_labels(desk.viewer)
     old.data = np.zeros((5, 6), np.uint16)
     desk.committer.finish()
-    old, new = labels_layers(desk.viewer)
+    (new,) = others(desk, old)
     assert new.data.all()
     assert not old.data.any()
     assert desk.failed == []
@@ -224,15 +228,17 @@ def test_a_layer_made_unfit_meanwhile_loses_no_answer(desk):
     chosen.data = np.zeros((5, 6), np.uint16)
     desk.commit(context, [solid(B)])
     desk.committer.finish()
-    assert has_only(labels_layers(desk.viewer)[1], B, 1)
+    (new,) = others(desk, chosen)
+    assert has_only(new, B, 1)
     assert "has the shape (5, 6)" in desk.done[0].notices[0]
 
 
 def test_an_own_layer_that_no_longer_fits_is_left_alone(desk):
     desk.write(A)
+    old = only_labels(desk.viewer)
     desk.image.scale = (2, 2)
     desk.write(B)
-    old, new = labels_layers(desk.viewer)
+    (new,) = others(desk, old)
     assert sorted(np.unique(old.data)) == [0, 1]
     assert np.allclose(new.scale, (2, 2))
 

@@ -85,13 +85,17 @@ def agree_to_upload(calls: int) -> None:
     if read_setting(UPLOAD_NOTICE_SEEN, False) or read_setting(UPLOAD_NOTICE_PRINTED, False):
         return
     typer.echo(UPLOAD_NOTICE, err=True)
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _is_terminal():
         # nobody is there to answer; the window will still ask
         write_setting(UPLOAD_NOTICE_PRINTED, True)
         return
     if not typer.confirm("Send it?", err=True):
         raise EngineError("Nothing was sent.")
     write_setting(UPLOAD_NOTICE_SEEN, True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def save_pictures(target: Path, answer: SegmentAnswer) -> Path:
@@ -135,7 +139,7 @@ def probe_segmind(
             raise EngineError("The probe needs an API key: set SEGMIND_API_KEY.")
         options = SegmindOptions(url=_url(url))
         typer.echo(f"This makes {probe_price()}, with the key from {found[1]}.", err=True)
-        if not yes and not (sys.stdin.isatty() and typer.confirm("Go on?", err=True)):
+        if not yes and not (_is_terminal() and typer.confirm("Go on?", err=True)):
             raise EngineError("Nothing was sent; agree to the price with --yes.")
         for line in iter_probe(options, found[0]):
             typer.echo(line)

@@ -30,8 +30,8 @@ def test_the_price_is_said_before(start):
     assert len(CALLS) == 6
 
 
-def test_it_makes_six_calls_and_tells_what_came(report_of):
-    server, report, waits = report_of(Behaviour())
+def test_it_makes_six_calls_and_tells_what_came(report_of, kit):
+    server, report, waits = report_of(Behaviour(), model=kit.corner_model)
     assert server.ledger.posts == server.ledger.billed == 6
     assert server.leaked_keys == 0
     assert waits
