@@ -90,6 +90,11 @@ class HostedPart(QWidget):
         self._connect()
         self.show_state()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the service or the keyring is being asked."""
+        return self._runner.is_busy
+
     def options(self) -> SegmindOptions:
         """Return how the service is to be called, frozen.
 

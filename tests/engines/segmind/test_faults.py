@@ -274,8 +274,6 @@ for host in ("foreign", "http", "private", "file"):
 for status in (422, 200, 500):
     add(f"a job that failed, told under {status}", "v2", REFUSED, "out of memory", FREE,
         switches={"job_error": "CUDA out of memory", "failed_status": status})  # fmt: skip
-add("a job that failed, told by the result only", "v2", REFUSED, "could not do", FREE,
-    switches={"job_error": "no", "words": {"FAILED": "FAILED"}})  # fmt: skip
 add("a job that failed with the word ERROR", "v2", REFUSED, "could not do", FREE,
     switches={"job_error": "no", "failed_status": 200, "words": {"FAILED": "ERROR"}})  # fmt: skip
 add("a failed job on v1", "v1", EngineError, "out of memory", FREE,
@@ -422,3 +420,14 @@ def test_the_same_mask_comes_from_both_versions(start, engine_for, kit):
     ]
     for mask in masks[1:]:
         np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_a_job_whose_result_alone_tells_that_it_failed(start, engine_for, kit):
+    quick = {"queued_polls": 0, "processing_polls": 0}
+    server = start(Behaviour(job_error="no memory", **quick))
+    done = Behaviour(words={"FAILED": "COMPLETED"}, failed_status=200, **quick)
+    server.script([done], "status")
+    with pytest.raises(RequestRejectedError, match=r"no memory.*Nothing was billed") as caught:
+        engine_for(server).segment(kit.question())
+    assert caught.value.request_id
+    assert (server.ledger.posts, server.ledger.billed) == (1, 0)

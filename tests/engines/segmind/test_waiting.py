@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_sam3.core.prompts import ConceptPrompt
+from napari_sam3.core.prompts import CombinedPrompt, ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind import retry
-from napari_sam3.engines.segmind.engine import SegmindEngine, Ticket
+from napari_sam3.engines.segmind.engine import SegmindEngine, Ticket, _json_object
+from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
@@ -243,6 +244,34 @@ def test_each_kind_of_answer_is_read_as_what_it_is(start, engine_for, kit, answe
     assert len(result.instances) == {"mask": 1, "separate masks": 2, "overlay": 0}[answer]
     assert len(result.pictures) == (answer == "overlay")
     assert any("split from one mask" in n for n in result.notices) == (answer == "mask")
+
+
+def test_what_was_sent_together_is_said_to_be_uncertain(start, engine_for):
+    image = np.zeros((30, 44, 3), np.uint8)
+    prompt = CombinedPrompt("cell", (), (Point(3, 4),))
+    result = engine_for(start()).segment(SegmentationRequest(image, prompt))
+    assert any("left one kind out" in notice for notice in result.notices)
+    (item,) = result.instances
+    assert (item.concept, item.score) == ("cell", None)
+
+
+def test_one_object_in_several_parts_stays_one(start, engine_for):
+    def parts(image, fields):
+        mask = np.zeros(image.shape[:2], bool)
+        mask[2:4, 3:5] = mask[20:25, 40:43] = True
+        return [mask]
+
+    image = np.zeros((30, 44, 3), np.uint8)
+    request = SegmentationRequest(image, ObjectPrompt((Point(3, 4),)))
+    result = engine_for(start(model=parts)).segment(request)
+    assert [item.area for item in result.instances] == [19]
+    assert result.notices == ()
+
+
+def test_an_answer_too_long_for_a_receipt_is_read_as_an_answer():
+    large = Reply(200, {}, b'{"request_id": "r"' + b" " * 2**20 + b"}")
+    assert _json_object(large) == {}
+    assert _json_object(Reply(200, {}, b'["r"]')) == {}
 
 
 # ---------------------------------------------------------------------- the balance
