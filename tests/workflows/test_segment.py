@@ -322,3 +322,61 @@ class TestRequireInside:
     def test_what_is_outside_is_named_with_the_size_of_the_image(self, prompt):
         with pytest.raises(PromptError, match="20 rows and 30 columns"):
             require_inside([prompt], (20, 30))
+
+
+class TestInFlight:
+    """Several questions at the same time, each let go by the test."""
+
+    prompts = tuple(boxed(0, 0, 2 + i, 3 + i) for i in range(4))
+
+    class Engine(FakeEngine):
+        def __init__(self, *, billed=True, broken=()):
+            super().__init__()
+            self.capabilities = Capabilities(object_box=True, billed=billed)
+            self.broken = broken
+            self.under_way = threading.Barrier(2, timeout=20)
+            self.at_once = []
+            self._lock = threading.Lock()
+            self._now = 0
+
+        def segment(self, request, stop=NEVER):
+            with self._lock:
+                self._now += 1
+                self.at_once.append(self._now)
+            self.under_way.wait()
+            with self._lock:
+                self._now -= 1
+            if request.prompt in self.broken:
+                raise EngineError("It broke.")
+            return super().segment(request, stop)
+
+    def test_as_many_are_under_way_as_was_said_and_no_more(self):
+        engine = self.Engine()
+        finish(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+        assert max(engine.at_once) == 2
+
+    def test_the_answers_keep_the_order_of_the_questions(self):
+        answer = finish(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        assert [item.box for item in answer.instances] == [p.box for p in self.prompts]
+
+    def test_what_was_paid_is_kept_in_its_place_though_another_fails(self):
+        engine = self.Engine(broken=self.prompts[:1])
+        answer = finish(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+        assert [len(result.instances) for result in answer.results] == [0, 1]
+        assert answer.notices == ("Only 1 of 2 questions were answered. It broke.",)
+
+    def test_no_more_begin_after_a_failure(self):
+        engine = self.Engine(broken=self.prompts[:2])
+        with pytest.raises(EngineError, match="It broke"):
+            finish(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+        assert len(engine.at_once) == 2
+
+    def test_a_failure_of_a_free_engine_is_raised(self):
+        engine = self.Engine(billed=False, broken=self.prompts[:1])
+        with pytest.raises(EngineError, match="It broke"):
+            finish(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+
+    def test_progress_counts_what_is_done(self):
+        steps = list(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        assert [step.done for step in steps] == [0, 1, 2, 3, 4]
+        assert {step.total for step in steps} == {4}
