@@ -148,8 +148,8 @@ for version, step in STEPS.items():
         OutcomeUnknownError,
         "it took too long",
         MAYBE,
-        options={"deadline_s": 0.3},
-        switches={"traps": {step: "trickle"}, "trickle_s": 0.2},
+        options={"deadline_s": 1.0},
+        switches={"traps": {step: "trickle"}, "trickle_s": 0.4},
     )
     add(
         f"a balance below the price on {version}",
@@ -213,7 +213,7 @@ add("a timeout of v2 does not fall back to v1", "auto", OutcomeUnknownError, MAY
 add("v1 that computes for longer than anybody waits", "v1", OutcomeUnknownError, MAYBE, billed=0,
     options={"block_timeout_s": 0.2}, switches={"latency_s": math.inf})  # fmt: skip
 add("a job that computes past the deadline", "v2", OutcomeUnknownError, COLLECT,
-    billed=0, options={"deadline_s": 0.3}, switches={"latency_s": math.inf})  # fmt: skip
+    billed=0, options={"deadline_s": 1.0}, switches={"latency_s": math.inf})  # fmt: skip
 
 # ------------------------------------------------------------------ collecting costs nothing
 
@@ -240,8 +240,8 @@ for step in ("status", "result"):
         switches={"faults": {step: Fault(404)}})  # fmt: skip
     add(f"redirect 307 of the {step}", "v2", EngineError, "redirects", MAYBE, COLLECT,
         switches={"traps": {step: "redirect 307"}})  # fmt: skip
-add("a status that trickles past the deadline", "v2", *KEPT, options={"deadline_s": 0.4},
-    switches={"traps": {"status": "trickle"}, "trickle_s": 0.3})  # fmt: skip
+add("a status that trickles past the deadline", "v2", *KEPT, options={"deadline_s": 1.0},
+    switches={"traps": {"status": "trickle"}, "trickle_s": 0.4})  # fmt: skip
 add("a result that is not there yet though the status says so", "v2", once="result",
     switches={"queued_polls": 99})  # fmt: skip
 add("a status that is no JSON, once", "v2", once="status",
@@ -263,8 +263,8 @@ add("a download that redirects in circles", "v2", ResponseError, "too often", MA
     switches={"traps": {"download": "redirect loop"}})  # fmt: skip
 add("a download that redirects to a foreign host", "v2", ResponseError, "files.example.com", MAYBE,
     switches={"traps": {"download": "redirect away"}})  # fmt: skip
-add("a download that trickles past the deadline", "v2", *KEPT, options={"deadline_s": 0.5},
-    switches={"traps": {"download": "trickle"}, "trickle_s": 0.3})  # fmt: skip
+add("a download that trickles past the deadline", "v2", *KEPT, options={"deadline_s": 1.0},
+    switches={"traps": {"download": "trickle"}, "trickle_s": 0.4})  # fmt: skip
 for host in ("foreign", "http", "private", "file"):
     add(f"an output at a {host} address", "v2", ResponseError, MAYBE, COLLECT,
         switches={"output_host": host})  # fmt: skip
@@ -281,7 +281,7 @@ add("a failed job on v1", "v1", EngineError, "out of memory", FREE,
 add("words for waiting that nobody knows", "v2",
     switches={"words": {"QUEUED": "WARMING_UP", "PROCESSING": "THINKING"}})  # fmt: skip
 add("the word SUCCESS for a finished job", "v2", switches={"words": {"COMPLETED": "success"}})
-add("a word for a finished job that nobody knows", "v2", *KEPT, options={"deadline_s": 0.3},
+add("a word for a finished job that nobody knows", "v2", *KEPT, options={"deadline_s": 1.0},
     switches={"words": {"COMPLETED": "RIPE"}})  # fmt: skip
 add("a submit answered 202", "v2", switches={"submit_status": 202})
 add("a submit without addresses", "v2",

@@ -134,7 +134,7 @@ def _setting(stop, name):
 
 def test_collected_after_a_timeout_the_answer_is_not_paid_again(start, engine_for, kit):
     server = start(Behaviour(queued_polls=FOR_EVER))
-    engine = engine_for(server, deadline_s=0.2)
+    engine = engine_for(server, deadline_s=1.0)
     ticket = engine.submit(kit.question())
     with pytest.raises(OutcomeUnknownError) as caught:
         engine.collect(ticket)

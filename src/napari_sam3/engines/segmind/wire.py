@@ -42,6 +42,7 @@ HANDSHAKE = frozenset({"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"})
 
 # never "." or "..": that would lead to another address
 REQUEST_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}")
+# no backslash: some programs read it as the end of the host
 HOST = re.compile(r"[a-z0-9.:-]+")
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def split_address(url: str) -> SplitResult | None:
         _ = parts.port
     except ValueError:
         return None
-    is_plain = "\\" not in url and parts.username is None and parts.password is None
+    is_plain = parts.username is None and parts.password is None
     return parts if is_plain and HOST.fullmatch(parts.hostname or "") else None
 
 
