@@ -276,7 +276,11 @@ class TestDemo:
         folder = tmp_path / "made" / "here"
         done = CliRunner().invoke(cli.app, ["demo", "--no-window", "--output-dir", str(folder)])
         assert done.exit_code == 0, done.stderr
-        assert {path.name for path in folder.iterdir()} == {"nuclei_labels.tif", "demo.png"}
+        assert {path.name for path in folder.iterdir()} == {
+            "nuclei_labels.tif",
+            "demo.png",
+            "nuclei.png",
+        }
         sample = open_image(sample_path("fluorescence"))
         labels = open_image(folder / "nuclei_labels.tif")
         assert labels.shape == sample.shape

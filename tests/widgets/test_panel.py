@@ -15,7 +15,7 @@ from napari.utils import progress
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QScrollArea
+from qtpy.QtWidgets import QApplication, QProgressBar, QScrollArea
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
@@ -176,7 +176,7 @@ def test_hand_edited_labels_are_untouched(viewer, panel, run, engine):
     run()
     assert layer.data[30, 40] == layer.data[31, 41] == 50
     assert layer.data[0, 0] == 51
-    assert values(layer) == [0, 1, 2, 50, 51] or layer.data.max() == 52
+    assert values(layer) == [1, 2, 50, 51, 52]
 
 
 def test_one_run_is_one_undo_step_also_the_first(viewer, panel, run, engine):
@@ -926,7 +926,6 @@ def test_a_closed_panel_is_let_go_of(viewer, open_panel):
 
 def test_renamed_layers_are_shown_under_their_new_name(viewer, panel):
     viewer.layers["cells"].name = "nuclei"
-    assert panel.form.image.native.findChild(object) is not None
     assert panel.form.image.current_choice == "nuclei"
 
 
@@ -1055,18 +1054,19 @@ def progress_bars():
 
 
 def test_progress_shows_in_the_activity_dock_and_is_gone_afterwards(
-    viewer, panel, engine, asked, settle
+    viewer, panel, engine, asked, settle, qtbot
 ):
-    dock = viewer.window._qt_viewer.window()._activity_dialog
+    dock = viewer.window._qt_window._activity_dialog
     engine.hold()
     panel.run()
     asked(engine, 1)
-    assert dock._prog_to_bar if hasattr(dock, "_prog_to_bar") else progress_bars()
+    assert len(dock.findChildren(QProgressBar)) == 1
     assert panel.form.progress.max == 0
     panel.form.max_masks.value = 5
     panel.run()
     engine.release()
     settle()
+    qtbot.waitUntil(lambda: not dock.findChildren(QProgressBar), timeout=LIMIT_MS)
     assert progress_bars() == []
     assert panel.form.progress.max == 1
     assert not panel.form.cancel.enabled
@@ -1094,9 +1094,8 @@ def test_the_panel_is_narrow_and_never_cut_off(viewer, panel, question, qtbot):
     QApplication.processEvents()
     assert panel.minimumSizeHint().width() <= 400
     area = panel.form.findChild(QScrollArea)
-    assert area.widget().minimumSizeHint().width() <= panel.minimumWidth() or (
-        area.widget().minimumSizeHint().width() <= panel.form.minimumWidth()
-    )
+    assert area.widget().minimumSizeHint().width() <= area.viewport().width()
+    assert panel.width() >= panel.minimumSizeHint().width()
 
 
 def test_the_panel_opens_through_the_manifest_with_a_proxy(

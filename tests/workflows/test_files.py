@@ -99,13 +99,16 @@ class TestTiff:
         with pytest.raises(ImageError) as refused:
             open_image(path)
         assert str(refused.value) == (
-            "The image has the axes T=3, Z=4, Y, X: choose a plane with --plane t,z."
+            "The image has the axes T=3, Z=4, Y, X: choose a plane by 2 numbers, counted "
+            "from 0, e.g. --plane 1,2."
         )
 
     @pytest.mark.parametrize("plane", [(1,), (1, 1, 1), ()])
     def test_too_few_or_many_indices_are_refused(self, saved_tiff, plane):
         path = saved_tiff(STACK, metadata={"axes": "TZYX"})
-        with pytest.raises(ImageError, match=rf"--plane has {len(plane)} of 2 numbers"):
+        with pytest.raises(
+            ImageError, match=rf"--plane has {len(plane)}: choose a plane by 2 numbers"
+        ):
             open_image(path, plane)
 
     @pytest.mark.parametrize("plane", [(3, 0), (0, 4), (-1, 0)])
@@ -212,7 +215,7 @@ class TestPillowFormats:
         frames = [Image.fromarray(GRAY), Image.fromarray(GRAY[::-1].copy())]
         path = tmp_path / "image.png"
         frames[0].save(path, save_all=True, append_images=frames[1:])
-        with pytest.raises(ImageError, match="frame=2, Y, X: choose a plane with --plane frame"):
+        with pytest.raises(ImageError, match="frame=2, Y, X: choose a plane by one number"):
             open_image(path)
         np.testing.assert_array_equal(np.atleast_3d(open_image(path, (1,)))[..., 0], GRAY[::-1])
 
@@ -237,7 +240,7 @@ class TestNpy:
 
     def test_planes_of_a_stack_are_chosen_in_its_order(self, saved_npy):
         np.testing.assert_array_equal(open_image(saved_npy(STACK), (2, 3)), STACK[2, 3])
-        with pytest.raises(ImageError, match=r"axis 0=3, axis 1=4, Y, X: .* --plane i0,i1"):
+        with pytest.raises(ImageError, match=r"axis 0=3, axis 1=4, Y, X: .* --plane 1,2"):
             open_image(saved_npy(STACK))
 
     def test_a_row_of_numbers_is_no_picture(self, saved_npy):

@@ -230,11 +230,11 @@ class TestSegment:
         [
             (ConceptPrompt(exemplars=(Exemplar(Box(0, 0, 2, 3)),)), 0.5),
             (boxed(2, 3, 6, 9), 0.0),
-            (Everything(), 0.0),
+            (Everything(), 0.5),
         ],
         ids=question_of,
     )
-    def test_only_concepts_have_a_threshold_by_themselves(self, prompt, min_score):
+    def test_all_but_one_object_have_a_threshold_by_themselves(self, prompt, min_score):
         engine = FakeEngine()
         segment(IMAGE, prompt, engine)
         segment(IMAGE, prompt, engine, 0.25)

@@ -22,8 +22,10 @@ from napari_sam3.cli.hosted import (
     errors_as_sentences,
     hosted_options,
     probe_segmind,
+    require_key,
     save_pictures,
     standin,
+    tell_address,
 )
 from napari_sam3.cli.parsing import (
     Limits,
@@ -223,6 +225,8 @@ def segment_file(
         ),
         (Everything(points_per_side, pred_iou_thresh),) if everything else (),
     )
+    if engine != "segmind" and (separate_masks or picture):
+        raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
     options = hosted_options(
         HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
     )
@@ -234,9 +238,11 @@ def segment_file(
         who = _able_engine(engine, prompts, options)
         run = _prepare(image, plane, contrast_limits, prompts)
         if who.capabilities.billed:
+            require_key()
+            tell_address(options.url)
             agree_to_upload(len(prompts))
         run = replace(run, min_score=min_score, max_masks=max_masks, in_flight=in_flight)
-        answer = _follow(who, run)
+        answer = _unless_interrupted(who, run)
         written = save_pictures(picture, answer) if picture else _save(target, answer)
     for notice in answer.notices:
         typer.echo(notice, err=True)
@@ -387,6 +393,16 @@ def _follow(engine: Engine, run: SegmentRun) -> SegmentAnswer:
     return finish(_with_bar(workflow))
 
 
+def _unless_interrupted(engine: Engine, run: SegmentRun) -> SegmentAnswer:
+    try:
+        return _follow(engine, run)
+    except KeyboardInterrupt:
+        paid = " The service may still compute the answer, and bill it."
+        words = f"Stopped; nothing was saved.{paid if engine.capabilities.billed else ''}"
+        typer.echo(words, err=True)
+        raise typer.Exit(130) from None
+
+
 def _with_bar(
     workflow: Generator[Progress, None, SegmentAnswer],
 ) -> Generator[Progress, None, SegmentAnswer]:
@@ -418,6 +434,8 @@ def _save(target: Path, answer: SegmentAnswer) -> Path:
 def _summary(answer: SegmentAnswer) -> str:
     count, overlapping = len(answer.instances), answer.overlapping
     parts = [f"{count} object{'' if count == 1 else 's'}"]
+    if any(result.pictures for result in answer.results):
+        parts = ["a picture, no labels"]
     parts += [f"{overlapping} overlap"] if overlapping else []
     parts += [f"${answer.usage.credits:.4f}"] if answer.usage.credits is not None else []
     return ", ".join([*parts, f"{answer.seconds:.1f} s"])
@@ -470,6 +488,8 @@ def _demo(folder: Path) -> list[Path]:
     labels = [answer.instances.to_labels() for answer in (everything, one)]
     save_labels(written[0], labels[0])
     rgb = picture.read()
+    written.append(folder / "nuclei.png")
+    save_picture(written[2], rgb)
     save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
     return written
 

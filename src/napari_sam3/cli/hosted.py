@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from napari_sam3.errors import EngineError, PromptError, Sam3Error
+from napari_sam3.errors import AuthenticationError, EngineError, PromptError, Sam3Error
 
 if TYPE_CHECKING:
     from napari_sam3.engines.segmind.options import SegmindOptions
@@ -68,6 +68,26 @@ def _url(typed: str | None) -> str:
     from napari_sam3.settings import SEGMIND_URL, read_setting
 
     return typed or str(read_setting(SEGMIND_URL, DEFAULT_URL))
+
+
+def tell_address(url: str) -> None:
+    """Say where the question goes if that is not the service's own address."""
+    from napari_sam3.engines.segmind.options import DEFAULT_URL
+
+    if url != DEFAULT_URL:
+        typer.echo(f"Sent to {url}.", err=True)
+
+
+def require_key() -> None:
+    """Refuse before anything else is said if there is no key."""
+    from napari_sam3.engines import engine_info
+
+    lacks = engine_info("segmind").lacks
+    if lacks is not None and (missing := lacks()):
+        raise AuthenticationError(
+            f"The Segmind engine {missing.replace(', or enter it in the panel', '')}. "
+            "The built-in engine needs none."
+        )
 
 
 def agree_to_upload(calls: int) -> None:

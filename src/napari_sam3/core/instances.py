@@ -122,6 +122,10 @@ class Instances:
             if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
                 raise ValueError(f"{box} lies outside an image of shape {self.image_shape}")
 
+    def __repr__(self) -> str:
+        rows, cols = self.image_shape
+        return f"Instances({len(self.items)} objects, {rows} × {cols} pixels)"
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -18,7 +18,7 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.engines.builtin import CAPABILITIES as BUILTIN_CAPABILITIES
 from napari_sam3.engines.segmind import CAPABILITIES as SEGMIND_CAPABILITIES
-from napari_sam3.errors import EngineUnavailableError, UnsupportedPromptError
+from napari_sam3.errors import EngineUnavailableError, PromptError, UnsupportedPromptError
 
 DEFAULT_ENGINE = "builtin"
 
@@ -91,7 +91,7 @@ ENGINES: tuple[EngineInfo, ...] = (
     EngineInfo(
         "segmind",
         "Segmind SAM3",
-        "the hosted service; needs a key, costs money",
+        "the hosted service; costs money",
         SEGMIND_CAPABILITIES,
         _create_segmind,
         _segmind_lacks,
@@ -116,7 +116,7 @@ def engine_info(name: str) -> EngineInfo:
     raise EngineUnavailableError(f"There is no engine called {name!r}; there are: {names}.")
 
 
-def create_engine(name: str = DEFAULT_ENGINE, options: Any = None) -> Engine:
+def create_engine(name: str = DEFAULT_ENGINE, options: Any = None, **settings: Any) -> Engine:
     """Create an engine.
 
     Parameters
@@ -125,6 +125,8 @@ def create_engine(name: str = DEFAULT_ENGINE, options: Any = None) -> Engine:
         One of the names in `ENGINES`.
     options : object, optional
         How it works, where it can be chosen: `SegmindOptions` for ``"segmind"``.
+    **settings
+        The same by name, for instance ``url`` or ``answer``.
 
     Returns
     -------
@@ -138,7 +140,18 @@ def create_engine(name: str = DEFAULT_ENGINE, options: Any = None) -> Engine:
     info = engine_info(name)
     if info.create is None:
         raise EngineUnavailableError(f"{info.missing} Use the built-in engine: builtin.")
-    return info.create(options)
+    return info.create(_options(name, settings) if settings else options)
+
+
+def _options(name: str, settings: dict[str, Any]) -> Any:
+    if name != "segmind":
+        raise PromptError(f"The engine {name!r} has no settings: leave out {', '.join(settings)}.")
+    from napari_sam3.engines.segmind.options import SegmindOptions
+
+    try:
+        return SegmindOptions(**settings)
+    except TypeError as error:
+        raise PromptError(f"The engine {name!r} has no such setting: {error}.") from error
 
 
 def refuse_unsupported(engine_name: str, capabilities: Capabilities, prompt: Prompt) -> None:
@@ -157,7 +170,8 @@ def refuse_unsupported(engine_name: str, capabilities: Capabilities, prompt: Pro
 def refusal(engine_name: str, missing: Capability) -> str:
     """Return the sentence that says what an engine cannot do, and which ones can."""
     title = engine_info(engine_name).title
-    able = [i.title for i in ENGINES if getattr(i.capabilities, missing) and i.name != engine_name]
+    others = [i for i in ENGINES if i.name != engine_name and not i.missing]
+    able = [info.title for info in others if getattr(info.capabilities, missing)]
     advice = f"use {_either(able)} for that" if able else "no engine can, so ask in another way"
     return f"The {title} engine cannot {CAPABILITY_WORDS[missing]}; {advice}."
 

@@ -27,7 +27,7 @@ from napari_sam3.engines.segmind.options import (
     price_of,
 )
 from napari_sam3.engines.segmind.payload import Sent
-from napari_sam3.errors import Sam3Error
+from napari_sam3.errors import PromptError, Sam3Error
 from napari_sam3.settings import (
     SEGMIND_URL,
     UPLOAD_NOTICE_SEEN,
@@ -172,7 +172,7 @@ class HostedPart(QWidget):
     def _test(self) -> None:
         key = self._typed_key() if self.key.value.strip() else None
         try:
-            engine = SegmindEngine(self.options())
+            engine = SegmindEngine(self.options(), key)
         except Sam3Error as error:
             self.state.setText(f"○ {error}")
             return
@@ -190,7 +190,11 @@ class HostedPart(QWidget):
             raise error
 
     def _on_url(self, url: str) -> None:
-        write_setting(SEGMIND_URL, url)
+        try:
+            write_setting(SEGMIND_URL, SegmindOptions(url=url).url)
+        except PromptError:
+            # half typed, or refused; the panel says so at the next question
+            return
         self.changed.emit()
 
     def _connect(self) -> None:
@@ -238,9 +242,10 @@ def _balance(
     engine: SegmindEngine, key: ApiKey | None, stop: threading.Event
 ) -> Generator[Progress, None, tuple[float | None, str | None]]:
     yield Progress(0, 0, "asking for the balance")
-    if key is not None:
-        remember_key(key)
     credits_left = engine.credits(stop)
+    if key is not None:
+        # only now: a mistyped one must not take the place of one that works
+        remember_key(key)
     found = find_key()
     return credits_left, found[1] if found else None
 

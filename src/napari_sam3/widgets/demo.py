@@ -45,6 +45,8 @@ def show_demo(output_dir: Path, keep_open: bool) -> list[Path]:
     viewer.add_layer(napari.layers.Layer.create(*fluorescence()[0]))
     _, panel = viewer.window.add_plugin_dock_widget("napari-sam3", "Segment")
     process_events(0.5)
+    # the dock has taken some of the canvas since the image came
+    viewer.reset_view()
     labels = segment_everything(viewer, panel)
     output_dir.mkdir(parents=True, exist_ok=True)
     written = [output_dir / "nuclei_labels.tif", output_dir / "demo.png"]

@@ -238,10 +238,11 @@ class SegmentPanel(QWidget):
     def _on_failed(self, _job: Job, error: BaseException) -> None:
         self._on_error(error)
 
-    def _on_cancelled(self, _job: Job) -> None:
+    def _on_cancelled(self, job: Job) -> None:
         # its thread may go on for a while; for the user it is over
         self._on_idle()
-        self._say("Cancelled; nothing was changed.")
+        paid = " The service may still compute the answer, and bill it." if job.billed else ""
+        self._say(f"Cancelled; nothing was changed.{paid}")
 
     def _on_error(self, error: BaseException) -> None:
         if isinstance(error, Sam3Error):
@@ -273,6 +274,11 @@ class SegmentPanel(QWidget):
             engine = self._engines.get((job.context.engine, job.context.options))
         state = getattr(engine, "state", "") or "sending"
         self._say(f"{state} … {time.monotonic() - self._asked_at:.0f} s")
+
+    def _forget_result(self) -> None:
+        """Take back what was said of another question or engine."""
+        if not self.is_busy:
+            self._say("")
 
     def _on_idle(self) -> None:
         self._state_timer.stop()
@@ -313,10 +319,22 @@ class SegmentPanel(QWidget):
 
     def toggle_polarity(self) -> None:
         """Turn what is selected, or what is drawn next, from + to − and back."""
+        if not self._can_be_negative():
+            self._say("A box marks the object itself; only examples and points can be negative.")
+            return
         positive = self.prompts.toggle_polarity()
         if positive is not None:
             self._say(f"What you draw next is {'positive (+)' if positive else 'negative (−)'}.")
             self._show_counts()
+
+    def _can_be_negative(self) -> bool:
+        active = self._viewer.layers.selection.active
+        can = self.engine_info.capabilities
+        if active is not None and active is self.prompts.get("boxes"):
+            return False
+        return (
+            active is None or active is not self.prompts.get("examples") or can.negative_exemplars
+        )
 
     def _on_drawn(self) -> None:
         self._show_counts()
@@ -343,7 +361,7 @@ class SegmentPanel(QWidget):
         except Sam3Error:
             return
         if calls > 1:
-            self.form.show_price(f"Run asks {price_of(calls)}.")
+            self.form.show_price(f"Run makes {price_of(calls)}.")
 
     def preview(self) -> None:
         """Show what Run would send, without sending it."""
@@ -366,12 +384,14 @@ class SegmentPanel(QWidget):
         self._on_question()
 
     def _on_question(self) -> None:
+        self._forget_result()
         self.form.show_question(self.question)
         self._show_counts()
         self._enable_what_can_be_done()
 
     def _on_engine(self) -> None:
         info = self.engine_info
+        self._forget_result()
         self.form.status.setText(_state(info))
         self.hosted.setVisible(info.name == "segmind")
         self.form.combine.visible = info.capabilities.combined

@@ -287,9 +287,13 @@ def _advice(long: Axes, plane: Sequence[int] | None) -> str:
     if not long:
         return "The image has only one plane: leave --plane out."
     sizes = ", ".join(f"{name}={size}" for name, size in long)
-    example = ",".join(name.lower().replace("axis ", "i") for name, _ in long)
-    but = "" if plane is None else f", but --plane has {len(plane)} of {len(long)} numbers"
-    return f"The image has the axes {sizes}, Y, X{but}: choose a plane with --plane {example}."
+    example = ",".join(str(size // 2) for _, size in long)
+    count = "one number" if len(long) == 1 else f"{len(long)} numbers"
+    but = "" if plane is None else f", but --plane has {len(plane)}"
+    return (
+        f"The image has the axes {sizes}, Y, X{but}: choose a plane by {count}, counted from 0, "
+        f"e.g. --plane {example}."
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_sam3.core.images import to_rgb8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import count_overlapping
-from napari_sam3.core.prompts import ConceptPrompt, Prompt
+from napari_sam3.core.prompts import ObjectPrompt, Prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
     NEVER,
@@ -287,8 +287,8 @@ def segment(
         it may keep what it computed for an image, so that more questions
         about the same one are answered faster.
     min_score : float, optional
-        Least score of a returned object, 0–1.  By default 0.5 for concepts, and
-        0 for everything else.
+        Least score of a returned object, 0–1.  By default 0.5, but 0 for an
+        `ObjectPrompt`.
     max_masks : int
         At most so many objects, the best; 0 means all.
     contrast_limits : tuple of float, optional
@@ -311,7 +311,8 @@ def segment(
     """
     chosen = create_engine(engine) if isinstance(engine, str) else engine
     if min_score is None:
-        min_score = DEFAULT_THRESHOLD if isinstance(prompt, ConceptPrompt) else 0.0
+        # how well a click was understood is no reason to leave its object out
+        min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
     picture = to_rgb8(image, contrast_limits)
     return chosen.segment(SegmentationRequest(picture, prompt, min_score, max_masks), stop)
 

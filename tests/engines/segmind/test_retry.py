@@ -24,10 +24,11 @@ def delays(step, kind, **more):
 
 NEVER = (None,) * 5
 BACKED_OFF = (*BACKOFF, None)
+TWICE = (1.0, 2.0, None, None, None)
 ONCE = (1.0, None, None, None, None)
 
 TABLE = [
-    *[(step, "not sent", {}, BACKED_OFF) for step in (*POSTS, *LOOKS)],
+    *[(step, "not sent", {}, TWICE) for step in (*POSTS, *LOOKS)],
     *[(step, "refused", {}, NEVER) for step in (*POSTS, *LOOKS)],
     *[(step, "broken", {}, NEVER) for step in POSTS],
     *[(step, "broken", {"is_clean": True}, NEVER) for step in POSTS],

@@ -14,6 +14,8 @@ Step = Literal["v1", "submit", "status", "result", "download", "credits"]
 
 LOOKING: frozenset[Step] = frozenset({"status", "result", "download", "credits"})
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
+NOT_SENT_RETRIES = 2
+"""The user waits meanwhile, and a network that is down stays down for longer than that."""
 RATE_LIMIT_WAIT_S = 60.0
 LONGEST_WAIT_S = 300.0
 
@@ -41,7 +43,7 @@ def retry_delay(step: Step, failure: Failure, attempt: int) -> float | None:
         wait = RATE_LIMIT_WAIT_S if failure.retry_after is None else failure.retry_after
         return max(backoff, wait) if wait <= LONGEST_WAIT_S else None
     if failure.kind == "not sent":
-        return backoff
+        return backoff if attempt <= NOT_SENT_RETRIES else None
     if step in LOOKING:
         return backoff if failure.kind in ("broken", "server") else None
     if step == "submit" and failure.kind == "server" and failure.is_clean and attempt == 1:
