@@ -135,6 +135,8 @@ def test_without_a_key_nothing_is_sent(run, server, monkeypatch):
         ("--text", "a", "--image-format", "gif"),
         ("--text", "a", "--url", "http://example.org"),
         ("--text", "a", "--max-side", "5"),
+        ("--text", "a", "--overlay", "x.tif"),
+        ("--text", "a", "--overlay", "x.png", "--output", "y.tif"),
         ("--combine", "--box", "1,2,3,4"),
         ("--combine", "--negative-exemplar", "1,2,3,4"),
     ],
@@ -189,3 +191,35 @@ def test_the_command_never_waits_for_input_outside_a_terminal(server, image):
         env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_paid(
+    run, server, tmp_path, monkeypatch
+):
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    done = run("--text", "nucleus", "--output", str(tmp_path / "labels.tif"))
+    assert done.exit_code == 1
+    assert "Read-only file system" in done.stderr
+    assert server.ledger.posts == 0
+
+
+def test_every_picture_that_was_paid_for_is_saved(run, server, tmp_path):
+    target = tmp_path / "seen.png"
+    done = run("--point", "3,4", "--point", "30,50", "--overlay", str(target))
+    assert done.exit_code == 0, done.stderr
+    assert server.ledger.billed == 2
+    assert target.exists()
+    assert (tmp_path / "seen_2.png").exists()
+
+
+def test_ctrl_c_says_that_the_call_may_still_be_billed(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_follow", interrupted)
+    done = run("--text", "nucleus")
+    assert done.exit_code == 130
+    assert "may still compute the answer, and bill it" in done.stderr

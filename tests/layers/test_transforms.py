@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Points, Shapes
 
-from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
+from napari_sam3.errors import ImageError
+from napari_sam3.layers.transforms import LayerTransform, refuse_other_units, transform_kwargs
 
 TURNED = np.array([[0.8, -0.6, 3.0], [0.6, 0.8, -7.0], [0.0, 0.0, 1.0]])
 
@@ -110,3 +111,18 @@ def test_rounding_does_not_tell_two_transforms_apart():
         Image(np.zeros((4, 6)), scale=(0.3 / 3, 0.1), translate=(5e4 + 1e-7, 7e4))
     )
     assert here.matches(there)
+
+
+class TestUnits:
+    def layers(self, *units):
+        return [Image(np.zeros((4, 6)), units=(unit, unit), name=unit) for unit in units]
+
+    def test_layers_in_other_units_of_length_are_refused_with_both_names(self):
+        image, other = self.layers("um", "nm")
+        with pytest.raises(ImageError, match=r"nm.* is measured in nanometer, and .*micrometer"):
+            refuse_other_units(image, [image, other])
+
+    @pytest.mark.parametrize("units", [("um", "um"), ("um", "pixel"), ("pixel", "pixel")])
+    def test_equal_units_and_plain_pixels_go_together(self, units):
+        image, other = self.layers(*units)
+        refuse_other_units(image, [image, other])

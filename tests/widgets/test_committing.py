@@ -288,3 +288,61 @@ def test_an_error_while_writing_is_told_and_the_next_answer_written(desk):
     desk.committer.finish()
     assert len(desk.failed) == 1
     assert len(desk.done) == 2
+
+
+def refine(desk, box, *prompts):
+    desk.commit(desk.context(*(prompts or (CLICK,)), keys=("object 1",)), [solid(box)])
+    desk.committer.finish()
+
+
+def test_what_was_painted_by_hand_with_a_label_outlives_the_object_that_had_it(desk):
+    refine(desk, A)
+    layer = only_labels(desk.viewer)
+    layer.undo()
+    layer.data_setitem((np.array([1, 1]), np.array([70, 71])), 1)
+    refine(desk, B, TWO_CLICKS)
+    assert layer.data[1, 70:72].tolist() == [1, 1]
+    assert layer.data[31, 41] == 1
+
+
+def test_objects_that_are_all_known_are_looked_at_in_several_steps(desk):
+    boxes = [Box(r, c, r + 1, c + 2) for r in range(50) for c in range(0, 80, 3)]
+    desk.write(*boxes)
+    desk.commit(desk.context(), [solid(box) for box in boxes])
+    steps = 0
+    while desk.committer.is_busy:
+        desk.committer._step()
+        steps += 1
+    assert steps > 3
+    assert desk.done[-1].written.known == len(boxes)
+    assert len(only_labels(desk.viewer).features) == len(boxes)
+
+
+@pytest.mark.parametrize("index", [["a", "b"], ["1", "2"]])
+def test_a_table_that_is_not_about_labels_costs_no_answer_and_is_left_alone(desk, index):
+    chosen = Labels(np.zeros(SHAPE, np.uint16), name="mine", features={"index": index})
+    desk.viewer.add_layer(chosen)
+    desk.commit(desk.context(output=chosen), [solid(B)])
+    desk.committer.finish()
+    assert desk.failed == []
+    assert chosen.data[31, 41] > 0
+    assert chosen.features["index"].tolist() == index
+
+
+def test_a_label_that_a_script_wrote_is_not_used_again(desk):
+    desk.write(A)
+    layer = only_labels(desk.viewer)
+    layer.data_setitem((np.array([0]), np.array([79])), 9)
+    layer.undo()
+    desk.write(B)
+    assert layer.data.max() == 10
+
+
+def test_a_layer_that_is_not_editable_is_left_alone(desk):
+    chosen = Labels(np.zeros(SHAPE, np.uint16), name="mine")
+    desk.viewer.add_layer(chosen)
+    chosen.editable = False
+    desk.commit(desk.context(output=chosen), [solid(B)])
+    desk.committer.finish()
+    assert not chosen.data.any()
+    assert any("read-only" in notice for notice in desk.done[-1].notices)

@@ -279,3 +279,67 @@ def test_an_address_that_could_give_the_key_away_is_refused_before_anything_is_s
     wait()
     assert "https://" in with_key.form.result.text()
     assert server.ledger.posts == 0
+
+
+def test_nothing_is_queued_behind_a_free_run_without_consent(with_key, server, wait, monkeypatch):
+    panel = with_key
+    asked = []
+    monkeypatch.setattr(panel_module, "upload_was_agreed", lambda _p: asked.append(1))
+    panel.form.engine.value = "builtin"
+    panel.form.run.native.click()
+    panel.form.engine.value = "segmind"
+    panel.run()
+    wait()
+    assert asked == [1]
+    assert server.ledger.posts == 0
+
+
+def test_a_mistyped_key_does_not_take_the_place_of_one_that_works(with_key, server, wait):
+    panel = with_key
+    panel.hosted.key.value = "SG_00000000deadbeef"
+    panel.hosted.test_key.native.click()
+    wait()
+    assert keys.find_key()[0].reveal() == server.key
+
+
+def test_a_cancelled_paid_call_says_that_it_may_be_billed(with_key, server, qtbot, wait):
+    panel = with_key
+    server.behaviour = Behaviour(latency_s=float("inf"))
+    panel.run()
+    qtbot.waitUntil(lambda: server.ledger.of("status"), timeout=LIMIT_MS)
+    panel.cancel()
+    wait()
+    assert "billed" in panel.form.result.text()
+    assert "Nothing was changed" in panel.form.result.text()
+
+
+@pytest.mark.parametrize("url", ["SG_5eed5eed5eed5eed", "https://u:SG_5eed@x.org", "http://x.org"])
+def test_an_address_that_is_none_is_not_remembered(with_key, url):
+    before = settings_path().read_text()
+    with_key.hosted.url.value = url
+    assert settings_path().read_text() == before
+
+
+def test_a_box_cannot_be_made_negative_by_the_key(with_key):
+    panel = with_key
+    panel.form.engine.value = "builtin"
+    panel.draw("boxes")
+    panel.toggle_polarity()
+    assert "only examples and points can be negative" in panel.form.result.text()
+    assert panel.prompts.get("boxes").feature_defaults["polarity"].iloc[0] == "positive"
+
+
+def test_further_clicks_in_a_layer_without_numbers_refine_the_same_object(with_key, server, wait):
+    panel = with_key
+    panel.form.engine.value = "builtin"
+    image = np.zeros(SHAPE, np.uint8)
+    image[10:40, 20:60] = 200
+    panel._viewer.layers[0].data = image
+    points = panel._viewer.add_points(np.zeros((0, 2)))
+    panel.form.question.value = "object"
+    panel.form.points.value = points
+    for place in ((20, 30), (30, 50)):
+        points.add(place)
+        wait()
+    [layer] = labels_of(panel)
+    assert np.unique(layer.data).tolist() == [0, 1]

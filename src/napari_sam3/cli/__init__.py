@@ -227,6 +227,8 @@ def segment_file(
     )
     if engine != "segmind" and (separate_masks or picture):
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
+    if picture and (output or picture.suffix.lower() != ".png"):
+        raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
     options = hosted_options(
         HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
     )

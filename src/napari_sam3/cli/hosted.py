@@ -125,7 +125,10 @@ def save_pictures(target: Path, answer: SegmentAnswer) -> Path:
     pictures = [picture for result in answer.results for picture in result.pictures]
     if not pictures:
         raise EngineError("The service sent no picture; ask for masks instead.")
-    save_picture(target, pictures[0])
+    for number, picture in enumerate(pictures, start=1):
+        # one for each question, and each was paid for
+        numbered = target.with_stem(f"{target.stem}_{number}") if number > 1 else target
+        save_picture(numbered, picture)
     return target
 
 

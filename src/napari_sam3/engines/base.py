@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal, Protocol
 
 import numpy as np
@@ -71,11 +72,11 @@ class SegmentationRequest:
                 "The prompt must be a ConceptPrompt, an ObjectPrompt or Everything, "
                 f"but it is a {type(self.prompt).__name__}."
             )
-        if not 0 <= self.min_score <= 1:
+        if not isinstance(self.min_score, Real) or not 0 <= self.min_score <= 1:
             raise PromptError(
                 f"The threshold must lie between 0 and 1, but it is {self.min_score}."
             )
-        if not 0 <= self.max_masks <= MAX_MASKS:
+        if not isinstance(self.max_masks, Integral) or not 0 <= self.max_masks <= MAX_MASKS:
             raise PromptError(
                 f"max_masks must lie between 0 and {MAX_MASKS}, but it is {self.max_masks}."
             )

@@ -30,6 +30,9 @@ PIXELS_PER_STEP = 40_000
 CELLS_PER_STEP = 1 << 20
 """Looked at in one go."""
 
+KNOWN_PER_STEP = 200
+"""Objects that are looked at in one go where none is written."""
+
 COVERED = 0.5
 """An object is known already once this part of it carries labels of earlier runs."""
 
@@ -85,7 +88,7 @@ class OutputPlace:
         """Return why a layer cannot take these objects; empty if it can."""
         if layer.multiscale or not isinstance(layer.data, np.ndarray):
             return f"“{layer.name}” cannot be edited, since its data are not a plain array"
-        if not layer.data.flags.writeable:
+        if not (layer.data.flags.writeable and layer.editable):
             return f"“{layer.name}” is read-only"
         if layer.data.shape != self.shape:
             return f"“{layer.name}” has the shape {layer.data.shape}, not {self.shape}"
@@ -160,6 +163,7 @@ def write_instances(
     *,
     rule: OverlapRule = "score",
     replaced: Mapping[int, int] | None = None,
+    former: Collection[Instance] | None = None,
     skip_known: bool = False,
     first_label: int | None = None,
 ) -> Generator[None, None, Written]:
@@ -179,6 +183,9 @@ def write_instances(
         Which of the new objects shows where they overlap.
     replaced : mapping, optional
         Index of an instance to the label that it takes the place of.
+    former : collection of Instance, optional
+        What the replaced labels were written with: only there are they taken away, so
+        that what was painted by hand with such a label stays.  Default is everywhere.
     skip_known : bool
         Leave out objects of which more than half is labelled already.
     first_label : int, optional
@@ -195,7 +202,7 @@ def write_instances(
     replaced = replaced or {}
     first_new = next_free_label(layer, plane) if first_label is None else first_label
     _make_room(layer, first_new + len(instances) - len(replaced) - 1)
-    writer = _PlaneWriter(layer, plane, replaced.values())
+    writer = _PlaneWriter(layer, plane, replaced.values(), former)
     labels: dict[int, int] = {}
     areas: dict[int, int] = {}
     known, hidden, next_label = 0, 0, first_new
@@ -207,6 +214,8 @@ def write_instances(
             own = replaced.get(index)
             if own is None and skip_known and writer.knows(item, first_new):
                 known += 1
+                if known % KNOWN_PER_STEP == 0:
+                    yield
                 continue
             label = next_label if own is None else own
             area = yield from writer.paint(item, label)
@@ -225,9 +234,18 @@ class _PlaneWriter:
     Free for new objects is what carries no label, or one that is replaced.
     """
 
-    def __init__(self, layer: Labels, plane: Plane, replaced: Collection[int]) -> None:
+    def __init__(
+        self,
+        layer: Labels,
+        plane: Plane,
+        replaced: Collection[int],
+        former: Collection[Instance] | None,
+    ) -> None:
         self.layer = layer
         self.plane = plane
+        self._former = np.full(self.view.shape, former is None)
+        for item in former or ():
+            self._former[item.box.slices] |= item.mask
         self._replaced = np.asarray(list(replaced), dtype=int)
         # what is planned but not yet written, so that objects of one run respect each other
         self._taken = np.zeros(self.view.shape, dtype=bool)
@@ -244,7 +262,8 @@ class _PlaneWriter:
     def knows(self, item: Instance, first_new: int) -> bool:
         """Whether most of an object carries labels of earlier runs that stay."""
         shown = self.view[item.box.slices][item.mask]
-        earlier = ~self._is_free(shown) & (shown < first_new)
+        former = self._former[item.box.slices][item.mask]
+        earlier = ~self._is_free(shown, former) & (shown < first_new)
         return bool(np.count_nonzero(earlier) > COVERED * shown.size)
 
     def paint(self, item: Instance, label: int) -> Generator[None, None, int]:
@@ -253,7 +272,7 @@ class _PlaneWriter:
         for band in _bands(item.box):
             inner = band.shifted(-item.box.top, -item.box.left)
             pixels = item.mask[inner.slices] & ~self._taken[band.slices]
-            pixels &= self._is_free(self.view[band.slices])
+            pixels &= self._is_free(self.view[band.slices], self._former[band.slices])
             self._taken[band.slices] |= pixels
             area += self._plan(pixels, label, band)
             yield from self._write_full_steps()
@@ -264,16 +283,17 @@ class _PlaneWriter:
         if self._replaced.size:
             for band in _bands(Box.of_shape(self.view.shape)):
                 old = np.isin(self.view[band.slices], self._replaced)
+                old &= self._former[band.slices]
                 self._plan(old & ~self._taken[band.slices], 0, band)
                 yield from self._write_full_steps()
         while self._waiting:
             self._write_step()
             yield
 
-    def _is_free(self, values: IntArray) -> npt.NDArray[np.bool_]:
+    def _is_free(self, values: IntArray, former: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         free = np.asarray(values == 0)
         if self._replaced.size:
-            free |= np.isin(values, self._replaced)
+            free |= former & np.isin(values, self._replaced)
         return free
 
     def _plan(self, pixels: npt.NDArray[np.bool_], value: int, box: Box) -> int:
@@ -290,7 +310,7 @@ class _PlaneWriter:
     def _write_step(self) -> None:
         rows, cols, values = self._next_step()
         # the user may have painted there since
-        still = self._is_free(self.view[rows, cols])
+        still = self._is_free(self.view[rows, cols], self._former[rows, cols])
         values = values[still].astype(self.layer.data.dtype)
         self.layer.data_setitem(self._indices(rows[still], cols[still]), values)
 
@@ -337,7 +357,8 @@ def next_free_label(layer: Labels, plane: Plane, highest: int = 0) -> int:
         The highest label known to be used elsewhere.
     """
     in_plane = plane.cut(layer.data).max(initial=0)
-    in_features = np.nanmax(_indexed(layer)["index"].to_numpy(), initial=0)
+    index = pd.to_numeric(_indexed(layer)["index"], errors="coerce").fillna(0)
+    in_features = index.max() if len(index) else 0
     return max(int(in_plane), int(in_features), highest) + 1
 
 
@@ -373,6 +394,9 @@ def add_features(
         Labels whose rows are dropped.
     """
     old = _indexed(layer)
+    if not pd.api.types.is_numeric_dtype(old["index"]):
+        # a table about something else than labels; it is not ours to change
+        return
     kept = old[~old["index"].isin([*rows, *removed])]
     new = pd.DataFrame([{"index": label, **values} for label, values in rows.items()])
     earlier = old[old["index"].isin([*rows])]

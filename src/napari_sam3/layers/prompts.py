@@ -91,11 +91,9 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     pixels, on_plane = _to_plane(layer, layer.data, plane)
     on_plane &= np.asarray(layer.shown)
     inside = _inside(pixels, plane.shape)
+    signs, groups = _signs(layer), _groups(layer)
     points = tuple(
-        DrawnPoint(
-            Point(float(pixels[i, 0]), float(pixels[i, 1]), _is_positive(layer, i)),
-            _group(layer, i),
-        )
+        DrawnPoint(Point(float(pixels[i, 0]), float(pixels[i, 1]), signs[i]), groups[i])
         for i in np.flatnonzero(on_plane & inside).tolist()
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
@@ -122,11 +120,12 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     if len(layer.data) and not _extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
     drawn, outside, clipped = Drawn(), 0, 0
+    signs, groups = _signs(layer), _groups(layer)
     for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         pixels, on_plane = _to_plane(layer, vertices, plane)
         if not on_plane.all():
             continue
-        positive, group = _is_positive(layer, i), _group(layer, i)
+        positive, group = signs[i], groups[i]
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
             inside = stroke[_inside(stroke, plane.shape)]
@@ -335,14 +334,20 @@ def object_number(value: Any) -> int | None:
         return None
 
 
-def _is_positive(layer: Points | Shapes, i: int) -> bool:
+def _signs(layer: Points | Shapes) -> list[bool]:
+    """Return for each mark whether it is positive."""
     column = layer.features.get(POLARITY)
-    return column is None or not is_negative(column.iloc[i])
+    if column is None:
+        return [True] * len(layer.data)
+    return [not is_negative(value) for value in column.tolist()]
 
 
-def _group(layer: Points | Shapes, i: int) -> int | None:
+def _groups(layer: Points | Shapes) -> list[int | None]:
+    """Return for each mark the number of its object."""
     column = layer.features.get(OBJECT)
-    return None if column is None else object_number(column.iloc[i])
+    if column is None:
+        return [None] * len(layer.data)
+    return [object_number(value) for value in column.tolist()]
 
 
 def _left_out(count: int, noun: str, layer: Layer) -> tuple[str, ...]:

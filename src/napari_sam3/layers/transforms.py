@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Layer
+
+from napari_sam3.errors import ImageError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -61,6 +64,27 @@ class LayerTransform:
         turn = inverse @ other.linear - np.eye(self.ndim)
         shift = inverse @ (other.offset - self.offset)
         return bool(np.abs(turn).max() < 1e-6 and np.abs(shift).max() < 1e-3)
+
+
+def refuse_other_units(image: Layer, layers: Iterable[Layer]) -> None:
+    """Refuse layers that napari shows converted from other units of length.
+
+    It converts them on the canvas only, and not in `Layer.data_to_world`, so that positions
+    in one would be taken for others.
+
+    Raises
+    ------
+    ImageError
+        If a layer has, say, nanometres, and the image micrometres.
+    """
+    for layer in layers:
+        pairs = zip(reversed(image.units), reversed(layer.units), strict=False)
+        for own, other in pairs:
+            if own != other and own.dimensionality == other.dimensionality:
+                raise ImageError(
+                    f"“{layer.name}” is measured in {other}, and “{image.name}” in {own}: "
+                    "give both the same units (layer.units) and scale."
+                )
 
 
 def transform_kwargs(layer: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from napari_sam3.layers.prompts import (
     to_concept_prompt,
     to_object_prompts,
 )
+from napari_sam3.layers.transforms import refuse_other_units
 from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
@@ -137,6 +138,7 @@ class Asking:
         image = self._form.image.value
         if image is None:
             raise ImageError("There is no image yet: open one, or a sample from the File menu.")
+        refuse_other_units(image, self._viewer.layers)
         return image, find_plane(image, self._viewer.dims)
 
     def _picture(self, image: Image, plane: Plane) -> Picture:
@@ -187,8 +189,12 @@ class Asking:
 
     def _key(self, image: Image, plane: Plane, key: Hashable, prompt: ObjectPrompt) -> Hashable:
         # without a number an object is known by its prompt alone
-        number = (self._prompts.generation, key) if isinstance(key, int) else prompt
-        return image.unique_id, plane.key, number
+        place = (image.unique_id, plane.key)
+        if isinstance(key, int):
+            return (*place, (self._prompts.generation, key))
+        if self._form.one_per_point.value:
+            return (*place, prompt)
+        return self._committer.key_refined_by(place, prompt)
 
     def _unanswered(
         self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool

@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 
+from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
@@ -89,6 +91,7 @@ class _Known:
     layer: Labels
     label: int
     prompt: Prompt
+    mask: Instance
 
 
 @dataclass(slots=True, eq=False)
@@ -140,6 +143,25 @@ class Committer(QObject):
         while self._queue:
             self._step()
 
+    def key_refined_by(self, place: tuple[Hashable, Hashable], prompt: ObjectPrompt) -> Hashable:
+        """Return the key of the unnumbered object that a prompt goes on with.
+
+        That is one whose box is the same, and whose clicks are all among its clicks.
+        """
+        for key, known in self._known.items():
+            former = known.prompt
+            if (
+                isinstance(key, tuple)
+                and key[:2] == place
+                and isinstance(key[2], ObjectPrompt)
+                and isinstance(former, ObjectPrompt)
+                and former.box == prompt.box
+                and former.points
+                and set(former.points) <= set(prompt.points)
+            ):
+                return key
+        return (*place, prompt)
+
     def is_answered(self, key: Hashable, prompt: Prompt) -> bool:
         """Whether this very prompt has its answer in a layer that is still there."""
         known = self._known.get(key)
@@ -177,29 +199,34 @@ class Committer(QObject):
     ) -> Generator[None, None, Committed]:
         layer, notices = self._layer(context)
         prompt_of = _prompt_indices(answer)
-        written = yield from self._iter_write(context, answer, layer, prompt_of)
+        instances = answer.instances
+        written = yield from self._iter_write(context, instances, layer, prompt_of)
         if written is None:
             # it was taken away between two steps: write it all into another one
             return (yield from self._iter_commit(context, answer))
-        add_features(layer, _feature_rows(context, answer, written, prompt_of))
+        add_features(layer, _feature_rows(context, instances, written, prompt_of))
         for index, label in written.labels.items():
             key = context.keys[prompt_of[index]]
             if key is not None:
                 prompt = context.run.prompts[prompt_of[index]]
-                self._known[key] = _Known(layer, label, prompt)
+                self._known[key] = _Known(layer, label, prompt, instances[index])
         return Committed(context, answer, layer, written, (*notices, *answer.notices))
 
     def _iter_write(
-        self, context: RunContext, answer: SegmentAnswer, layer: Labels, prompt_of: list[int]
+        self, context: RunContext, instances: Instances, layer: Labels, prompt_of: list[int]
     ) -> Generator[None, None, Written | None]:
         """Write into a layer; None if it could not keep what was written."""
+        replaced = self._replaced(context, layer, prompt_of)
+        labels = set(replaced.values())
+        former = [k.mask for k in self._known.values() if k.layer is layer and k.label in labels]
         try:
             written = yield from write_instances(
                 layer,
                 context.place.plane,
-                answer.instances,
+                instances,
                 rule=context.rule,
-                replaced=self._replaced(context, layer, prompt_of),
+                replaced=replaced,
+                former=former,
                 skip_known=not isinstance(context.run.prompts[0], ObjectPrompt),
                 first_label=self._first_label(layer, context),
             )
@@ -268,9 +295,11 @@ class Committer(QObject):
         """Note labels that are painted by hand, perhaps on a plane that is not looked at."""
         if not self._is_writing:
             layer = event.source
-            self._highest[id(layer)] = max(
-                self._highest.get(id(layer), 0), int(layer.selected_label)
-            )
+            # a script's data_setitem tells its values; a brush tells only what is selected
+            values = [atom[2] for atom in event.value or () if isinstance(atom, tuple)]
+            highest = max((int(np.max(v, initial=0)) for v in values), default=0)
+            known = self._highest.get(id(layer), 0)
+            self._highest[id(layer)] = max(known, int(layer.selected_label), highest)
 
 
 def _prompt_indices(answer: SegmentAnswer) -> list[int]:
@@ -279,12 +308,12 @@ def _prompt_indices(answer: SegmentAnswer) -> list[int]:
 
 
 def _feature_rows(
-    context: RunContext, answer: SegmentAnswer, written: Written, prompt_of: list[int]
+    context: RunContext, instances: Instances, written: Written, prompt_of: list[int]
 ) -> dict[int, dict[str, Any]]:
     title = engine_info(context.engine).title
     rows = {}
     for index, label in written.labels.items():
-        item = answer.instances[index]
+        item = instances[index]
         prompt = describe(context.run.prompts[prompt_of[index]])
         rows[label] = {
             "score": float("nan") if item.score is None else round(item.score, 4),

@@ -79,7 +79,7 @@ class HostedPart(QWidget):
             value=2048, min=64, max=8192, step=64, tooltip="Larger pictures are shrunk to this."
         )
         self.url = LineEdit(
-            value=read_setting(SEGMIND_URL, DEFAULT_URL),
+            value=str(read_setting(SEGMIND_URL, DEFAULT_URL)),
             tooltip="The service's address, for a proxy or the stand-in.",
         )
         self.state = wrapped_text()

@@ -21,7 +21,7 @@ from napari_sam3.layers.drawing import (
     set_next_polarity,
     toggle_selected,
 )
-from napari_sam3.layers.prompts import OBJECT, POLARITY
+from napari_sam3.layers.prompts import OBJECT, POLARITY, object_number
 
 Kind = Literal["points", "boxes", "examples"]
 DRAWN = ("added", "changed", "removed")
@@ -185,8 +185,8 @@ class PromptLayers:
         is_boxes = any(k == "boxes" and used is layer for k, used in self._layers.items())
         if not is_boxes or OBJECT not in layer.features:
             return
-        numbers = [int(n) for n in layer.features[OBJECT]]
-        if not numbers or numbers[-1] not in numbers[:-1]:
+        numbers = [object_number(value) for value in layer.features[OBJECT]]
+        if not numbers or numbers[-1] is None or numbers[-1] not in numbers[:-1]:
             return
         number = self.start_next_object()
         features = layer.features.copy()

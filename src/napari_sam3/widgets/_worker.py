@@ -46,6 +46,7 @@ class Job:
     question: Hashable = None
     stop: threading.Event = field(default_factory=threading.Event)
     is_stale: bool = False
+    error: BaseException | None = None
 
 
 class Runner(QObject):
@@ -196,4 +197,5 @@ class Runner(QObject):
         elif what == "failed":
             self.failed.emit(job, value)
         else:
+            job.error = value if isinstance(value, BaseException) else None
             self.cancelled.emit(job)

@@ -164,7 +164,10 @@ class SegmentPanel(QWidget):
             self.runner.drop(lane)
             return
         billed = self.engine_info.capabilities.billed
-        if billed and not self.runner.is_busy and not upload_was_agreed(self):
+        if billed and self.committer.is_busy:
+            self._say("The answer before this one is just being written; press Run again.")
+            return
+        if billed and not upload_was_agreed(self):
             self._say("Nothing was sent.")
             return
         job = Job(self._workflow(context), context, lane, billed, self.asking.identity(context))
@@ -241,8 +244,9 @@ class SegmentPanel(QWidget):
     def _on_cancelled(self, job: Job) -> None:
         # its thread may go on for a while; for the user it is over
         self._on_idle()
-        paid = " The service may still compute the answer, and bill it." if job.billed else ""
-        self._say(f"Cancelled; nothing was changed.{paid}")
+        # an engine that costs money says what may have been billed, and under which id
+        said = str(job.error) if job.billed and job.error is not None else "Cancelled."
+        self._say(f"{said} Nothing was changed.")
 
     def _on_error(self, error: BaseException) -> None:
         if isinstance(error, Sam3Error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,6 +121,12 @@ def check_label_path(path: str | Path) -> None:
     path = Path(path)
     _label_writer(path)
     _check_folder(path)
+    try:
+        # asked of the disk itself: permissions do not tell of a share that is read-only
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def overlay(

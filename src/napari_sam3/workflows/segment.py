@@ -185,7 +185,7 @@ class _Answers:
         self._requests = requests
         self._stop = stop
         self._results: dict[int, SegmentationResult] = {}
-        self._error: Sam3Error | None = None
+        self._error: Exception | None = None
 
     def iter_asked(self, in_flight: int) -> Generator[Progress]:
         """Ask all; after the first failure those under way end, and no more begin."""
@@ -199,7 +199,8 @@ class _Answers:
             return
         with ThreadPoolExecutor(in_flight, thread_name_prefix="sam3-ask") as threads:
             asked = [threads.submit(self._ask, index) for index in range(total)]
-            for done, _ in enumerate(as_completed(asked), start=1):
+            for done, future in enumerate(as_completed(asked), start=1):
+                future.result()
                 yield Progress(done, total, "segmenting")
 
     def _ask(self, index: int) -> None:
@@ -208,7 +209,7 @@ class _Answers:
         try:
             raise_if_stopped(self._stop)
             self._results[index] = self._engine.segment(self._requests[index], self._stop)
-        except Sam3Error as error:
+        except Exception as error:  # noqa: BLE001 - raised again, unless a paid answer would be lost
             self._error = self._error or error
 
     def kept(self) -> tuple[SegmentationResult, ...]:
@@ -223,7 +224,9 @@ class _Answers:
         results = [result for result in listed if result is not None]
         if self._error is not None:
             answered = len(self._results)
-            notice = f"Only {answered} of {len(listed)} questions were answered. {self._error}"
+            is_known = isinstance(self._error, Sam3Error)
+            why = str(self._error) if is_known else f"Then a bug ended it: {self._error!r}."
+            notice = f"Only {answered} of {len(listed)} questions were answered. {why}"
             last = results[-1]
             results[-1] = replace(last, notices=(*last.notices, notice))
         return tuple(results)
