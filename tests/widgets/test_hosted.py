@@ -306,7 +306,7 @@ def test_a_cancelled_paid_call_says_that_it_may_be_billed(with_key, server, qtbo
     panel = with_key
     server.behaviour = Behaviour(latency_s=float("inf"))
     panel.run()
-    qtbot.waitUntil(lambda: server.ledger.of("status"), timeout=LIMIT_MS)
+    qtbot.waitUntil(lambda: bool(server.ledger.of("status")), timeout=LIMIT_MS)
     panel.cancel()
     wait()
     assert "billed" in panel.form.result.text()

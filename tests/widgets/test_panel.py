@@ -215,7 +215,7 @@ def test_escape_cancels(viewer, panel, settle, engine, asked, focus):
     asked(engine, 1)
     QTest.keyClick(focus(panel.form.engine), Qt.Key.Key_Escape)
     settle()
-    assert said(panel) == "Cancelled; nothing was changed."
+    assert said(panel) == "Cancelled. Nothing was changed."
     assert labels_layers(viewer) == []
 
 
