@@ -123,7 +123,7 @@ class HostedPart(QWidget):
         if self._key_place is None:
             self.state.setText("○ needs an API key: enter it here, or set SEGMIND_API_KEY")
             return
-        parts = [f"● key from {self._key_place}"]
+        parts = [f"● API key: {self._key_place}"]
         if self.credits_left is not None:
             parts.append(f"${self.credits_left:.2f} left")
         if self.spent:
