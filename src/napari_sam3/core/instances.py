@@ -124,7 +124,8 @@ class Instances:
 
     def __repr__(self) -> str:
         rows, cols = self.image_shape
-        return f"Instances({len(self.items)} objects, {rows} × {cols} pixels)"
+        count = "1 object" if len(self.items) == 1 else f"{len(self.items)} objects"
+        return f"Instances({count}, {rows} × {cols} pixels)"
 
     def __len__(self) -> int:
         return len(self.items)
