@@ -12,13 +12,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# in pieces, so that this file names no host either
+REGISTRIES = [
+    b".".join(pieces)
+    for pieces in (
+        (b"pythonhosted", b"org"),
+        (b"pypi", b"org/simple"),
+        (b"registry", b"npmjs", b"org"),
+        (b"deb", b"debian", b"org"),
+        (b"archive", b"ubuntu", b"com"),
+    )
+]
 # Folders of one machine, and addresses that packages are fetched from: both make a file
 # work in one place only.
 PRIVATE = re.compile(
     rb"(?<![\w.~-])/(?:home/[\w.-]+|Users/[\w.-]+|root|work|opt)/"
     rb"|[A-Za-z]:\\+Users\\"
-    rb"|(?:files\.)?pythonhosted\.org|\bpypi\.org/simple|\bregistry\.npmjs\.org"
-    rb"|\bdeb\.debian\.org|\barchive\.ubuntu\.com"
+    rb"|" + b"|".join(rb"\b" + re.escape(host) for host in REGISTRIES)
 )
 TEXT = {".cfg", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ""}
 
@@ -72,7 +82,14 @@ def test_no_file_names_a_folder_of_one_machine_or_a_package_registry(text_files)
 
 
 @pytest.mark.parametrize(
-    "line", [b"cd /home/ann/data", b"'/root/.cache'", rb"C:\Users\ann", b"https://pypi.org/simple"]
+    "line",
+    [
+        b"cd /home/ann/data",
+        b"'/root/.cache'",
+        rb"C:\Users\ann",
+        *(b"https://" + host for host in REGISTRIES),
+        b"https://files." + REGISTRIES[0],
+    ],
 )
 def test_a_folder_of_one_machine_would_be_found(line):
     assert PRIVATE.search(line)

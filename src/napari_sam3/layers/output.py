@@ -283,7 +283,6 @@ class _PlaneWriter:
         if self._replaced.size:
             for band in _bands(Box.of_shape(self.view.shape)):
                 old = np.isin(self.view[band.slices], self._replaced)
-                old &= self._former[band.slices]
                 self._plan(old & ~self._taken[band.slices], 0, band)
                 yield from self._write_full_steps()
         while self._waiting:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from magicgui.widgets import ComboBox, LineEdit, Password, PushButton, SpinBox
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QDialog,
@@ -40,15 +40,7 @@ from napari_sam3.workflows.segment import Progress
 
 
 class HostedPart(QWidget):
-    """The key, the balance, and how the service is called.
-
-    Signals
-    -------
-    changed()
-        The key, the options or the balance changed.
-    """
-
-    changed = Signal()
+    """The key, the balance, and how the service is called."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -148,7 +140,6 @@ class HostedPart(QWidget):
     def _on_key(self, place: str | None) -> None:
         self._key_place = place
         self.show_state()
-        self.changed.emit()
 
     def close_down(self) -> None:
         """Stop waiting for the service."""
@@ -195,15 +186,12 @@ class HostedPart(QWidget):
         except PromptError:
             # half typed, or refused; the panel says so at the next question
             return
-        self.changed.emit()
 
     def _connect(self) -> None:
         self.use_key.changed.connect(self._use)
         self.key.native.returnPressed.connect(self._use)
         self.test_key.changed.connect(self._test)
         self.url.changed.connect(self._on_url)
-        for control in (self.answer, self.api, self.image_format, self.max_side):
-            control.changed.connect(lambda _value: self.changed.emit())
         self._runner.returned.connect(lambda job, answer: job.context(answer))
         self._runner.failed.connect(self._on_failed)
 
