@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDialog, QPushButton
 
 from napari_sam3.engines.segmind import engine as segmind_engine
@@ -343,3 +344,9 @@ def test_further_clicks_in_a_layer_without_numbers_refine_the_same_object(with_k
         wait()
     [layer] = labels_of(panel)
     assert np.unique(layer.data).tolist() == [0, 1]
+
+
+def test_names_and_what_a_server_says_are_shown_as_they_are_and_not_as_markup(panel, wait):
+    wait()
+    labels = [panel.form.result, panel.form.status, panel.form.price, panel.hosted.state]
+    assert {label.textFormat() for label in labels} == {Qt.TextFormat.PlainText}

@@ -286,6 +286,8 @@ def say_why(widget: Widget, enabled: bool, reason: str = "") -> None:
 def wrapped_text(words: str = "") -> QLabel:
     """Return a text that wraps, however narrow the panel is."""
     label = QLabel(words)
+    # a layer's name, or what a server says, is no markup
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label

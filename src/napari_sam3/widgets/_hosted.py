@@ -289,6 +289,7 @@ def _dialog(parent: QWidget, title: str, words: str) -> QDialog:
     dialog.setWindowTitle(title)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     text = QLabel(words)
+    text.setTextFormat(Qt.TextFormat.PlainText)
     text.setWordWrap(True)
     text.setMinimumWidth(440)
     QVBoxLayout(dialog).addWidget(text)
