@@ -1,0 +1,210 @@
+"""All objects of a picture: the dense net's maps, cut into objects by a watershed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
+from napari_sam3.engines.base import NEVER, raise_if_stopped
+from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
+from napari_sam3.engines.builtin.nets.layers import FloatArray
+from napari_sam3.engines.builtin.nets.load import Weights
+from napari_sam3.engines.builtin.nets.sampling import RGB8
+
+Labels = npt.NDArray[np.int32]
+
+_INSIDE = 0.5
+_PEAK = 0.65
+_FOOT = 0.35
+_LEAST_PEAK = 3
+_LEAST_AREA = 4
+_TILE = 1024
+_HALO = 128
+# logistic regression of the overlap with the true object on `_features`; see the model card
+_WEIGHTS = np.array([4.0, 2.0, -1.0, -0.5])
+_OFFSET = -3.5
+
+
+def segment_everything(
+    rgb: RGB8,
+    diameter: float | None = None,
+    net: Weights | None = None,
+    stop: threading.Event = NEVER,
+) -> list[Instance]:
+    """Segment all objects of a picture.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    diameter : float, optional
+        About how wide the objects are, in pixels; estimated if not given.
+    net : Weights, optional
+        The shipped ones by default.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance
+        They do not overlap.  The score is the expected overlap (IoU) with a true object.
+    """
+    if diameter is None:
+        diameter = find_diameter(rgb, net, stop)
+    if diameter is None:
+        return []
+    maps = dense_maps(rgb, diameter, net, stop)
+    return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), stop)
+
+
+def instances_of_maps(
+    maps: Maps, shape: tuple[int, int], stop: threading.Event = NEVER
+) -> list[Instance]:
+    """Cut maps into objects, in pixels of a picture of this shape."""
+    labels, count = cut(maps, stop)
+    scores = scored(labels, maps, count)
+    labels = enlarged_labels(labels, maps, shape, stop)
+    items = []
+    for index, found in enumerate(ndimage.find_objects(labels, count)):
+        if found is None:
+            continue
+        rows, cols = found
+        mask = labels[found] == index + 1
+        if np.count_nonzero(mask) >= _LEAST_AREA:
+            box = Box(rows.start, cols.start, rows.stop, cols.stop)
+            items.append(Instance(ndimage.binary_fill_holes(mask), box, float(scores[index])))
+    return items
+
+
+def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[Labels, int]:
+    """Label the objects of maps.
+
+    Parameters
+    ----------
+    maps : Maps
+    stop : threading.Event
+
+    Returns
+    -------
+    labels : ndarray of int32, shape of the maps
+    count : int
+
+    Notes
+    -----
+    An object is where the distance rises above a high level; where it rises above a low one
+    only, that is an object, too, but one that is never divided.
+    """
+    seeds, count = _seeds(maps)
+    labels = np.zeros(maps.foreground.shape, np.int32)
+    for rows, cols in _tiles(labels.shape):
+        raise_if_stopped(stop)
+        wide = tuple(
+            slice(max(part.start - _HALO, 0), part.stop + _HALO) for part in (rows, cols)
+        )
+        height = -maps.distance[wide].astype(np.float32)
+        inside = maps.foreground[wide] > _INSIDE
+        found = watershed(height, seeds[wide], mask=inside)  # type: ignore[no-untyped-call]
+        first = rows.start - wide[0].start, cols.start - wide[1].start
+        labels[rows, cols] = found[first[0] :, first[1] :][: _TILE, : _TILE]
+    return labels, count
+
+
+def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    return [
+        (slice(top, min(top + _TILE, shape[0])), slice(left, min(left + _TILE, shape[1])))
+        for top in range(0, shape[0], _TILE)
+        for left in range(0, shape[1], _TILE)
+    ]
+
+
+def _seeds(maps: Maps) -> tuple[Labels, int]:
+    inside = maps.foreground > _INSIDE
+    high, peaks = ndimage.label((maps.distance > _PEAK) & inside)
+    sizes = np.bincount(high.ravel(), minlength=peaks + 1)
+    high[(sizes < _LEAST_PEAK)[high]] = 0
+    low, feet = ndimage.label((maps.distance > _FOOT) & inside)
+    topped = np.zeros(feet + 1, bool)
+    topped[low[high > 0]] = True
+    topped[0] = True
+    seeds = np.where(high > 0, high, np.where(topped[low], 0, low + peaks))
+    names = np.zeros(peaks + feet + 1, np.int32)
+    present = np.unique(seeds)
+    names[present] = np.arange(len(present)) if present[0] == 0 else 1 + np.arange(len(present))
+    return names[seeds], int(names.max())
+
+
+def scored(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
+    """Return the expected overlap of each label with a true object, shape (count,)."""
+    if count == 0:
+        return np.zeros(0)
+    values = features(labels, maps, count) @ _WEIGHTS + _OFFSET
+    return np.asarray(1 / (1 + np.exp(-values)), np.float64)
+
+
+def features(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
+    """Return what speaks for each label, shape (count, 4).
+
+    Mean probability of foreground, height of the distance, how far the object's size is from
+    the one that the net saw, and how far from the one that it looked for.
+    """
+    index = np.arange(1, count + 1)
+    area = np.maximum(np.bincount(labels.ravel(), minlength=count + 1)[1:], 1)
+
+    def mean(plane: Any) -> Any:
+        return np.bincount(labels.ravel(), plane.ravel(), count + 1)[1:] / area
+
+    sure = mean(maps.foreground)
+    height = ndimage.maximum(maps.distance.astype(np.float32), labels, index)
+    told = mean(maps.size)
+    own = np.log(2 * np.sqrt(area / np.pi) / 20.0)
+    table = np.stack([sure, np.clip(height, 0, 1), np.abs(told - own), np.abs(told)], axis=1)
+    return np.asarray(np.clip(table, 0, 2), np.float64)
+
+
+def enlarged_labels(
+    labels: Labels, maps: Maps, shape: tuple[int, int], stop: threading.Event = NEVER
+) -> Labels:
+    """Return labels in a picture's pixels, with smooth outlines."""
+    if labels.shape == shape:
+        return labels
+    out = np.zeros(shape, np.int32)
+    down, right = (
+        (np.arange(pixels) + 0.5) * cells / pixels - 0.5
+        for pixels, cells in zip(shape, labels.shape, strict=True)
+    )
+    # a cell beyond the outline takes the nearest label: the foreground decides where it ends
+    near = _spread(labels)
+    cols = np.clip(np.rint(right), 0, labels.shape[1] - 1).astype(np.intp)
+    for first in range(0, shape[0], 256):
+        raise_if_stopped(stop)
+        part = down[first : first + 256]
+        rows = np.clip(np.rint(part), 0, labels.shape[0] - 1).astype(np.intp)
+        inside = _interpolated(maps.foreground, part, right) > _INSIDE
+        out[first : first + 256] = np.where(inside, near[rows[:, None], cols], 0)
+    return out
+
+
+def _spread(labels: Labels) -> Labels:
+    """Give background pixels beside an object its label."""
+    grown = ndimage.maximum_filter(labels, 3)
+    return np.asarray(np.where(labels > 0, labels, grown), np.int32)
+
+
+def _interpolated(plane: npt.NDArray[Any], rows: Any, cols: Any) -> FloatArray:
+    top, down = _taps(rows, plane.shape[0])
+    left, right = _taps(cols, plane.shape[1])
+    part = plane[top[0]].astype(np.float32)
+    part += down[:, None] * (plane[top[1]].astype(np.float32) - part)
+    return np.asarray(part[:, left[0]] + right * (part[:, left[1]] - part[:, left[0]]), np.float32)
+
+
+def _taps(position: Any, size: int) -> tuple[tuple[Any, Any], FloatArray]:
+    position = np.clip(position, 0, size - 1)
+    first = position.astype(np.intp)
+    return (first, np.minimum(first + 1, size - 1)), (position - first).astype(np.float32)

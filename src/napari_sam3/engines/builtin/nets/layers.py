@@ -1,0 +1,106 @@
+"""The few layers that the nets are made of, for arrays of shape (channels, n, rows, cols).
+
+Channels come first, so that a whole batch is one matrix product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+# what is unfolded at once stays in the processor's cache: some 4 MB
+_CELLS = 1_000_000
+
+
+def conv(
+    planes: FloatArray, weight: FloatArray, bias: FloatArray, stride: int = 1, relu: bool = True
+) -> FloatArray:
+    """Convolve with zeros around, then optionally cut off negative values.
+
+    Parameters
+    ----------
+    planes : ndarray of float32, shape (inputs, n, rows, cols)
+    weight : ndarray of float32, shape (outputs, inputs, size, size)
+        `size` is 1 or 3.
+    bias : ndarray of float32, shape (outputs,)
+    stride : int
+    relu : bool
+
+    Returns
+    -------
+    ndarray of float32, shape (outputs, n, rows / stride, cols / stride)
+    """
+    inputs, count, rows, cols = planes.shape
+    size = weight.shape[2]
+    rows, cols = rows // stride, cols // stride
+    out = np.empty((len(weight), count, rows, cols), np.float32)
+    padded = np.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1))) if size == 3 else planes
+    flat = weight.reshape(len(weight), -1)
+    for images, lines in _blocks(count, rows, cols * inputs * size**2):
+        part = _unfolded(padded[:, images], lines, cols, size, stride)
+        result = flat @ part
+        result += bias[:, None]
+        if relu:
+            np.maximum(result, 0, out=result)
+        out[:, images, lines] = result.reshape(out[:, images, lines].shape)
+    return out
+
+
+def _blocks(count: int, rows: int, cells_per_row: int) -> Any:
+    """Yield (images, rows) slices of at most about `_CELLS` unfolded cells."""
+    lines = max(1, _CELLS // cells_per_row)
+    if lines >= rows:
+        images = max(1, lines // rows)
+        for first in range(0, count, images):
+            yield slice(first, min(first + images, count)), slice(0, rows)
+        return
+    for image in range(count):
+        for first in range(0, rows, lines):
+            yield slice(image, image + 1), slice(first, min(first + lines, rows))
+
+
+def _unfolded(padded: FloatArray, lines: slice, cols: int, size: int, stride: int) -> FloatArray:
+    inputs, count = padded.shape[:2]
+    rows = lines.stop - lines.start
+    part = np.empty((inputs, size, size, count, rows, cols), np.float32)
+    for down in range(size):
+        top = lines.start * stride + down
+        for right in range(size):
+            part[:, down, right] = padded[
+                :,
+                :,
+                top : top + (rows - 1) * stride + 1 : stride,
+                right : right + (cols - 1) * stride + 1 : stride,
+            ]
+    return part.reshape(inputs * size**2, count * rows * cols)
+
+
+def folded(planes: FloatArray) -> FloatArray:
+    """Return 2 × 2 pixels as four channels: (c, n, r, k) → (4c, n, r / 2, k / 2)."""
+    channels, count, rows, cols = planes.shape
+    blocks = planes.reshape(channels, count, rows // 2, 2, cols // 2, 2)
+    return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(4 * channels, count, rows // 2, cols // 2)
+
+
+def unfolded(planes: FloatArray) -> FloatArray:
+    """Return four channels as 2 × 2 pixels: (4c, n, r, k) → (c, n, 2r, 2k)."""
+    channels, count, rows, cols = planes.shape
+    blocks = planes.reshape(channels // 4, 2, 2, count, rows, cols)
+    return blocks.transpose(0, 3, 4, 1, 5, 2).reshape(channels // 4, count, 2 * rows, 2 * cols)
+
+
+def add_doubled(fine: FloatArray, coarse: FloatArray) -> FloatArray:
+    """Add planes of half the resolution, each pixel four times, in place."""
+    channels, count, rows, cols = coarse.shape
+    blocks = fine.reshape(channels, count, rows, 2, cols, 2)
+    blocks += coarse[:, :, :, None, :, None]
+    return fine
+
+
+def sigmoid(values: FloatArray) -> FloatArray:
+    """Return 1 / (1 + e^−x), without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), np.float32)

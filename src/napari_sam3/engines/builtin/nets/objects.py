@@ -1,0 +1,315 @@
+"""One object from a box or clicks, by the prompt net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.prompts import Point
+from napari_sam3.engines.builtin.everything import fill_holes
+from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid
+from napari_sam3.engines.builtin.nets.load import Weights, weights
+from napari_sam3.engines.builtin.nets.planes import CROP, prompt_planes
+from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net
+from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, enlarged, resampled
+
+BoolArray = npt.NDArray[np.bool_]
+Points = Sequence[Point]
+
+PROPOSALS = 3
+_FILLS = 0.55
+_FIRST_SIDE = 10.0
+_GROWTH = 1.55
+_LEAST_SIDE = 5.0
+_REFINED = 3
+_ALIKE = 0.75
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """One question to the prompt net.
+
+    Parameters
+    ----------
+    window : Window
+        Square.
+    points : sequence of Point
+        In pixels of the picture.
+    box : Box, optional
+    earlier : Instance, optional
+        The answer that the points correct.
+    """
+
+    window: Window
+    points: Points = ()
+    box: Box | None = None
+    earlier: Instance | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the prompt net says to one question.
+
+    Parameters
+    ----------
+    ask : Ask
+    logits : ndarray of float32, shape (64, 64)
+    score : float
+        The overlap that it expects to have, 0–1.
+    """
+
+    ask: Ask
+    logits: FloatArray
+    score: float
+
+    @cached_property
+    def cells(self) -> BoolArray:
+        """The object in cells of the window: what hangs together with the prompt."""
+        return connected(self.logits > 0, _cells_of(self.ask))
+
+    def instance(self, shape: tuple[int, int]) -> Instance | None:
+        """Return the object in pixels of a picture of this shape, or None if it has none."""
+        near = bounding_box(self.cells)
+        if near is None:
+            return None
+        window = self.ask.window
+        step = window.rows / CROP
+        box = Box(
+            int(np.floor(window.top + (near.top - 1) * step)),
+            int(np.floor(window.left + (near.left - 1) * step)),
+            int(np.ceil(window.top + (near.bottom + 1) * step)) + 1,
+            int(np.ceil(window.left + (near.right + 1) * step)) + 1,
+        ).intersection(Box.of_shape(shape))
+        if box is None:
+            return None
+        # other parts of the mask are switched off, but the outline stays between the cells
+        own = np.where(_grown(self.cells), self.logits, np.minimum(self.logits, -1))
+        mask = enlarged(own, window, (box.top, box.left, box.bottom, box.right)) > 0
+        return _cropped(fill_holes(mask), box, self.score)
+
+
+def _cropped(mask: BoolArray, box: Box, score: float) -> Instance | None:
+    tight = bounding_box(mask)
+    if tight is None:
+        return None
+    return Instance(mask[tight.slices].copy(), tight.shifted(box.top, box.left), score)
+
+
+def _grown(mask: BoolArray) -> BoolArray:
+    return np.asarray(ndimage.binary_dilation(mask, np.ones((3, 3))))
+
+
+def connected(mask: BoolArray, pixels: Sequence[tuple[int, int]]) -> BoolArray:
+    """Return the parts of a mask that hold one of the pixels; the largest part if none does."""
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    names = {int(labels[pixel]) for pixel in pixels} - {0}
+    if not names:
+        names = {1 + int(np.bincount(labels.ravel())[1:].argmax())}
+    return np.asarray(np.isin(labels, list(names)))
+
+
+def _cells_of(ask: Ask) -> list[tuple[int, int]]:
+    cells = []
+    for point in ask.points:
+        row, col = ask.window.to_cells(point.row + 0.5, point.col + 0.5, CROP)
+        if point.positive and 0 <= row < CROP and 0 <= col < CROP:
+            cells.append((int(row), int(col)))
+    return cells
+
+
+def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[Answer]:
+    """Put several questions about one picture at once.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    asks : sequence of Ask
+    net : Weights, optional
+        The shipped ones by default.
+
+    Returns
+    -------
+    list of Answer
+        One for each question.
+    """
+    if not asks:
+        return []
+    crops = np.stack([resampled(rgb, ask.window, (CROP, CROP)) for ask in asks])
+    planes = prompt_planes(
+        crops,
+        [_clicks(ask) for ask in asks],
+        np.stack([_box(ask) for ask in asks]),
+        np.stack([_earlier(ask) for ask in asks]),
+    )
+    logits, judged = run_prompt_net(net or weights("prompt"), planes)
+    return [
+        Answer(ask, own, float(score))
+        for ask, own, score in zip(asks, logits, sigmoid(judged), strict=True)
+    ]
+
+
+def _clicks(ask: Ask) -> FloatArray:
+    clicks = np.empty((len(ask.points), 3), np.float32)
+    for index, point in enumerate(ask.points):
+        row, col = ask.window.to_cells(point.row + 0.5, point.col + 0.5, CROP)
+        clicks[index] = row - 0.5, col - 0.5, 1 if point.positive else -1
+    return clicks
+
+
+def _box(ask: Ask) -> FloatArray:
+    if ask.box is None:
+        return np.full(4, np.nan, np.float32)
+    top, left = ask.window.to_cells(ask.box.top, ask.box.left, CROP)
+    bottom, right = ask.window.to_cells(ask.box.bottom, ask.box.right, CROP)
+    return np.array([top, left, bottom, right], np.float32)
+
+
+def _earlier(ask: Ask) -> FloatArray:
+    if ask.earlier is None:
+        return np.full((CROP, CROP), np.nan, np.float32)
+    box, window = ask.earlier.box, ask.window
+    # the mask becomes a picture, so that it is resampled just as pictures are
+    padded = np.pad(ask.earlier.mask, 1).astype(np.uint8)
+    shifted = Window(
+        window.top - box.top + 1, window.left - box.left + 1, window.rows, window.cols
+    )
+    plane = resampled(np.broadcast_to(padded[..., None], (*padded.shape, 3)), shifted, (CROP, CROP))
+    return plane[..., 0]
+
+
+def segment_boxes(
+    rgb: RGB8, boxes: Sequence[Box], net: Weights | None = None
+) -> list[Instance | None]:
+    """Segment the object in each box.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    boxes : sequence of Box
+    net : Weights, optional
+        The shipped ones by default.
+
+    Returns
+    -------
+    list of Instance or None
+        None where a box holds nothing that looks like an object.
+    """
+    asks = [Ask(_window_of([box]), box=box) for box in boxes]
+    return [answer.instance(rgb.shape[:2]) for answer in answers(rgb, asks, net)]
+
+
+def segment_box(rgb: RGB8, box: Box, net: Weights | None = None) -> Instance | None:
+    """Segment the object in a box; see `segment_boxes`."""
+    return segment_boxes(rgb, [box], net)[0]
+
+
+def _window_of(boxes: Sequence[Box], points: Points = ()) -> Window:
+    """Return a square around boxes and points, in which they fill about a half."""
+    top = min(*(box.top for box in boxes), *(point.row for point in points), np.inf)
+    left = min(*(box.left for box in boxes), *(point.col for point in points), np.inf)
+    bottom = max(*(box.bottom for box in boxes), *(point.row + 1 for point in points), -np.inf)
+    right = max(*(box.right for box in boxes), *(point.col + 1 for point in points), -np.inf)
+    side = max(bottom - top, right - left) / _FILLS
+    return Window.around((top + bottom) / 2, (left + right) / 2, max(side, _LEAST_SIDE))
+
+
+def segment_clicks(
+    rgb: RGB8, points: Points, box: Box | None = None, net: Weights | None = None
+) -> list[Instance]:
+    """Segment the object that clicks mean.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    points : sequence of Point
+        At least one positive, unless there is a box.  In the order of the clicks: each corrects
+        the answer to those before it.
+    box : Box, optional
+    net : Weights, optional
+        The shipped ones by default.
+
+    Returns
+    -------
+    list of Instance
+        At most three different proposals, the likeliest first; none where no object is seen.
+    """
+    if box is not None:
+        found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
+        first = [answer.instance(rgb.shape[:2]) for answer in found]
+        return distinct([item for item in first if item is not None])
+    proposals = first_proposals(rgb, points[:1], net)
+    for count in range(2, len(points) + 1):
+        proposals = corrected(rgb, points[:count], proposals, net)
+    return proposals
+
+
+def first_proposals(rgb: RGB8, points: Points, net: Weights | None = None) -> list[Instance]:
+    """Return proposals for a first click, from windows of all sizes."""
+    shape = rgb.shape[:2]
+    seen = answers(rgb, [Ask(window, points) for window in _windows(shape, points)], net)
+    rough = distinct(_instances(seen, shape))[:_REFINED]
+    asks = [Ask(_window_of([item.box]), points) for item in rough]
+    return distinct(_instances(answers(rgb, asks, net), shape) + rough)[:PROPOSALS]
+
+
+def corrected(
+    rgb: RGB8, points: Points, proposals: Sequence[Instance], net: Weights | None = None
+) -> list[Instance]:
+    """Return proposals after one more click, the last of the points."""
+    last, shape = points[-1], rgb.shape[:2]
+    asks = []
+    for item in proposals[:1]:
+        asks.append(Ask(_window_of([item.box], points), points, earlier=item))
+    kept = [item for item in proposals if _holds(item, last)]
+    for item in kept:
+        asks.append(Ask(_window_of([item.box], points), points))
+    return distinct(_instances(answers(rgb, asks, net), shape))[:PROPOSALS]
+
+
+def _holds(item: Instance, point: Point) -> bool:
+    row, col = point.pixel
+    inside = item.box.contains(row, col) and bool(
+        item.mask[row - item.box.top, col - item.box.left]
+    )
+    return inside == point.positive
+
+
+def _windows(shape: tuple[int, int], points: Points) -> list[Window]:
+    row, col = points[0].row + 0.5, points[0].col + 0.5
+    sides = [_FIRST_SIDE]
+    while sides[-1] < 1.5 * max(shape):
+        sides.append(sides[-1] * _GROWTH)
+    return [Window.around(row, col, side) for side in sides]
+
+
+def _instances(found: Sequence[Answer], shape: tuple[int, int]) -> list[Instance]:
+    items = [answer.instance(shape) for answer in found]
+    return [item for item in items if item is not None]
+
+
+def distinct(items: Sequence[Instance]) -> list[Instance]:
+    """Return the best of those that are nearly the same, the best first."""
+    kept: list[Instance] = []
+    for item in sorted(items, key=lambda item: -(item.score or 0)):
+        if all(overlap(item, other) < _ALIKE for other in kept):
+            kept.append(item)
+    return kept
+
+
+def overlap(one: Instance, two: Instance) -> float:
+    """Return the overlap (IoU) of two instances."""
+    common = one.box.intersection(two.box)
+    if common is None:
+        return 0.0
+    views = [item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)]
+    shared = int(np.count_nonzero(views[0] & views[1]))
+    return shared / (one.area + two.area - shared)
