@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+
+_WEIGHTS = Path("src/napari_sam3/engines/builtin/nets/weights.npz")
 
 
 def main() -> None:
@@ -18,16 +21,30 @@ def _parser() -> argparse.ArgumentParser:
     groups = _step(steps, "groups", "group near-duplicates and write the split", _groups)
     train = _step(steps, "train", "train one net, from its checkpoint if there is one", _train)
     train.add_argument("net", choices=("prompt", "dense"))
-    for one in (groups, train):
+    export = _step(steps, "export", "write the weights that are shipped", _export)
+    evaluate = _step(steps, "evaluate", "measure the shipped nets on what was held out", _evaluate)
+    for one in (groups, train, export, evaluate):
         one.add_argument("folder", type=Path, help="with index.csv, images and labels")
         one.add_argument("--mnfinder", type=Path, help="its training-data folder")
     train.add_argument("--checkpoint", type=Path, required=True)
     train.add_argument("--steps", type=int, help="in all; the net's own number by default")
     train.add_argument("--synthetic", type=int, default=320, help="drawn images")
+    for name in ("prompt", "dense"):
+        export.add_argument(f"--{name}", type=Path, required=True, help="its checkpoint")
+    export.add_argument("--images", type=int, default=60, help="to calibrate the scores with")
+    export.add_argument("--output", type=Path, default=_WEIGHTS)
+    evaluate.add_argument("--images", type=int, default=20, help="at most, per kind")
+    evaluate.add_argument("--objects", type=int, default=5, help="per image")
+    evaluate.add_argument("--seen", action="store_true", help="on what was learned from, instead")
     return parser
 
 
-def _step(steps: "argparse._SubParsersAction[argparse.ArgumentParser]", name, text, run):
+def _step(
+    steps: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
     parser = steps.add_parser(name, help=text)
     parser.set_defaults(run=run)
     return parser
@@ -50,6 +67,36 @@ def _train(options: argparse.Namespace) -> None:
     samples = training_samples(options.folder, options.mnfinder, options.synthetic)
     prepared = [prepare(sample) for sample in samples]
     train(options.net, prepared, options.checkpoint, options.steps, _told)
+
+
+def _export(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from training.export import export
+    from training.train import training_samples
+
+    samples = training_samples(options.folder, options.mnfinder, synthetic=options.images // 3)
+    chosen = np.random.default_rng(0).permutation(len(samples))[: options.images]
+    files = {"prompt": options.prompt, "dense": options.dense}
+    size = export(files, [samples[index] for index in chosen], options.output)
+    _told(f"{options.output}: {size} bytes")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from training.data import iter_mnfinder, iter_samples
+    from training.evaluate import evaluate, reliability
+    from training.split import read_split
+
+    held_out = set(read_split()["held_out"])
+    samples = list(iter_samples(options.folder))
+    if options.mnfinder is not None:
+        samples += iter_mnfinder(options.mnfinder)
+    chosen = [sample for sample in samples if (sample.name in held_out) != options.seen]
+    tables = evaluate(chosen, options.images, options.objects, _told)
+    for task in ("box", "click"):
+        measures = [one for table in tables.values() for one in table[task]]
+        for score, value, count in reliability(measures):
+            _told(f"{task}: score {score:.2f} means {value:.2f} (n={count})")
 
 
 def _told(line: str) -> None:

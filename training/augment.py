@@ -136,8 +136,8 @@ class View:
     def to_cells(self, pixels: FloatArray) -> FloatArray:
         """Return positions in the crop of positions in the image, both (n, 2)."""
         offsets = (pixels + 0.5 - np.array(self.centre, np.float32)) @ self.turn
-        cells: FloatArray = offsets / np.float32(self.step) + self.side / 2 - 0.5
-        return cells
+        cells = offsets / np.float32(self.step) + self.side / 2 - 0.5
+        return np.asarray(cells, np.float32)
 
 
 def random_turn(rng: Rng) -> FloatArray:
@@ -163,13 +163,17 @@ def _bilinear(image: npt.NDArray[np.uint8], rows: FloatArray, cols: FloatArray) 
     top, left = rows.astype(np.int32), cols.astype(np.int32)
     bottom = np.minimum(top + 1, image.shape[0] - 1) * image.shape[1]
     right = np.minimum(left + 1, image.shape[1] - 1)
-    down, across = (rows - top.astype(np.float32))[:, None], (cols - left.astype(np.float32))[:, None]
+    down, across = (
+        (rows - top.astype(np.float32))[:, None],
+        (cols - left.astype(np.float32))[:, None],
+    )
     top *= image.shape[1]
     flat = image.reshape(-1, 3)
     upper = flat.take(top + left, 0) * (1 - across) + flat.take(top + right, 0) * across
     lower = flat.take(bottom + left, 0) * (1 - across) + flat.take(bottom + right, 0) * across
     side = round(rows.size**0.5)
-    return (upper * (1 - down) + lower * down).reshape(side, side, 3)
+    merged = upper * (1 - down) + lower * down
+    return np.asarray(merged.reshape(side, side, 3), np.float32)
 
 
 def looked_up(plane: npt.NDArray[Any], view: View) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -187,7 +191,8 @@ def recoloured(rgb: FloatArray, rng: Rng) -> FloatArray:
     if rng.random() < 0.3:
         rgb = 255 - rgb
     if rng.random() < 0.5:
-        rgb = 255 * (np.clip(rgb, 0, 255) / 255) ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
+        power = np.float32(np.exp(rng.uniform(-0.7, 0.7)))
+        rgb = np.asarray(255 * (np.clip(rgb, 0, 255) / 255) ** power, np.float32)
     if rng.random() < 0.5:
         rgb = rgb * np.float32(rng.uniform(0.3, 1.2)) + np.float32(rng.uniform(0, 60))
     rgb = _shaded(_blurred(rgb, rng), rng)
@@ -206,7 +211,7 @@ def _mixed(rgb: FloatArray, rng: Rng) -> FloatArray:
     if case < 0.5:
         tint = rng.uniform(0, 1, 3).astype(np.float32)
         gray = rgb.mean(axis=2, keepdims=True)
-        return gray * (tint / tint.max())
+        return np.asarray(gray * (tint / tint.max()), np.float32)
     if case < 0.7:
         mixing = np.eye(3) + 0.2 * rng.standard_normal((3, 3))
         return np.asarray(rgb @ mixing.astype(np.float32), np.float32)

@@ -260,7 +260,7 @@ def dense_batch(drawer: Drawer, count: int, rng: Rng) -> DenseBatch:
     return DenseBatch(*stacked)
 
 
-def _tile(prepared: Prepared, rng: Rng) -> tuple[FloatArray, ...]:
+def _tile(prepared: Prepared, rng: Rng) -> tuple[npt.NDArray[Any], ...]:
     wrong = rng.normal(0, 0.2) if rng.random() < 0.65 else rng.uniform(-1.1, 1.1)
     step = prepared.median_diameter / DIAMETER * float(np.exp(wrong))
     centre = _somewhere(prepared, rng)

@@ -93,7 +93,7 @@ def _to_rgb8(plane: npt.NDArray[Any]) -> RGB8:
 
 
 def without_specks(codes: npt.NDArray[np.int64]) -> Labels:
-    """Number the regions of one code each; those of a few pixels are slips of the brush.
+    """Return the regions of one code each as labels, without slips of the brush.
 
     Parameters
     ----------

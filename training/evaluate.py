@@ -62,13 +62,16 @@ class Nets:
     prefix = ""
 
     def box(self, sample: Sample, box: Box) -> list[Instance]:
+        """Answer a box."""
         found = segment_box(sample.image, box)
         return [] if found is None else [found]
 
     def clicks(self, sample: Sample, points: Sequence[Point]) -> list[Instance]:
+        """Answer clicks: proposals, the likeliest first."""
         return segment_clicks(sample.image, points)
 
     def everything(self, sample: Sample, diameter: float | None) -> list[Instance]:
+        """Return all objects."""
         return segment_everything(sample.image, diameter)
 
 
@@ -85,12 +88,15 @@ class Classical:
         return list(found.instances)
 
     def box(self, sample: Sample, box: Box) -> list[Instance]:
+        """Answer a box."""
         return self._asked(sample, ObjectPrompt(box=box))
 
     def clicks(self, sample: Sample, points: Sequence[Point]) -> list[Instance]:
+        """Answer clicks: proposals, the likeliest first."""
         return self._asked(sample, ObjectPrompt(points=tuple(points)))
 
     def everything(self, sample: Sample, diameter: float | None) -> list[Instance]:
+        """Return all objects."""
         del diameter
         return self._asked(sample, Everything())
 

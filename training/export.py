@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from napari_sam3.engines.builtin.nets.load import Weights
+from training.calibrate import everything_score, prompt_score
+from training.data import Sample
 from training.nets import Conv
 from training.train import NETS
 
@@ -59,12 +62,26 @@ def arrays_of(nets: dict[str, nn.Module], dtype: npt.DTypeLike = np.float16) -> 
     }
 
 
-def export(checkpoints: dict[str, Path], path: Path) -> int:
-    """Write the weights of all nets to one file.
+def weights_of(arrays: Arrays, net: str) -> Weights:
+    """Return one net's arrays, ready to run without torch."""
+    start = f"{net}/"
+    return Weights(
+        {
+            name.removeprefix(start): values.astype(np.float32)
+            for name, values in arrays.items()
+            if name.startswith(start)
+        }
+    )
+
+
+def export(checkpoints: dict[str, Path], samples: Sequence[Sample], path: Path) -> int:
+    """Write the weights of all nets, with calibrated scores, to one file.
 
     Parameters
     ----------
     checkpoints : dict of str to Path
+    samples : sequence of Sample
+        To calibrate the scores with; nothing that is held out.
     path : Path
 
     Returns
@@ -72,6 +89,14 @@ def export(checkpoints: dict[str, Path], path: Path) -> int:
     int
         Size in bytes.
     """
-    nets = {name: read_net(name, checkpoint) for name, checkpoint in checkpoints.items()}
-    np.savez_compressed(path, **arrays_of(nets))
+    arrays = arrays_of({name: read_net(name, file) for name, file in checkpoints.items()})
+    rng = np.random.default_rng(0)
+    arrays |= {"dense/score.weight": np.zeros(4), "dense/score.bias": np.zeros(())}
+    fitted = everything_score(weights_of(arrays, "dense"), samples, rng)
+    arrays |= {"dense/score.weight": fitted[:-1], "dense/score.bias": fitted[-1]}
+    slope, offset = prompt_score(weights_of(arrays, "prompt"), samples, rng)
+    weight, bias = arrays["prompt/judge2.weight"], arrays["prompt/judge2.bias"]
+    arrays |= {"prompt/judge2.weight": weight * slope, "prompt/judge2.bias": bias * slope + offset}
+    half = {name: np.asarray(values, np.float16) for name, values in arrays.items()}
+    np.savez_compressed(path, **half)  # type: ignore[arg-type]
     return path.stat().st_size

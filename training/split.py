@@ -172,9 +172,7 @@ def _textured(gray: FloatArray, side: int) -> list[tuple[int, int]]:
 
 def _cut(gray: FloatArray, corners: Sequence[tuple[int, int]], factor: int) -> FloatArray:
     side = CROP // _COARSE * factor
-    return np.stack(
-        [gray[r * factor :, c * factor :][:side, :side] for r, c in corners]
-    )
+    return np.stack([gray[r * factor :, c * factor :][:side, :side] for r, c in corners])
 
 
 def held_out(groups: list[list[str]], kinds: dict[str, str]) -> list[str]:

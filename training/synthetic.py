@@ -150,7 +150,8 @@ def _hollow(labels: Labels, rng: Rng) -> FloatArray:
     body = gaussian_filter((labels > 0).astype(np.float32), 1.0)
     light = rim / max(float(rim.max()), 1e-6) + rng.uniform(-0.1, 0.4) * body
     light *= 1 + 0.25 * _noise(labels.shape[0], 10, rng)
-    return _coloured(light * rng.uniform(0.3, 0.9) + 0.1, np.zeros(3, np.float32), _tint(rng))
+    light = np.asarray(light * rng.uniform(0.3, 0.9) + 0.1, np.float32)
+    return _coloured(light, np.zeros(3, np.float32), _tint(rng))
 
 
 def _phase(labels: Labels, rng: Rng) -> FloatArray:

@@ -223,7 +223,9 @@ def _glances(shape: tuple[int, ...], scale: float) -> Iterator[tuple[Window, tup
     cells = [min(_LOOKS, max(24, round(side * scale))) // 8 * 8 for side in shape]
     lengths = [count / scale for count in cells]
     spare = [max(side - length, 0.0) for side, length in zip(shape, lengths, strict=True)]
-    places = [(0.5, 0.5)] if max(spare) < max(lengths) * 0.2 else [(0.5, 0.5), (0.2, 0.15), (0.8, 0.85)]
+    places = (
+        [(0.5, 0.5)] if max(spare) < max(lengths) * 0.2 else [(0.5, 0.5), (0.2, 0.15), (0.8, 0.85)]
+    )
     for down, right in places:
         window = Window(spare[0] * down, spare[1] * right, lengths[0], lengths[1])
         yield window, (cells[0], cells[1])

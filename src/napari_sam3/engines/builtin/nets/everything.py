@@ -15,7 +15,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
 from napari_sam3.engines.builtin.nets.layers import FloatArray
-from napari_sam3.engines.builtin.nets.load import Weights
+from napari_sam3.engines.builtin.nets.load import Weights, weights
 from napari_sam3.engines.builtin.nets.sampling import RGB8
 
 Labels = npt.NDArray[np.int32]
@@ -27,9 +27,6 @@ _LEAST_PEAK = 3
 _LEAST_AREA = 4
 _TILE = 1024
 _HALO = 128
-# logistic regression of the overlap with the true object on `_features`; see the model card
-_WEIGHTS = np.array([4.0, 2.0, -1.0, -0.5])
-_OFFSET = -3.5
 
 
 def segment_everything(
@@ -59,16 +56,17 @@ def segment_everything(
         diameter = find_diameter(rgb, net, stop)
     if diameter is None:
         return []
+    net = net or weights("dense")
     maps = dense_maps(rgb, diameter, net, stop)
-    return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), stop)
+    return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), net, stop)
 
 
 def instances_of_maps(
-    maps: Maps, shape: tuple[int, int], stop: threading.Event = NEVER
+    maps: Maps, shape: tuple[int, int], net: Weights, stop: threading.Event = NEVER
 ) -> list[Instance]:
     """Cut maps into objects, in pixels of a picture of this shape."""
     labels, count = cut(maps, stop)
-    scores = scored(labels, maps, count)
+    scores = scored(labels, maps, count, net)
     labels = enlarged_labels(labels, maps, shape, stop)
     items = []
     for index, found in enumerate(ndimage.find_objects(labels, count)):
@@ -104,14 +102,12 @@ def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[Labels, int]:
     labels = np.zeros(maps.foreground.shape, np.int32)
     for rows, cols in _tiles(labels.shape):
         raise_if_stopped(stop)
-        wide = tuple(
-            slice(max(part.start - _HALO, 0), part.stop + _HALO) for part in (rows, cols)
-        )
+        wide = tuple(slice(max(part.start - _HALO, 0), part.stop + _HALO) for part in (rows, cols))
         height = -maps.distance[wide].astype(np.float32)
         inside = maps.foreground[wide] > _INSIDE
         found = watershed(height, seeds[wide], mask=inside)  # type: ignore[no-untyped-call]
         first = rows.start - wide[0].start, cols.start - wide[1].start
-        labels[rows, cols] = found[first[0] :, first[1] :][: _TILE, : _TILE]
+        labels[rows, cols] = found[first[0] :, first[1] :][:_TILE, :_TILE]
     return labels, count
 
 
@@ -139,11 +135,12 @@ def _seeds(maps: Maps) -> tuple[Labels, int]:
     return names[seeds], int(names.max())
 
 
-def scored(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
+def scored(labels: Labels, maps: Maps, count: int, net: Weights) -> npt.NDArray[np.float64]:
     """Return the expected overlap of each label with a true object, shape (count,)."""
     if count == 0:
         return np.zeros(0)
-    values = features(labels, maps, count) @ _WEIGHTS + _OFFSET
+    weight, offset = net.pair("score")
+    values = features(labels, maps, count) @ weight + offset
     return np.asarray(1 / (1 + np.exp(-values)), np.float64)
 
 

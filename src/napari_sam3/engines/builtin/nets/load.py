@@ -51,9 +51,7 @@ class Weights:
         coarse = self.conv("trunk.down2", middle, stride=2)
         coarse = self.conv("trunk.low2", self.conv("trunk.low1", coarse))
         middle = self.conv("trunk.mid2", add_doubled(middle, self.conv("trunk.lift2", coarse)))
-        return self.conv(
-            "trunk.fine", add_doubled(fine, self.conv("trunk.lift1", middle))
-        ), coarse
+        return self.conv("trunk.fine", add_doubled(fine, self.conv("trunk.lift1", middle))), coarse
 
 
 @cache

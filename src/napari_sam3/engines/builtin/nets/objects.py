@@ -26,7 +26,9 @@ Points = Sequence[Point]
 PROPOSALS = 3
 _FILLS = 0.55
 _FIRST_SIDE = 10.0
-_GROWTH = 1.55
+_GROWTH = 1.6
+_AT_FIRST = 7
+_CLEAR = 0.6
 _LEAST_SIDE = 5.0
 _REFINED = 3
 _ALIKE = 0.75
@@ -103,7 +105,7 @@ def _cropped(mask: BoolArray, box: Box, score: float) -> Instance | None:
 
 
 def _grown(mask: BoolArray) -> BoolArray:
-    return np.asarray(ndimage.binary_dilation(mask, np.ones((3, 3))))
+    return np.asarray(ndimage.binary_dilation(mask, np.ones((3, 3), bool)))
 
 
 def connected(mask: BoolArray, pixels: Sequence[tuple[int, int]]) -> BoolArray:
@@ -179,9 +181,7 @@ def _earlier(ask: Ask) -> FloatArray:
     box, window = ask.earlier.box, ask.window
     # the mask becomes a picture, so that it is resampled just as pictures are
     padded = np.pad(ask.earlier.mask, 1).astype(np.uint8)
-    shifted = Window(
-        window.top - box.top + 1, window.left - box.left + 1, window.rows, window.cols
-    )
+    shifted = Window(window.top - box.top + 1, window.left - box.left + 1, window.rows, window.cols)
     plane = resampled(np.broadcast_to(padded[..., None], (*padded.shape, 3)), shifted, (CROP, CROP))
     return plane[..., 0]
 
@@ -244,8 +244,7 @@ def segment_clicks(
     """
     if box is not None:
         found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
-        first = [answer.instance(rgb.shape[:2]) for answer in found]
-        return distinct([item for item in first if item is not None])
+        return best_distinct(found, rgb.shape[:2], 1)
     proposals = first_proposals(rgb, points[:1], net)
     for count in range(2, len(points) + 1):
         proposals = corrected(rgb, points[:count], proposals, net)
@@ -255,24 +254,33 @@ def segment_clicks(
 def first_proposals(rgb: RGB8, points: Points, net: Weights | None = None) -> list[Instance]:
     """Return proposals for a first click, from windows of all sizes."""
     shape = rgb.shape[:2]
-    seen = answers(rgb, [Ask(window, points) for window in _windows(shape, points)], net)
-    rough = distinct(_instances(seen, shape))[:_REFINED]
-    asks = [Ask(_window_of([item.box]), points) for item in rough]
-    return distinct(_instances(answers(rgb, asks, net), shape) + rough)[:PROPOSALS]
+    windows = _windows(shape, points)
+    seen = answers(rgb, [Ask(window, points) for window in windows[:_AT_FIRST]], net)
+    best = max(range(len(seen)), key=lambda index: seen[index].score)
+    # most objects are small: the large windows are a second look
+    if best >= _AT_FIRST - 2 or seen[best].score < _CLEAR:
+        seen += answers(rgb, [Ask(window, points) for window in windows[_AT_FIRST:]], net)
+    rough = best_distinct(seen, shape, _REFINED)
+    asks = [Ask(_window_of([item.box], points), points) for item in rough]
+    return distinct([*best_distinct(answers(rgb, asks, net), shape, _REFINED), *rough])[:PROPOSALS]
 
 
 def corrected(
     rgb: RGB8, points: Points, proposals: Sequence[Instance], net: Weights | None = None
 ) -> list[Instance]:
     """Return proposals after one more click, the last of the points."""
-    last, shape = points[-1], rgb.shape[:2]
-    asks = []
-    for item in proposals[:1]:
-        asks.append(Ask(_window_of([item.box], points), points, earlier=item))
-    kept = [item for item in proposals if _holds(item, last)]
-    for item in kept:
-        asks.append(Ask(_window_of([item.box], points), points))
-    return distinct(_instances(answers(rgb, asks, net), shape))[:PROPOSALS]
+    shape = rgb.shape[:2]
+    if not proposals:
+        return first_proposals(rgb, points, net)
+    asks = [Ask(_window_of([proposals[0].box], points), points, earlier=proposals[0])]
+    # the click may also mean another one of what was proposed
+    asks += [
+        Ask(_window_of([item.box], points), points)
+        for item in proposals
+        if _holds(item, points[-1])
+    ]
+    found = best_distinct(answers(rgb, asks, net), shape, PROPOSALS)
+    return sorted(found, key=lambda item: sum(not _holds(item, point) for point in points))
 
 
 def _holds(item: Instance, point: Point) -> bool:
@@ -286,14 +294,21 @@ def _holds(item: Instance, point: Point) -> bool:
 def _windows(shape: tuple[int, int], points: Points) -> list[Window]:
     row, col = points[0].row + 0.5, points[0].col + 0.5
     sides = [_FIRST_SIDE]
-    while sides[-1] < 1.5 * max(shape):
+    while sides[-1] < 1.3 * max(shape):
         sides.append(sides[-1] * _GROWTH)
     return [Window.around(row, col, side) for side in sides]
 
 
-def _instances(found: Sequence[Answer], shape: tuple[int, int]) -> list[Instance]:
-    items = [answer.instance(shape) for answer in found]
-    return [item for item in items if item is not None]
+def best_distinct(found: Sequence[Answer], shape: tuple[int, int], most: int) -> list[Instance]:
+    """Return the best answers that differ, as objects of a picture of this shape."""
+    kept: list[Instance] = []
+    for answer in sorted(found, key=lambda answer: -answer.score)[: 2 * most]:
+        item = answer.instance(shape)
+        if item is not None and all(overlap(item, other) < _ALIKE for other in kept):
+            kept.append(item)
+        if len(kept) == most:
+            break
+    return kept
 
 
 def distinct(items: Sequence[Instance]) -> list[Instance]:

@@ -27,7 +27,8 @@ def run_prompt_net(weights: Weights, planes: FloatArray) -> tuple[FloatArray, Fl
         Logit of the overlap that the answer is expected to have with the true object.
     """
     parts = [
-        _answered(weights, planes[first : first + _BATCH]) for first in range(0, len(planes), _BATCH)
+        _answered(weights, planes[first : first + _BATCH])
+        for first in range(0, len(planes), _BATCH)
     ]
     logits, judged = zip(*parts, strict=True)
     return np.concatenate(logits), np.concatenate(judged)

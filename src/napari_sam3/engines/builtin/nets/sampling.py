@@ -106,7 +106,8 @@ def _pooled(part: RGB8, down: int, right: int) -> FloatArray:
     for row in range(down):
         for col in range(right):
             total += part[row : rows * down : down, col : cols * right : right]
-    return total / np.float32(down * right)
+    total /= down * right
+    return total
 
 
 def enlarged(plane: FloatArray, window: Window, box: tuple[int, int, int, int]) -> FloatArray:
@@ -133,4 +134,4 @@ def _weights(cells: int, start: float, length: float, first: int, last: int) -> 
     position = (np.arange(first, last) + 0.5 - start) * cells / length - 0.5
     position = np.clip(position, 0, cells - 1)
     away = np.abs(position[:, None] - np.arange(cells)[None, :])
-    return np.maximum(0, 1 - away).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - away), np.float32)
