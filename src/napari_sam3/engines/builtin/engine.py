@@ -17,17 +17,14 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.engines.builtin import CAPABILITIES
-from napari_sam3.engines.builtin.box import segment_box
-from napari_sam3.engines.builtin.clicks import segment_clicks
-from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.exemplars import segment_alike
-from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.picture import Picture, PictureCache
+from napari_sam3.engines.builtin.trained import all_objects, proposals
 from napari_sam3.errors import PromptError
 
 
 class BuiltinEngine:
-    """Classical promptable segmentation on this computer.
+    """Promptable segmentation on this computer: small nets, and classical algorithms beside them.
 
     Parameters
     ----------
@@ -84,7 +81,7 @@ class BuiltinEngine:
 
 def _answer(picture: Picture, prompt: Prompt, stop: threading.Event) -> list[Instance]:
     if isinstance(prompt, Everything):
-        return instances_of(regions_of(picture, stop=stop))
+        return all_objects(picture, stop=stop)
     if isinstance(prompt, ConceptPrompt):
         for exemplar in prompt.exemplars:
             _check_box(exemplar.box, picture.box)
@@ -97,11 +94,9 @@ def _answer(picture: Picture, prompt: Prompt, stop: threading.Event) -> list[Ins
 
 
 def _one_object(picture: Picture, prompt: ObjectPrompt, stop: threading.Event) -> Instance | None:
-    marks = Marks.from_points(prompt.points, picture.box)
-    if prompt.box is None:
-        return segment_clicks(picture, marks, stop)
-    _check_box(prompt.box, picture.box)
-    return segment_box(picture, prompt.box, marks, stop)
+    if prompt.box is not None:
+        _check_box(prompt.box, picture.box)
+    return next(iter(proposals(picture, prompt.points, prompt.box, stop)), None)
 
 
 def _check_box(box: Box, frame: Box) -> None:

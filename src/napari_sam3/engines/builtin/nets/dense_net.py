@@ -23,6 +23,8 @@ _SAMPLES = 200_000
 _LOOKS = 288
 _OCTAVES = (-3, -2, -1, 0, 1)
 _SURE = 0.5
+_GOOD = 0.45
+_LEAST_CELLS = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,23 +170,20 @@ def find_diameter(
     """
     net = net or weights("dense")
     offset, gain = colours_of(rgb)
-    best: tuple[float, float] | None = None
+    seen: list[tuple[float, float]] = []
     for octave in _OCTAVES:
         raise_if_stopped(stop)
         scale = 2.0**octave
-        if min(rgb.shape[:2]) * scale < 24:
-            continue
-        worth, wrong = _looked_at(net, rgb, scale, offset, gain)
-        if worth > 0 and (best is None or worth > best[0]):
-            best = worth, DIAMETER / scale * float(np.exp(wrong))
-    if best is None:
+        if min(rgb.shape[:2]) * scale >= _LEAST_CELLS:
+            worth, wrong = _looked_at(net, rgb, scale, offset, gain)
+            seen.append((worth, DIAMETER / scale * float(np.exp(wrong))))
+    most = max((worth for worth, _ in seen), default=0.0)
+    if most <= 0:
         return None
-    for _ in range(2):
-        raise_if_stopped(stop)
-        worth, wrong = _looked_at(net, rgb, DIAMETER / best[1], offset, gain)
-        if worth > 0:
-            best = worth, best[1] * float(np.exp(np.clip(wrong, -0.7, 0.7)))
-    return best[1]
+    # from afar a crowd looks like one object: of the good scales, the finest is the right one
+    diameter = [found for worth, found in seen if worth >= _GOOD * most][-1]
+    worth, wrong = _looked_at(net, rgb, DIAMETER / diameter, offset, gain)
+    return diameter * float(np.exp(np.clip(wrong, -0.7, 0.7))) if worth > 0 else diameter
 
 
 def _looked_at(
@@ -220,7 +219,7 @@ def _weighted_median(values: FloatArray, weights_: FloatArray) -> float:
 
 def _glances(shape: tuple[int, ...], scale: float) -> Iterator[tuple[Window, tuple[int, int]]]:
     """Yield a few parts of a picture, or all of it if it is small at that scale."""
-    cells = [min(_LOOKS, max(24, round(side * scale))) // 8 * 8 for side in shape]
+    cells = [min(_LOOKS, max(_LEAST_CELLS, round(side * scale))) // 8 * 8 for side in shape]
     lengths = [count / scale for count in cells]
     spare = [max(side - length, 0.0) for side, length in zip(shape, lengths, strict=True)]
     places = (

@@ -13,9 +13,11 @@ from skimage.segmentation import watershed
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
+from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
 from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.nets.load import Weights, weights
+from napari_sam3.engines.builtin.nets.planes import DIAMETER
 from napari_sam3.engines.builtin.nets.sampling import RGB8
 
 Labels = npt.NDArray[np.int32]
@@ -27,6 +29,7 @@ _LEAST_PEAK = 3
 _LEAST_AREA = 4
 _TILE = 1024
 _HALO = 128
+_STRIP = 512
 
 
 def segment_everything(
@@ -76,7 +79,7 @@ def instances_of_maps(
         mask = labels[found] == index + 1
         if np.count_nonzero(mask) >= _LEAST_AREA:
             box = Box(rows.start, cols.start, rows.stop, cols.stop)
-            items.append(Instance(ndimage.binary_fill_holes(mask), box, float(scores[index])))
+            items.append(Instance(fill_holes(mask), box, float(scores[index])))
     return items
 
 
@@ -128,11 +131,13 @@ def _seeds(maps: Maps) -> tuple[Labels, int]:
     topped = np.zeros(feet + 1, bool)
     topped[low[high > 0]] = True
     topped[0] = True
-    seeds = np.where(high > 0, high, np.where(topped[low], 0, low + peaks))
-    names = np.zeros(peaks + feet + 1, np.int32)
-    present = np.unique(seeds)
-    names[present] = np.arange(len(present)) if present[0] == 0 else 1 + np.arange(len(present))
-    return names[seeds], int(names.max())
+    alone = ~topped[low]
+    high[alone] = low[alone] + peaks
+    present = np.zeros(peaks + feet + 1, bool)
+    present[high] = True
+    present[0] = False
+    names = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    return names[high], int(present.sum())
 
 
 def scored(labels: Labels, maps: Maps, count: int, net: Weights) -> npt.NDArray[np.float64]:
@@ -150,17 +155,21 @@ def features(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
     Mean probability of foreground, height of the distance, how far the object's size is from
     the one that the net saw, and how far from the one that it looked for.
     """
-    index = np.arange(1, count + 1)
-    area = np.maximum(np.bincount(labels.ravel(), minlength=count + 1)[1:], 1)
-
-    def mean(plane: Any) -> Any:
-        return np.bincount(labels.ravel(), plane.ravel(), count + 1)[1:] / area
-
-    sure = mean(maps.foreground)
-    height = ndimage.maximum(maps.distance.astype(np.float32), labels, index)
-    told = mean(maps.size)
-    own = np.log(2 * np.sqrt(area / np.pi) / 20.0)
-    table = np.stack([sure, np.clip(height, 0, 1), np.abs(told - own), np.abs(told)], axis=1)
+    totals = np.zeros((3, count + 1))
+    height = np.zeros(count + 1, np.float32)
+    # in strips, because half-precision maps are small only as long as nobody converts them
+    for first in range(0, len(labels), _STRIP):
+        strip = slice(first, first + _STRIP)
+        inside = labels[strip] > 0
+        owner = labels[strip][inside]
+        for total, plane in zip(totals, (None, maps.foreground, maps.size), strict=True):
+            weights_ = None if plane is None else plane[strip][inside]
+            total += np.bincount(owner, weights_, count + 1)
+        np.maximum.at(height, owner, maps.distance[strip][inside].astype(np.float32))
+    area = np.maximum(totals[0, 1:], 1)
+    sure, told = totals[1, 1:] / area, totals[2, 1:] / area
+    own = np.log(2 * np.sqrt(area / np.pi) / DIAMETER)
+    table = np.stack([sure, height[1:].clip(0, 1), np.abs(told - own), np.abs(told)], axis=1)
     return np.asarray(np.clip(table, 0, 2), np.float64)
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-# what is unfolded at once stays in the processor's cache: some 4 MB
-_CELLS = 1_000_000
+# what is unfolded at once stays in the processor's cache: 1 MB
+_CELLS = 250_000
 
 
 def conv(

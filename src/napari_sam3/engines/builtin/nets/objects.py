@@ -26,11 +26,11 @@ Points = Sequence[Point]
 PROPOSALS = 3
 _FILLS = 0.55
 _FIRST_SIDE = 10.0
-_GROWTH = 1.6
-_AT_FIRST = 7
+_GROWTH = 1.9
+_AT_FIRST = 6
 _CLEAR = 0.6
 _LEAST_SIDE = 5.0
-_REFINED = 3
+_REFINED = 2
 _ALIKE = 0.75
 
 
@@ -258,10 +258,10 @@ def first_proposals(rgb: RGB8, points: Points, net: Weights | None = None) -> li
     seen = answers(rgb, [Ask(window, points) for window in windows[:_AT_FIRST]], net)
     best = max(range(len(seen)), key=lambda index: seen[index].score)
     # most objects are small: the large windows are a second look
-    if best >= _AT_FIRST - 2 or seen[best].score < _CLEAR:
+    if best == _AT_FIRST - 1 or seen[best].score < _CLEAR:
         seen += answers(rgb, [Ask(window, points) for window in windows[_AT_FIRST:]], net)
-    rough = best_distinct(seen, shape, _REFINED)
-    asks = [Ask(_window_of([item.box], points), points) for item in rough]
+    rough = best_distinct(seen, shape, PROPOSALS)
+    asks = [Ask(_window_of([item.box], points), points) for item in rough[:_REFINED]]
     return distinct([*best_distinct(answers(rgb, asks, net), shape, _REFINED), *rough])[:PROPOSALS]
 
 

@@ -1,0 +1,163 @@
+"""The nets' answers, and the classical ones where the nets are unsure or not at home."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.prompts import Point
+from napari_sam3.engines.base import NEVER, raise_if_stopped
+from napari_sam3.engines.builtin import box as classical_box
+from napari_sam3.engines.builtin import clicks as classical_clicks
+from napari_sam3.engines.builtin.everything import instances_of, regions_of
+from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.nets.everything import segment_everything
+from napari_sam3.engines.builtin.nets.objects import (
+    PROPOSALS,
+    distinct,
+    segment_boxes,
+    segment_clicks,
+)
+from napari_sam3.engines.builtin.picture import Picture, is_drawn
+
+# below this expected overlap the classical answer is asked for, too
+_UNSURE = 0.55
+_DRAWN_PART = 768
+
+
+def looks_drawn(picture: Picture) -> bool:
+    """Whether a picture is no photograph: there the classical answers are exact."""
+    if "drawn" not in picture.memo:
+        picture.memo["drawn"] = is_drawn(picture.gray[:_DRAWN_PART, :_DRAWN_PART])
+    return bool(picture.memo["drawn"])
+
+
+def objects_in_boxes(
+    picture: Picture, boxes: Sequence[Box], stop: threading.Event = NEVER
+) -> list[Instance | None]:
+    """Segment the object in each box.
+
+    Parameters
+    ----------
+    picture : Picture
+    boxes : sequence of Box
+        Each at least partly inside the picture.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance or None
+    """
+    if looks_drawn(picture):
+        return [classical_box.segment_box(picture, box, Marks(), stop) for box in boxes]
+    found = segment_boxes(picture.rgb, boxes)
+    for index, (box, item) in enumerate(zip(boxes, found, strict=True)):
+        raise_if_stopped(stop)
+        if _score(item) < _UNSURE:
+            found[index] = _better(item, classical_box.segment_box(picture, box, Marks(), stop))
+    return found
+
+
+def proposals(
+    picture: Picture,
+    points: Sequence[Point],
+    box: Box | None = None,
+    stop: threading.Event = NEVER,
+) -> list[Instance]:
+    """Segment the object that clicks, and perhaps a box, mean.
+
+    Parameters
+    ----------
+    picture : Picture
+    points : sequence of Point
+        In the order of the clicks.
+    box : Box, optional
+        At least partly inside the picture.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance
+        At most three, the likeliest first; all clicks hold.  None where the clicks fell on
+        background.
+    """
+    marks = Marks.from_points(tuple(points), picture.box)
+    if looks_drawn(picture):
+        return [item for item in [_classical(picture, marks, box, stop)] if item is not None]
+    inside = [point for point in points if picture.box.contains(*point.pixel)]
+    found = segment_clicks(picture.rgb, inside, box) if inside else []
+    if box is not None and not inside:
+        found = [item for item in objects_in_boxes(picture, [box], stop) if item is not None]
+    raise_if_stopped(stop)
+    if max(map(_score, found), default=0.0) < _UNSURE:
+        other = _classical(picture, marks, box, stop)
+        found = distinct([*found, *([] if other is None else [other])])[:PROPOSALS]
+    held = [_held(picture, marks, item) for item in found]
+    return [item for item in held if item is not None]
+
+
+def all_objects(
+    picture: Picture, diameter: float | None = None, stop: threading.Event = NEVER
+) -> list[Instance]:
+    """Segment all objects of a picture; remembered with the picture.
+
+    Parameters
+    ----------
+    picture : Picture
+    diameter : float, optional
+        About how wide the objects are, in pixels; estimated if not given.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance
+    """
+    key = f"all {diameter}"
+    if key not in picture.memo:
+        found = [] if looks_drawn(picture) else segment_everything(picture.rgb, diameter, stop=stop)
+        # few objects, or none that the net knows: thresholds may still tell them apart
+        picture.memo[key] = found or instances_of(regions_of(picture, stop=stop))
+    return list(picture.memo[key])
+
+
+def _score(item: Instance | None) -> float:
+    return 0.0 if item is None else item.score or 0.0
+
+
+def _better(one: Instance | None, two: Instance | None) -> Instance | None:
+    return one if _score(one) >= _score(two) else two
+
+
+def _classical(
+    picture: Picture, marks: Marks, box: Box | None, stop: threading.Event
+) -> Instance | None:
+    if box is not None:
+        return classical_box.segment_box(picture, box, marks, stop)
+    return classical_clicks.segment_clicks(picture, marks, stop)
+
+
+def _held(picture: Picture, marks: Marks, item: Instance) -> Instance | None:
+    """Return an object changed as little as it takes for all clicks to hold."""
+    pixels = marks.positive + marks.negative
+    rows = [item.box.top, item.box.bottom - 1, *(row for row, _ in pixels)]
+    cols = [item.box.left, item.box.right - 1, *(col for _, col in pixels)]
+    window = Box(min(rows) - 3, min(cols) - 3, max(rows) + 4, max(cols) + 4)
+    window = window.intersection(picture.box) or picture.box
+    mask = np.zeros(window.shape, bool)
+    mask[item.box.shifted(-window.top, -window.left).slices] = item.mask
+    inside = marks.inside(window)
+    if inside.hold(mask):
+        return item
+    mask = inside.enforced(mask, picture.window(window))
+    box = bounding_box(mask)
+    if box is None:
+        return None
+    return replace(item, mask=mask[box.slices].copy(), box=box.shifted(window.top, window.left))
