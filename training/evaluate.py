@@ -1,4 +1,4 @@
-"""Measuring the nets, and the classical algorithms on the same objects, on what was held out."""
+"""Measuring the engine with its nets, and the classical algorithms on the same objects, on what was held out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from benchmarks.accuracy import click_in, f1, iou, loose_box, random_objects
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
-from napari_sam3.engines.base import SegmentationRequest
-from napari_sam3.engines.builtin.engine import BuiltinEngine
-from napari_sam3.engines.builtin.nets.everything import segment_everything
-from napari_sam3.engines.builtin.nets.objects import segment_box, segment_clicks
+from napari_sam3.core.prompts import Point
+from napari_sam3.engines.builtin import box as classical_box
+from napari_sam3.engines.builtin import clicks as classical_clicks
+from napari_sam3.engines.builtin.everything import instances_of, regions_of
+from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.trained import all_objects, objects_in_boxes, proposals
 from training.data import Sample
 
 Mask = npt.NDArray[np.bool_]
@@ -56,23 +58,25 @@ def full_mask(item: Instance | None, shape: tuple[int, ...]) -> Mask:
     return mask
 
 
-class Nets:
-    """The nets, as they are shipped."""
+class Trained:
+    """What the engine answers: the nets, and the classical algorithms where they are unsure."""
 
     prefix = ""
 
-    def box(self, sample: Sample, box: Box) -> list[Instance]:
+    def __init__(self, image: npt.NDArray[np.uint8]) -> None:
+        self._picture = Picture(image)
+
+    def box(self, box: Box) -> list[Instance]:
         """Answer a box."""
-        found = segment_box(sample.image, box)
-        return [] if found is None else [found]
+        return [item for item in objects_in_boxes(self._picture, [box]) if item is not None]
 
-    def clicks(self, sample: Sample, points: Sequence[Point]) -> list[Instance]:
+    def clicks(self, points: Sequence[Point]) -> list[Instance]:
         """Answer clicks: proposals, the likeliest first."""
-        return segment_clicks(sample.image, points)
+        return proposals(self._picture, points)
 
-    def everything(self, sample: Sample, diameter: float | None) -> list[Instance]:
+    def everything(self, diameter: float | None) -> list[Instance]:
         """Return all objects."""
-        return segment_everything(sample.image, diameter)
+        return all_objects(self._picture, diameter)
 
 
 class Classical:
@@ -80,31 +84,34 @@ class Classical:
 
     prefix = "classical "
 
-    def __init__(self) -> None:
-        self._engine = BuiltinEngine()
+    def __init__(self, image: npt.NDArray[np.uint8]) -> None:
+        self._picture = Picture(image)
 
-    def _asked(self, sample: Sample, prompt: Any) -> list[Instance]:
-        found = self._engine.segment(SegmentationRequest(sample.image, prompt))
-        return list(found.instances)
-
-    def box(self, sample: Sample, box: Box) -> list[Instance]:
+    def box(self, box: Box) -> list[Instance]:
         """Answer a box."""
-        return self._asked(sample, ObjectPrompt(box=box))
+        found = classical_box.segment_box(self._picture, box, Marks())
+        return [] if found is None else [found]
 
-    def clicks(self, sample: Sample, points: Sequence[Point]) -> list[Instance]:
-        """Answer clicks: proposals, the likeliest first."""
-        return self._asked(sample, ObjectPrompt(points=tuple(points)))
+    def clicks(self, points: Sequence[Point]) -> list[Instance]:
+        """Answer clicks."""
+        marks = Marks.from_points(tuple(points), self._picture.box)
+        found = classical_clicks.segment_clicks(self._picture, marks)
+        return [] if found is None else [found]
 
-    def everything(self, sample: Sample, diameter: float | None) -> list[Instance]:
-        """Return all objects."""
+    def everything(self, diameter: float | None) -> list[Instance]:
+        """Return all objects; a diameter does not help."""
         del diameter
-        return self._asked(sample, Everything())
+        return instances_of(regions_of(self._picture))
+
+
+Contender = type[Trained] | type[Classical]
 
 
 def measured(
-    who: Nets | Classical, sample: Sample, objects: int, rng: np.random.Generator
+    contender: Contender, sample: Sample, objects: int, rng: np.random.Generator
 ) -> Iterator[Measure]:
-    """Yield what one engine reaches on one image."""
+    """Yield what one contender reaches on one image."""
+    who = contender(sample.image)
     for mask in random_objects(sample.labels, objects, rng):
         yield _box_measure(who, sample, mask, rng)
         yield from _click_measures(who, sample, mask, rng)
@@ -121,21 +128,21 @@ def _score(items: Sequence[Instance]) -> float:
 
 
 def _box_measure(
-    who: Nets | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
+    who: Trained | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
 ) -> Measure:
     box = loose_box(mask, rng)
-    found, seconds = _timed(lambda: who.box(sample, box))
+    found, seconds = _timed(lambda: who.box(box))
     value = iou(full_mask(found[0] if found else None, mask.shape), mask)
     return Measure("box", value, seconds, _score(found))
 
 
 def _click_measures(
-    who: Nets | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
+    who: Trained | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
 ) -> Iterator[Measure]:
     points = [Point(*click_in(mask, rng))]
     for count in range(CLICKS):
         asked = tuple(points)
-        found, seconds = _timed(lambda asked=asked: who.clicks(sample, asked))  # type: ignore[misc]
+        found, seconds = _timed(lambda asked=asked: who.clicks(asked))  # type: ignore[misc]
         masks = [full_mask(item, mask.shape) for item in found] or [np.zeros_like(mask)]
         yield Measure(
             "click" if count == 0 else f"+{count}", iou(masks[0], mask), seconds, _score(found)
@@ -149,12 +156,12 @@ def _click_measures(
             points.append(Point(*click_in(wrong, rng), positive=positive))
 
 
-def _everything_measures(who: Nets | Classical, sample: Sample) -> Iterator[Measure]:
+def _everything_measures(who: Trained | Classical, sample: Sample) -> Iterator[Measure]:
     shape = (sample.labels.shape[0], sample.labels.shape[1])
     sizes = np.bincount(sample.labels.ravel())[1:]
     diameter = 2 * float(np.sqrt(np.median(sizes[sizes > 0]) / np.pi)) if sizes.any() else None
     for task, given in (("everything", None), ("with diameter", diameter)):
-        found, seconds = _timed(lambda given=given: who.everything(sample, given))  # type: ignore[misc]
+        found, seconds = _timed(lambda given=given: who.everything(given))  # type: ignore[misc]
         kept = [item for item in found if (item.score or 0) >= 0.5]
         yield Measure(task, f1(Instances(shape, tuple(kept)), sample.labels), seconds)
 
@@ -184,11 +191,11 @@ def evaluate(
         own = [sample for sample in samples if sample.kind == kind]
         chosen = np.random.default_rng(_SEED).permutation(len(own))[:images]
         table: dict[str, list[Measure]] = defaultdict(list)
-        for who in (Nets(), Classical()):
+        for contender in (Trained, Classical):
             for index in chosen:
                 rng = np.random.default_rng((_SEED, int(index)))
-                for measure in measured(who, own[index], objects, rng):
-                    table[who.prefix + measure.task].append(measure)
+                for measure in measured(contender, own[index], objects, rng):
+                    table[contender.prefix + measure.task].append(measure)
         tables[kind] = dict(table)
         report(f"{kind}, {len(chosen)} images")
         for task, measures in table.items():

@@ -1,6 +1,7 @@
 """What the built-in engine's nets promise, whatever they have learned."""
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -11,8 +12,14 @@ from skimage.draw import ellipse
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.builtin.nets import dense_net
+from napari_sam3.engines.builtin.nets.cells import connected, overlap
 from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
-from napari_sam3.engines.builtin.nets.everything import cut, enlarged_labels, segment_everything
+from napari_sam3.engines.builtin.nets.everything import (
+    cut,
+    enlarged_labels,
+    object_at,
+    segment_everything,
+)
 from napari_sam3.engines.builtin.nets.layers import (
     add_doubled,
     conv,
@@ -21,9 +28,7 @@ from napari_sam3.engines.builtin.nets.layers import (
     unfolded,
 )
 from napari_sam3.engines.builtin.nets.objects import (
-    connected,
     distinct,
-    overlap,
     segment_box,
     segment_boxes,
     segment_clicks,
@@ -248,6 +253,12 @@ def test_everything_finds_the_discs(picture, truth):
         assert max(iou(full(item), truth == number) for item in found) > 0.6
 
 
+def test_the_object_at_a_point_is_the_one_that_everything_finds(picture, truth):
+    found = object_at(picture, Point(80, 60), diameter=22)
+    assert iou(full(found), truth == 2) > 0.6
+    assert object_at(picture, Point(10, 90), diameter=22) is None
+
+
 def test_tiles_give_what_the_whole_picture_gives(picture, monkeypatch):
     whole = dense_maps(picture, 20)
     monkeypatch.setattr(dense_net, "_TILE", 64)
@@ -280,3 +291,8 @@ def test_enlarged_labels_keep_their_place_and_number():
     expected = np.zeros((30, 42), bool)
     expected[6:18, 9:24] = True
     assert iou(found == 1, expected) > 0.95
+
+
+def test_the_weights_fit_into_one_megabyte():
+    file = resources.files("napari_sam3.engines.builtin.nets") / "weights.npz"
+    assert len(file.read_bytes()) <= 1_000_000

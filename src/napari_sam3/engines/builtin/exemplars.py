@@ -11,10 +11,11 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, raise_if_stopped
-from napari_sam3.engines.builtin.box import core_and_ring, segment_box, signs, window_around
+from napari_sam3.engines.builtin.box import core_and_ring, signs, window_around
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.picture import FloatArray, Picture
+from napari_sam3.engines.builtin.trained import all_objects, looks_drawn, objects_in_boxes
 
 Table = npt.NDArray[np.float64]
 
@@ -24,6 +25,7 @@ _TOLERANCES = np.array([0.6, 0.4, 0.15, 0.3, 0.3, 0.3, 0.2])
 _REACH = 5.0
 _SAME = 0.3
 _LEAST_SCORE = 0.02
+_SIZE_STEP = 0.15
 
 
 def segment_alike(
@@ -47,22 +49,38 @@ def segment_alike(
         the less like a positive exemplar; those that look more like a negative one are missing.
     """
     shown = {True: list[Instance](), False: list[Instance]()}
-    for exemplar in exemplars:
-        raise_if_stopped(stop)
-        found = segment_box(picture, exemplar.box, Marks(), stop)
+    boxed = objects_in_boxes(picture, [exemplar.box for exemplar in exemplars], stop)
+    for exemplar, found in zip(exemplars, boxed, strict=True):
         if found is not None:
             shown[exemplar.positive].append(found)
-    axis = common_axis(picture, [exemplar.box for exemplar in exemplars if exemplar.positive])
-    regions = regions_of(picture, axis, stop)
     wanted, unwanted = (appearances(picture, shown[positive]) for positive in (True, False))
     own = [Instance(item.mask, item.box, 1.0) for item in distinct(shown[True])]
     others = [
         item
-        for item in instances_of(regions)
+        for item in _candidates(picture, exemplars, shown[True], stop)
         if not any(same(item, example) for example in [*own, *shown[False]])
     ]
     raise_if_stopped(stop)
     return [*own, *_rated(others, appearances(picture, others), wanted, unwanted)]
+
+
+def _candidates(
+    picture: Picture,
+    exemplars: tuple[Exemplar, ...],
+    shown: list[Instance],
+    stop: threading.Event,
+) -> list[Instance]:
+    """Return all objects of about the size of those shown, or at least of their colour."""
+    found: list[Instance] = []
+    if shown and not looks_drawn(picture):
+        area = float(np.median([item.area for item in shown]))
+        # in steps, so that one more example of the same kind finds the picture searched already
+        steps = round(np.log(2 * np.sqrt(area / np.pi)) / _SIZE_STEP)
+        found = all_objects(picture, float(np.exp(steps * _SIZE_STEP)), stop)
+    if found:
+        return found
+    axis = common_axis(picture, [exemplar.box for exemplar in exemplars if exemplar.positive])
+    return instances_of(regions_of(picture, axis, stop))
 
 
 def _rated(items: list[Instance], looks: Table, wanted: Table, unwanted: Table) -> list[Instance]:

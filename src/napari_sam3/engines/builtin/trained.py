@@ -16,7 +16,8 @@ from napari_sam3.engines.builtin import box as classical_box
 from napari_sam3.engines.builtin import clicks as classical_clicks
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.marks import Marks
-from napari_sam3.engines.builtin.nets.everything import segment_everything
+from napari_sam3.engines.builtin.nets.dense_net import colours_of, find_diameter
+from napari_sam3.engines.builtin.nets.everything import object_at, segment_everything
 from napari_sam3.engines.builtin.nets.objects import (
     PROPOSALS,
     distinct,
@@ -92,7 +93,7 @@ def proposals(
     if looks_drawn(picture):
         return [item for item in [_classical(picture, marks, box, stop)] if item is not None]
     inside = [point for point in points if picture.box.contains(*point.pixel)]
-    found = segment_clicks(picture.rgb, inside, box) if inside else []
+    found = _clicked(picture, inside, box, stop) if inside else []
     if box is not None and not inside:
         found = [item for item in objects_in_boxes(picture, [box], stop) if item is not None]
     raise_if_stopped(stop)
@@ -101,6 +102,37 @@ def proposals(
         found = distinct([*found, *([] if other is None else [other])])[:PROPOSALS]
     held = [_held(picture, marks, item) for item in found]
     return [item for item in held if item is not None]
+
+
+def _clicked(
+    picture: Picture, points: Sequence[Point], box: Box | None, stop: threading.Event
+) -> list[Instance]:
+    seen = None
+    size = None if box is not None else diameter_in(picture, stop)
+    if size is not None:
+        seen = object_at(picture.rgb, points[0], size, colours=picture.memo["colours"])
+    return segment_clicks(picture.rgb, points, box, seen=seen)
+
+
+def diameter_in(picture: Picture, stop: threading.Event = NEVER) -> float | None:
+    """Return about how wide a picture's objects are, in pixels; remembered with the picture.
+
+    Parameters
+    ----------
+    picture : Picture
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    float or None
+        None where no object is seen.
+    """
+    if "diameter" not in picture.memo:
+        picture.memo["colours"] = colours_of(picture.rgb)
+        picture.memo["diameter"] = find_diameter(picture.rgb, stop=stop)
+    size: float | None = picture.memo["diameter"]
+    return size
 
 
 def all_objects(
@@ -122,7 +154,10 @@ def all_objects(
     """
     key = f"all {diameter}"
     if key not in picture.memo:
-        found = [] if looks_drawn(picture) else segment_everything(picture.rgb, diameter, stop=stop)
+        found: list[Instance] = []
+        size = None if looks_drawn(picture) else diameter or diameter_in(picture, stop)
+        if size is not None:
+            found = segment_everything(picture.rgb, size, stop=stop)
         # few objects, or none that the net knows: thresholds may still tell them apart
         picture.memo[key] = found or instances_of(regions_of(picture, stop=stop))
     return list(picture.memo[key])

@@ -12,13 +12,21 @@ from skimage.segmentation import watershed
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
+from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.everything import fill_holes
-from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
-from napari_sam3.engines.builtin.nets.layers import FloatArray
+from napari_sam3.engines.builtin.nets.cells import instance_of_cells
+from napari_sam3.engines.builtin.nets.dense_net import (
+    Maps,
+    colours_of,
+    dense_maps,
+    find_diameter,
+    run_dense_net,
+)
+from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid
 from napari_sam3.engines.builtin.nets.load import Weights, weights
-from napari_sam3.engines.builtin.nets.planes import DIAMETER
-from napari_sam3.engines.builtin.nets.sampling import RGB8
+from napari_sam3.engines.builtin.nets.planes import DIAMETER, dense_planes
+from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
 
 Labels = npt.NDArray[np.int32]
 
@@ -30,6 +38,7 @@ _LEAST_AREA = 4
 _TILE = 1024
 _HALO = 128
 _STRIP = 512
+_LOOK = 144
 
 
 def segment_everything(
@@ -62,6 +71,47 @@ def segment_everything(
     net = net or weights("dense")
     maps = dense_maps(rgb, diameter, net, stop)
     return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), net, stop)
+
+
+def object_at(
+    rgb: RGB8,
+    point: Point,
+    diameter: float,
+    net: Weights | None = None,
+    colours: tuple[FloatArray, FloatArray] | None = None,
+) -> Instance | None:
+    """Return the object at a point, as `segment_everything` would cut it out.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    point : Point
+    diameter : float
+        About how wide the picture's objects are, in pixels.
+    net : Weights, optional
+        The shipped ones by default.
+    colours : tuple of ndarray, optional
+        What `dense_net.colours_of` says of the picture, if it is known already.
+
+    Returns
+    -------
+    Instance or None
+        None where the net sees background.
+    """
+    net = net or weights("dense")
+    side = _LOOK * diameter / DIAMETER
+    window = Window.around(point.row + 0.5, point.col + 0.5, side)
+    planes = dense_planes(resampled(rgb, window, (_LOOK, _LOOK)), *(colours or colours_of(rgb)))
+    found = run_dense_net(net, planes)
+    foreground = sigmoid(found[0])
+    maps = Maps(foreground, found[1], found[2])
+    labels, count = cut(maps)
+    label = int(labels[_LOOK // 2, _LOOK // 2])
+    if label == 0:
+        return None
+    score = float(scored(labels, maps, count, net)[label - 1])
+    shape = (rgb.shape[0], rgb.shape[1])
+    return instance_of_cells(foreground - _INSIDE, labels == label, window, shape, score)
 
 
 def instances_of_maps(
