@@ -1,4 +1,4 @@
-"""Measuring the engine with its nets, and the classical algorithms on the same objects, on what was held out."""
+"""Measuring the engine, and the classical algorithms on the same objects, on what was held out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +112,8 @@ def measured(
     """Yield what one contender reaches on one image."""
     who = contender(sample.image)
     for mask in random_objects(sample.labels, objects, rng):
-        yield _box_measure(who, sample, mask, rng)
-        yield from _click_measures(who, sample, mask, rng)
+        yield _box_measure(who, mask, rng)
+        yield from _click_measures(who, mask, rng)
     yield from _everything_measures(who, sample)
 
 
@@ -127,9 +126,7 @@ def _score(items: Sequence[Instance]) -> float:
     return float("nan") if not items or items[0].score is None else items[0].score
 
 
-def _box_measure(
-    who: Trained | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
-) -> Measure:
+def _box_measure(who: Trained | Classical, mask: Mask, rng: np.random.Generator) -> Measure:
     box = loose_box(mask, rng)
     found, seconds = _timed(lambda: who.box(box))
     value = iou(full_mask(found[0] if found else None, mask.shape), mask)
@@ -137,7 +134,7 @@ def _box_measure(
 
 
 def _click_measures(
-    who: Trained | Classical, sample: Sample, mask: Mask, rng: np.random.Generator
+    who: Trained | Classical, mask: Mask, rng: np.random.Generator
 ) -> Iterator[Measure]:
     points = [Point(*click_in(mask, rng))]
     for count in range(CLICKS):
