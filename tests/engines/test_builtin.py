@@ -276,8 +276,9 @@ def test_a_box_around_the_whole_image_is_answered(disc):
 def test_a_large_object_is_found_by_a_click_beyond_the_first_window():
     image = np.full((500, 700), 30)
     image[disk((250, 330), 200)] = 180
-    for picture in (image, with_noise(image)):
-        assert iou(mask_of(click(picture, (250, 330))), image > 100) > 0.97
+    # where there is noise the nets answer, with 64 cells across their window
+    for picture, least in ((image, 0.97), (with_noise(image), 0.94)):
+        assert iou(mask_of(click(picture, (250, 330))), image > 100) > least
 
 
 def test_a_saturated_object_is_found(disc):

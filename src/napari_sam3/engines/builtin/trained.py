@@ -158,8 +158,10 @@ def all_objects(
         size = None if looks_drawn(picture) else diameter or diameter_in(picture, stop)
         if size is not None:
             found = segment_everything(picture.rgb, size, stop=stop)
-        # few objects, or none that the net knows: thresholds may still tell them apart
-        picture.memo[key] = found or instances_of(regions_of(picture, stop=stop))
+        if max(map(_score, found), default=0.0) < _UNSURE:
+            # nothing that the net knows: thresholds may still tell the objects apart
+            found = instances_of(regions_of(picture, stop=stop))
+        picture.memo[key] = found
     return list(picture.memo[key])
 
 
