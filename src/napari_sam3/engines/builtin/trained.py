@@ -27,7 +27,9 @@ from napari_sam3.engines.builtin.nets.objects import (
 from napari_sam3.engines.builtin.picture import Picture, is_drawn
 
 # below this expected overlap the classical answer is asked for, too
-_UNSURE = 0.55
+_UNSURE = 0.6
+# as it is where an answer fills the box worse than a hurried hand draws one
+_FITS = 0.75
 _DRAWN_PART = 768
 
 
@@ -60,8 +62,9 @@ def objects_in_boxes(
     found = segment_boxes(picture.rgb, boxes)
     for index, (box, item) in enumerate(zip(boxes, found, strict=True)):
         raise_if_stopped(stop)
-        if _score(item) < _UNSURE:
-            found[index] = _better(item, classical_box.segment_box(picture, box, Marks(), stop))
+        if _score(item) < _UNSURE or _fit(item, box) < _FITS:
+            other = classical_box.segment_box(picture, box, Marks(), stop)
+            found[index] = max(item, other, key=lambda one: _score(one) * _fit(one, box) ** 2)
     return found
 
 
@@ -169,8 +172,11 @@ def _score(item: Instance | None) -> float:
     return 0.0 if item is None else item.score or 0.0
 
 
-def _better(one: Instance | None, two: Instance | None) -> Instance | None:
-    return one if _score(one) >= _score(two) else two
+def _fit(item: Instance | None, box: Box) -> float:
+    """Return how well an object fills the box drawn around it, 0–1."""
+    if item is None or item.box.intersection(box) is None:
+        return 0.0
+    return classical_box.fit_to_box(item.mask, box.shifted(-item.box.top, -item.box.left))
 
 
 def _classical(

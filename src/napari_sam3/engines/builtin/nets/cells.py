@@ -41,12 +41,12 @@ def instance_of_cells(
     near = bounding_box(cells)
     if near is None:
         return None
-    step = window.rows / len(cells)
+    down, right = window.rows / cells.shape[0], window.cols / cells.shape[1]
     box = Box(
-        int(np.floor(window.top + (near.top - 1) * step)),
-        int(np.floor(window.left + (near.left - 1) * step)),
-        int(np.ceil(window.top + (near.bottom + 1) * step)) + 1,
-        int(np.ceil(window.left + (near.right + 1) * step)) + 1,
+        int(np.floor(window.top + (near.top - 1) * down)),
+        int(np.floor(window.left + (near.left - 1) * right)),
+        int(np.ceil(window.top + (near.bottom + 1) * down)) + 1,
+        int(np.ceil(window.left + (near.right + 1) * right)) + 1,
     ).intersection(Box.of_shape(shape))
     if box is None:
         return None

@@ -43,7 +43,6 @@ class Ask:
     Parameters
     ----------
     window : Window
-        Square.
     points : sequence of Point
         In pixels of the picture.
     box : Box, optional
@@ -177,7 +176,7 @@ def segment_box(rgb: RGB8, box: Box, net: Weights | None = None) -> Instance | N
 
 
 def _window_of(boxes: Sequence[Box], points: Points = ()) -> Window:
-    """Return a square around boxes and points, in which they fill about a half."""
+    """Return a window around boxes and points, in which they fill about a half."""
     top = min(*(box.top for box in boxes), *(point.row for point in points), np.inf)
     left = min(*(box.left for box in boxes), *(point.col for point in points), np.inf)
     bottom = max(*(box.bottom for box in boxes), *(point.row + 1 for point in points), -np.inf)
