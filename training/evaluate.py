@@ -145,7 +145,7 @@ def _click_measures(
             "click" if count == 0 else f"+{count}", iou(masks[0], mask), seconds, _score(found)
         )
         if count == 0:
-            yield Measure("best of 3", max(iou(one, mask) for one in masks))
+            yield Measure("best of 3", max(iou(one, mask) for one in masks), seconds)
         missing, excess = mask & ~masks[0], masks[0] & ~mask
         positive = bool(np.count_nonzero(missing) >= np.count_nonzero(excess))
         wrong = missing if positive else excess
@@ -197,7 +197,7 @@ def evaluate(
         report(f"{kind}, {len(chosen)} images")
         for task, measures in table.items():
             value = np.mean([measure.value for measure in measures])
-            milliseconds = 1000 * np.nanmedian([measure.seconds for measure in measures] + [np.nan])
+            milliseconds = 1000 * np.median([measure.seconds for measure in measures])
             report(f"  {task:24s} {value:.3f}  n={len(measures):4d}  {milliseconds:6.0f} ms")
     return tables
 

@@ -24,7 +24,7 @@ from training.synthetic import draw
 
 # validation of the loss would cost a tenth of the time; `evaluate` measures what counts
 NETS: dict[str, Callable[[], nn.Module]] = {"prompt": PromptNet, "dense": DenseNet}
-STEPS = {"prompt": 3_400, "dense": 7_000}
+STEPS = {"prompt": 9_000, "dense": 10_000}
 SIZES = {"prompt": 32, "dense": 8}
 _RATE = 2.5e-3
 _WARM_UP = 300
