@@ -18,6 +18,16 @@ FILE_NAME = "settings.json"
 UPLOAD_NOTICE_SEEN = "segmind_upload_notice_seen"
 UPLOAD_NOTICE_PRINTED = "segmind_upload_notice_printed"
 SEGMIND_URL = "segmind_url"
+CACHE_FOLDER = "cache_folder"
+CACHE_MAX_MB = "cache_max_mb"
+CACHE_USED = "cache_used"
+CONFIRM_ABOVE = "confirm_above"
+CAP_PER_RUN = "cap_per_run"
+CAP_PER_DAY = "cap_per_day"
+PROJECT = "project"
+
+CACHE_VARIABLE = "NAPARI_SAM3_CACHE"
+DATA_VARIABLE = "NAPARI_SAM3_DATA"
 
 
 def settings_path() -> Path:
@@ -28,6 +38,29 @@ def settings_path() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("napari-sam3", appauthor=False) / FILE_NAME
+
+
+def cache_folder() -> Path:
+    """Return where answers are stored; the folder need not exist.
+
+    That is what ``NAPARI_SAM3_CACHE`` says, else the setting, else the platform's cache folder.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE) or read_setting(CACHE_FOLDER)
+    if isinstance(chosen, str) and chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-sam3", appauthor=False)
+
+
+def data_folder() -> Path:
+    """Return where the ledger lies: ``NAPARI_SAM3_DATA``, or the platform's data folder."""
+    chosen = os.environ.get(DATA_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-sam3", appauthor=False)
 
 
 def read_setting(name: str, otherwise: Any = None) -> Any:

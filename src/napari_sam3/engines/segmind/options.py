@@ -17,6 +17,9 @@ Api = Literal["auto", "v1", "v2"]
 Answer = Literal["mask", "separate masks", "overlay"]
 ImageFormat = Literal["png", "jpeg"]
 
+TYPICAL_S = 4.8
+"""How long an answer takes as the vendor states it (average, 2026-11)."""
+
 PRICE_RANGE = (0.005, 0.007)
 """US dollars per call as the vendor states them (averages, 2026-11); a cold start may cost more."""
 
