@@ -30,11 +30,13 @@ from napari_sam3.jobs.costs import Caps, CostRow, Grouping, Rate
 from napari_sam3.jobs.ledger_entries import (
     Entry,
     InFlightError,
+    Line,
     Origin,
     State,
     find,
     impossible,
     insert,
+    list_lines,
     move,
     newest,
     select,
@@ -55,6 +57,7 @@ __all__ = [
     "Grouping",
     "InFlightError",
     "Ledger",
+    "Line",
     "Origin",
     "Rate",
     "State",
@@ -289,24 +292,41 @@ class Ledger:
         return [entry for entry in found if entry.state == "unknown" or not self.is_owned(entry)]
 
     def entries(
-        self, limit: int | None = None, *, session: str | None = None, run: str | None = None
+        self,
+        limit: int | None = None,
+        *,
+        session: str | None = None,
+        run: str | None = None,
+        state: State | None = None,
     ) -> list[Entry]:
-        """Return what was asked, newest first.
+        """Return what was asked, newest first; `lines` is faster for very many.
 
         Parameters
         ----------
         limit : int, optional
             At most so many.
-        session, run : str, optional
+        session, run, state : str, optional
             Only those of it.
         """
-        terms = {"session": session, "run": run}
+        terms = {"session": session, "run": run, "state": state}
         chosen = {name: value for name, value in terms.items() if value is not None}
         where = " AND ".join(["true", *(f"{name} = ?" for name in chosen)])
         # SQLite reads a negative limit as none
         most = -1 if limit is None else max(limit, 0)
         with self._reading() as db:
             return select(db, f"WHERE {where} ORDER BY id DESC LIMIT ?", (*chosen.values(), most))
+
+    def lines(self) -> list[Line]:
+        """Return what a list of all that was sent shows, newest first.
+
+        Returns
+        -------
+        list of tuple
+            When it was sent in Unix time, the question in words, the engine, the state, the
+            project, and the cost in US dollars or None.
+        """
+        with self._reading() as db:
+            return list_lines(db)
 
     def spent(
         self, *, since: float | None = None, run: str | None = None, session: str | None = None

@@ -1,0 +1,170 @@
+"""A run that looks first at what is stored, says what it costs, and is written down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.engines import refuse_unsupported
+from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
+from napari_sam3.errors import CancelledError, LedgerError
+from napari_sam3.jobs.estimate import Estimate
+from napari_sam3.jobs.estimate import estimate as estimate_questions
+from napari_sam3.jobs.ledger import Origin
+from napari_sam3.jobs.question import Question, pixels_sha256
+from napari_sam3.jobs.recorded import Consent, RecordedEngine, expected_price
+from napari_sam3.jobs.records import Records
+from napari_sam3.workflows.segment import (
+    Picture,
+    Progress,
+    SegmentAnswer,
+    SegmentRun,
+    iter_segment,
+)
+
+Confirm = Callable[[Estimate], bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadPicture:
+    """A picture that has been read, so that what is asked is what was estimated.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (rows, cols, 3)
+    source : Picture
+        Where they came from.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    source: Picture
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (rows, cols, 3)."""
+        return self.pixels
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the values of the image became the picture's."""
+        return self.source.describe()
+
+
+def estimate(engine: Engine, run: SegmentRun, records: Records, *, fresh: bool = False) -> Estimate:
+    """Say what a run would take, without sending anything.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : SegmentRun
+    records : Records
+    fresh : bool
+        As in `iter_accounted`.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ImageError
+        If the picture cannot be read.
+    LedgerError
+        If the engine is billed and the ledger cannot be read.
+    """
+    return _prepare(engine, run, records, fresh)[1]
+
+
+def iter_accounted(
+    engine: Engine,
+    run: SegmentRun,
+    records: Records,
+    confirm: Confirm,
+    stop: threading.Event = NEVER,
+    *,
+    fresh: bool = False,
+) -> Generator[Progress, None, SegmentAnswer]:
+    """Ask the engine every question of a run that no stored answer answers.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : SegmentRun
+    records : Records
+    confirm : callable
+        Given the estimate, once and before anything is sent, if something would be:
+        whether to go on.  Called in the thread that runs this.
+    stop : threading.Event
+        Set by another thread to cancel.
+    fresh : bool
+        Ask although answers are stored, and store the new ones instead.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    SegmentAnswer
+        Each of its results carries its `record`.
+
+    Raises
+    ------
+    CancelledError
+        If `confirm` said no, or as in `iter_segment`.
+    LedgerError
+        If something would be paid for and cannot be written down.
+    Sam3Error
+        As in `iter_segment`.
+    """
+    for prompt in run.prompts:
+        refuse_unsupported(engine.name, engine.capabilities, prompt)
+    yield Progress(0, len(run.prompts), "reading the image")
+    run, expected = _prepare(engine, run, records, fresh)
+    raise_if_stopped(stop)
+    if expected.calls and not confirm(expected):
+        raise CancelledError("Nothing was sent.")
+    consent = Consent(
+        frozenset(question.key for question in expected.calls),
+        frozenset(entry.key for entry in expected.unknown),
+    )
+    origin = records.origin()
+    planned = _plan(engine, expected, records, origin)
+    recorded = RecordedEngine(engine, records, consent, origin=origin, planned=planned, fresh=fresh)
+    try:
+        return (yield from iter_segment(recorded, run, stop))
+    finally:
+        if planned:
+            _drop_planned(records, origin.run)
+
+
+def _prepare(
+    engine: Engine, run: SegmentRun, records: Records, fresh: bool
+) -> tuple[SegmentRun, Estimate]:
+    image = run.picture.read()
+    read = replace(run, picture=ReadPicture(image, run.picture))
+    digest = pixels_sha256(image)
+    questions = [Question.of(engine, request, digest) for request in read.requests()]
+    found = estimate_questions(engine, questions, records, in_flight=run.in_flight, fresh=fresh)
+    return read, found
+
+
+def _plan(engine: Engine, expected: Estimate, records: Records, origin: Origin) -> dict[str, int]:
+    calls: Sequence[Question] = expected.calls
+    if not calls:
+        return {}
+    asked = [(question.key, question.words) for question in calls]
+    price = expected_price(cast(BilledEngine, engine), records)
+    ids = records.ledger.plan(origin, engine.name, engine.model, asked, price)
+    return {question.key: entry_id for question, entry_id in zip(calls, ids, strict=True)}
+
+
+def _drop_planned(records: Records, run: str) -> None:
+    try:
+        records.ledger.cancel_run(run)
+    except LedgerError:
+        # they were never sent; the next start drops them
+        return
