@@ -30,6 +30,9 @@ STROKE_SPACING = 8.0
 """Pixels between the points along a drawn line."""
 MAX_STROKE_POINTS = 16
 
+POINT_DECIMALS = 6
+"""A click is known to a millionth of a pixel."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnPoint:
@@ -93,7 +96,7 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
     points = tuple(
-        DrawnPoint(Point(float(pixels[i, 0]), float(pixels[i, 1]), signs[i]), groups[i])
+        DrawnPoint(_point(pixels[i], signs[i]), groups[i])
         for i in np.flatnonzero(on_plane & inside).tolist()
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
@@ -129,7 +132,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
             inside = stroke[_inside(stroke, plane.shape)]
-            marks = tuple(DrawnPoint(Point(float(r), float(c), positive), group) for r, c in inside)
+            marks = tuple(DrawnPoint(_point(pixel, positive), group) for pixel in inside)
             drawn += Drawn(points=marks)
             outside += not marks
             clipped += 0 < len(inside) < len(stroke)
@@ -286,6 +289,12 @@ def _on_extra_axes(
         return np.ones(len(own), dtype=bool)
     here = transform.to_data(np.asarray(plane.world)[np.newaxis])[0, :extra]
     return np.asarray((np.round(own[:, :extra]) == np.round(here)).all(axis=1))
+
+
+def _point(pixel: FloatArray, positive: bool) -> Point:
+    # the way through the world leaves errors of rounding, which would make another question
+    row, col = np.round(pixel, POINT_DECIMALS).tolist()
+    return Point(row, col, positive)
 
 
 def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
