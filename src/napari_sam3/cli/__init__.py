@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,14 +18,11 @@ from rich.table import Table
 
 from napari_sam3.cli.hosted import (
     HostedOptions,
-    agree_to_upload,
     errors_as_sentences,
     hosted_options,
     probe_segmind,
-    require_key,
     save_pictures,
     standin,
-    tell_address,
 )
 from napari_sam3.cli.parsing import (
     Limits,
@@ -34,6 +31,15 @@ from napari_sam3.cli.parsing import (
     parse_limits,
     parse_plane,
     parse_point,
+)
+from napari_sam3.cli.provenance import cite, replay
+from napari_sam3.cli.records import (
+    cache_app,
+    collect,
+    confirmation,
+    costs,
+    limits,
+    with_limits,
 )
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
@@ -48,6 +54,8 @@ from napari_sam3.core.prompts import (
 from napari_sam3.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_sam3.engines import EngineInfo
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
@@ -208,6 +216,25 @@ def segment_file(
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Hosted: the service's address.")
     ] = None,
+    cap: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Hosted: most that this run may cost."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
+    ] = False,
+    project: Annotated[
+        str | None, typer.Option(help="Hosted: count the cost under this project.")
+    ] = None,
+    estimate_only: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask although the answer is stored already.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither look up nor store answers.")
+    ] = False,
 ) -> None:
     """Segment one image file and save a label image.
 
@@ -229,6 +256,10 @@ def segment_file(
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
     if picture and (output or picture.suffix.lower() != ".png"):
         raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
+    from napari_sam3.jobs.records import open_records
+    from napari_sam3.workflows.accounted import estimate, iter_accounted
+    from napari_sam3.workflows.provenance import record_of_file
+
     options = hosted_options(
         HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
     )
@@ -239,20 +270,32 @@ def segment_file(
         _check_output(picture or target, image, overwrite)
         who = _able_engine(engine, prompts, options)
         run = _prepare(image, plane, contrast_limits, prompts)
-        if who.capabilities.billed:
-            require_key()
-            tell_address(options.url)
-            agree_to_upload(len(prompts))
         run = replace(run, min_score=min_score, max_masks=max_masks, in_flight=in_flight)
-        answer = _unless_interrupted(who, run)
-        written = save_pictures(picture, answer) if picture else _save(target, answer)
+        opened = open_records(use_cache=False if no_cache else None, project=project)
+        records = with_limits(opened, cap)
+        if estimate_only:
+            typer.echo(f"{estimate(who, run, records, fresh=fresh).words}.")
+            return
+        confirm = confirmation(records, options.url, yes=yes)
+        workflow = iter_accounted(who, run, records, confirm, fresh=fresh)
+        answer = _unless_interrupted(workflow, billed=who.capabilities.billed)
+        labels = None if picture else answer.instances.to_labels()
+        record = record_of_file(
+            image.name, run, answer, engine=who.name, plane=plane, labels=labels
+        )
+        written = _save(picture or target, answer, record, labels)
     for notice in answer.notices:
         typer.echo(notice, err=True)
     typer.echo(f"{_summary(answer)} → {written}")
 
 
 app.command("standin")(standin)
+app.command("replay")(replay)
+app.command("cite")(cite)
 app.command("probe-segmind")(probe_segmind)
+app.add_typer(cache_app, name="cache")
+for command in (costs, limits, collect):
+    app.command()(command)
 
 
 @app.command("engines")
@@ -355,14 +398,16 @@ def _questions(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
 
 def _check_output(target: Path, image: Path, overwrite: bool) -> None:
     from napari_sam3.workflows.files import check_label_path
+    from napari_sam3.workflows.sidecars import sidecar_path
 
     check_label_path(target)
-    if not target.exists():
-        return
-    if image.exists() and target.samefile(image):
-        raise ImageError(f"{target} is the image itself; choose another --output.")
-    if not overwrite:
-        raise ImageError(f"{target} exists already; choose another --output, or add --overwrite.")
+    for path in (target, sidecar_path(target)):
+        if not path.exists():
+            continue
+        if image.exists() and path.samefile(image):
+            raise ImageError(f"{path} is the image itself; choose another --output.")
+        if not overwrite:
+            raise ImageError(f"{path} exists already; choose another --output, or add --overwrite.")
 
 
 def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions) -> Engine:
@@ -386,21 +431,25 @@ def _prepare(
     return SegmentRun(ArrayPicture(pixels, limits), prompts)
 
 
-def _follow(engine: Engine, run: SegmentRun) -> SegmentAnswer:
-    from napari_sam3.workflows.segment import finish, iter_segment
+def _follow(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
+    from napari_sam3.workflows.segment import finish
 
-    workflow = iter_segment(engine, run)
     if not sys.stderr.isatty():
         return finish(workflow)
     return finish(_with_bar(workflow))
 
 
-def _unless_interrupted(engine: Engine, run: SegmentRun) -> SegmentAnswer:
+def _unless_interrupted(
+    workflow: Generator[Progress, None, SegmentAnswer], *, billed: bool
+) -> SegmentAnswer:
     try:
-        return _follow(engine, run)
+        return _follow(workflow)
     except KeyboardInterrupt:
-        paid = " The service may still compute the answer, and bill it."
-        words = f"Stopped; nothing was saved.{paid if engine.capabilities.billed else ''}"
+        paid = (
+            " The service may still compute the answer, and bill it; within an hour it can be "
+            "had at no cost: napari-sam3 collect"
+        )
+        words = f"Stopped; nothing was saved.{paid if billed else ''}"
         typer.echo(words, err=True)
         raise typer.Exit(130) from None
 
@@ -426,10 +475,17 @@ def _with_bar(
             yield step
 
 
-def _save(target: Path, answer: SegmentAnswer) -> Path:
+def _save(
+    target: Path, answer: SegmentAnswer, record: dict[str, Any], labels: NDArray[Any] | None
+) -> Path:
     from napari_sam3.workflows.files import save_labels
+    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
-    save_labels(target, answer.instances.to_labels())
+    if labels is None:
+        save_pictures(target, answer)
+    else:
+        save_labels(target, labels)
+    write_sidecar(sidecar_path(target), record, labels, target.name)
     return target
 
 
@@ -439,7 +495,9 @@ def _summary(answer: SegmentAnswer) -> str:
     if any(result.pictures for result in answer.results):
         parts = ["a picture, no labels"]
     parts += [f"{overlapping} overlap"] if overlapping else []
-    parts += [f"${answer.usage.credits:.4f}"] if answer.usage.credits is not None else []
+    usage = answer.usage
+    parts += [f"${usage.credits:.4f}"] if usage.credits is not None else []
+    parts += [answer.cached_words] if answer.cached_words else []
     return ", ".join([*parts, f"{answer.seconds:.1f} s"])
 
 
@@ -476,13 +534,13 @@ def _demo(folder: Path) -> list[Path]:
     from napari_sam3.engines import create_engine
     from napari_sam3.samples import sample_path
     from napari_sam3.workflows.files import open_image, overlay, save_labels, save_picture
-    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, iter_segment
 
     engine = create_engine()
     picture = ArrayPicture(open_image(sample_path("fluorescence")))
     click = ObjectPrompt(points=(Point(*DEMO_CLICK),))
-    everything = _follow(engine, SegmentRun(picture, (Everything(),), 0.5))
-    one = _follow(engine, SegmentRun(picture, (click,)))
+    everything = _follow(iter_segment(engine, SegmentRun(picture, (Everything(),), 0.5)))
+    one = _follow(iter_segment(engine, SegmentRun(picture, (click,))))
     typer.echo(f"Everything: {_summary(everything)}")
     typer.echo(f"One click at {DEMO_CLICK}: {_summary(one)}")
     written = [folder / "nuclei_labels.tif", folder / "demo.png"]

@@ -1,0 +1,285 @@
+"""Money and stored answers on the command line, against the stand-in."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from napari_sam3 import cli
+from napari_sam3.cli import records as records_module
+from napari_sam3.engines.segmind import engine as segmind_engine
+from napari_sam3.jobs.records import open_cache, open_ledger, read_limits
+from napari_sam3.testing import Behaviour, SegmindServer
+
+SHAPE = (40, 64)
+
+
+def half(image, fields):
+    """Return one mask that is neither square nor centred."""
+    mask = np.zeros(image.shape[:2], bool)
+    mask[: mask.shape[0] // 2, : mask.shape[1] // 3] = True
+    return [mask]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    quick = Behaviour(queued_polls=0, processing_polls=0)
+    with SegmindServer(quick, model=half, credits=1.0) as server:
+        monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+        monkeypatch.setattr(segmind_engine, "POLL_S", 0.002)
+        yield server
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE))
+    return path
+
+
+def invoke(*arguments, **kwargs):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], **kwargs)
+
+
+@pytest.fixture
+def segment(server, image):
+    def run(*arguments):
+        fixed = ["--engine", "segmind", "--url", server.url, "--overwrite"]
+        return invoke("segment", image, *fixed, *arguments)
+
+    return run
+
+
+POINTS = ("--point", "3,4", "--point", "30,50", "--point", "8,9")
+
+
+class TestStoredAnswers:
+    def test_the_same_question_again_is_free_and_gives_the_same_labels(
+        self, segment, server, image
+    ):
+        first = segment("--text", "nucleus")
+        before = tifffile.imread(image.with_name("cells_labels.tif"))
+        second = segment("--text", "nucleus")
+        assert "$0.0060" in first.stdout
+        assert "$0.0000, from cache" in second.stdout
+        assert server.ledger.billed == 1
+        assert (tifffile.imread(image.with_name("cells_labels.tif")) == before).all()
+
+    def test_what_is_only_partly_stored_is_counted(self, segment):
+        segment("--point", "3,4")
+        assert "$0.0120, 1 from cache" in segment(*POINTS).stdout
+
+    def test_it_needs_neither_key_nor_service(self, segment, server, monkeypatch):
+        segment("--text", "nucleus")
+        server.close()
+        monkeypatch.delenv("SEGMIND_API_KEY")
+        done = segment("--text", "nucleus")
+        assert done.exit_code == 0, done.stderr
+        assert "from cache" in done.stdout
+
+    @pytest.mark.parametrize("option", ["--no-cache", "--fresh"])
+    def test_it_is_asked_again_if_that_is_wanted(self, segment, server, option):
+        segment("--text", "nucleus")
+        assert "from cache" not in segment("--text", "nucleus", option).stdout
+        assert server.ledger.billed == 2
+
+    def test_info_and_clear(self, segment):
+        segment("--text", "nucleus")
+        told = invoke("cache", "info").stdout
+        assert re.search(r"answers\s+1\b", told)
+        assert "MB of at most 2048 MB" in told
+        assert invoke("cache", "clear").exit_code == 1
+        assert open_cache().info().answers == 1
+        assert "Removed 1 stored" in invoke("cache", "clear", "--yes").stdout
+        assert open_cache().info().answers == 0
+
+    def test_a_folder_and_a_size_can_be_set(self, segment, tmp_path, monkeypatch):
+        monkeypatch.delenv("NAPARI_SAM3_CACHE")
+        shared = tmp_path / "shared"
+        assert invoke("cache", "set", "--folder", shared).exit_code == 2
+        shared.mkdir()
+        done = invoke("cache", "set", "--folder", shared, "--max-mb", 64)
+        assert done.exit_code == 0, done.stderr
+        assert str(shared) in done.stdout
+        assert "at most 64 MB" in done.stdout
+        segment("--text", "nucleus")
+        assert list(shared.rglob("*.answer"))
+        assert str(shared) not in invoke("cache", "set", "--default-folder").stdout
+
+
+class TestEstimate:
+    def test_it_says_what_would_be_sent_and_sends_nothing(self, segment, server, image):
+        done = segment(*POINTS, "--estimate")
+        assert done.stdout == "3 questions, 3 calls, about $0.015–0.021, about 14 s.\n"
+        assert server.ledger.posts == 0
+        assert not image.with_name("cells_labels.tif").exists()
+
+    def test_what_is_stored_is_left_out(self, segment):
+        segment("--point", "3,4")
+        assert "3 questions, 1 from cache, 2 calls" in segment(*POINTS, "--estimate").stdout
+
+    def test_a_free_engine_has_no_price(self, image):
+        done = invoke("segment", image, "--everything", "--estimate")
+        assert done.stdout == "1 question.\n"
+
+
+class TestConsent:
+    def test_above_the_threshold_nothing_is_sent_without_a_word(self, segment, server):
+        invoke("limits", "--confirm-above", 0.01)
+        done = segment(*POINTS)
+        assert done.exit_code == 1
+        assert "may cost more than $0.01" in done.stderr
+        assert "--yes" in done.stderr
+        assert server.ledger.posts == 0
+        assert segment(*POINTS, "--yes").exit_code == 0
+        assert server.ledger.billed == 3
+
+    @pytest.mark.parametrize("agreed", [True, False])
+    def test_in_a_terminal_it_is_asked_once(self, segment, server, monkeypatch, agreed):
+        invoke("limits", "--confirm-above", 0)
+        asked = []
+        monkeypatch.setattr(records_module, "is_terminal", lambda: True)
+        monkeypatch.setattr(
+            records_module.typer, "confirm", lambda *words, **_: asked.append(words) or agreed
+        )
+        done = segment(*POINTS)
+        assert len(asked) == 1
+        assert server.ledger.billed == (3 if agreed else 0)
+        assert (done.exit_code == 0) is agreed
+
+    def test_a_cap_keeps_what_was_answered(self, segment, server, image):
+        done = segment(*POINTS, "--cap", 0.015)
+        assert done.exit_code == 0, done.stderr
+        assert "Only 2 of 3 questions were answered" in done.stderr
+        assert server.ledger.billed == 2
+        assert tifffile.imread(image.with_name("cells_labels.tif")).any()
+
+    def test_a_lost_answer_is_sent_again_only_with_yes(self, segment, server):
+        ledger = open_ledger()
+        # as if the program had ended between sending and the answer
+        segment("--text", "nucleus", "--no-cache")
+        (entry,) = ledger.entries()
+        ledger.plan(
+            records_origin(), entry.engine, entry.model, [(entry.key, entry.question)], 0.007
+        )
+        newest = ledger.entries()[0]
+        ledger.submit(newest.id)
+        ledger.lose(newest.id, "gone")
+        done = segment("--text", "nucleus")
+        assert done.exit_code == 1
+        assert "may have been billed" in done.stderr
+        assert server.ledger.billed == 1
+        assert segment("--text", "nucleus", "--yes").exit_code == 0
+        assert server.ledger.billed == 2
+
+
+def records_origin():
+    from napari_sam3.jobs.records import open_records
+
+    return open_records().origin()
+
+
+class TestCosts:
+    def test_nothing_was_paid_yet(self):
+        assert invoke("costs").stdout == "Nothing has been paid for yet.\n"
+
+    @pytest.mark.parametrize("by", ["run", "session", "day", "project"])
+    def test_a_table_by_run_session_day_and_project(self, segment, by):
+        segment("--text", "nucleus", "--project", "mitosis paper")
+        done = invoke("costs", "--by", by)
+        assert by in done.stdout
+        assert "0.0060" in done.stdout
+        assert ("mitosis paper" in done.stdout) is (by == "project")
+        assert "Today: $0.0060" in done.stdout
+
+    def test_comma_separated_values_can_be_read_by_a_program(self, segment):
+        segment("--text", "nucleus", "--project", 'a "quoted", one')
+        segment("--text", "cell")
+        done = invoke("costs", "--by", "project", "--csv")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert {row["project"]: float(row["usd"]) for row in rows} == {
+            'a "quoted", one': 0.006,
+            "": 0.006,
+        }
+
+    def test_each_question_can_be_listed(self, segment):
+        segment("--text", "nucleus", "--project", "p")
+        segment("--text", "cell")
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
+        assert [(row["question"], row["state"], row["usd"]) for row in rows] == [
+            ("cell", "answered", "0.0060"),
+            ("nucleus", "answered", "0.0060"),
+        ]
+
+    def test_another_grouping_is_refused_with_the_list(self):
+        done = invoke("costs", "--by", "hour")
+        assert done.exit_code == 2
+        assert "question, run, session, day, project" in done.stderr
+
+
+class TestLimits:
+    def test_they_are_shown_and_set(self):
+        assert "$0.10" in invoke("limits").stdout
+        invoke("limits", "--confirm-above", 0.5, "--per-run", 3, "--project", " mitosis ")
+        told = invoke("limits").stdout
+        for part in ("$0.50", "$3.00", "mitosis"):
+            assert part in told
+        assert read_limits().caps.per_run == 3.0
+
+    def test_caps_can_be_taken_away(self):
+        invoke("limits", "--no-caps")
+        caps = read_limits().caps
+        assert (caps.per_run, caps.per_day) == (None, None)
+        assert invoke("limits", "--no-caps", "--per-run", 1).exit_code == 2
+
+
+class TestCollect:
+    def lose_the_wait(self, segment, monkeypatch):
+        """Break off right after the service took the question."""
+
+        def broken_off(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(segmind_engine.SegmindEngine, "collect", broken_off)
+            return segment("--text", "nucleus")
+
+    def test_there_is_nothing(self):
+        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+
+    def test_a_broken_off_wait_is_collected_stored_and_saved(
+        self, segment, server, monkeypatch, tmp_path
+    ):
+        stopped = self.lose_the_wait(segment, monkeypatch)
+        assert stopped.exit_code == 130
+        assert "napari-sam3 collect" in stopped.stderr
+        done = invoke("collect", "--output-dir", tmp_path)
+        assert done.exit_code == 0, done.stderr
+        assert "nucleus: 1 object" in done.stdout
+        (saved,) = tmp_path.glob("collected_*_labels.tif")
+        assert tifffile.imread(saved).sum() == 20 * 21
+        again = invoke("replay", saved.with_suffix(".json"))
+        assert again.exit_code == 0, again.stderr
+        assert "identical" in again.stdout
+        assert "nucleus" in invoke("cite", saved.with_suffix(".json")).stdout
+        assert "from cache" in segment("--text", "nucleus").stdout
+        assert server.ledger.billed == 1
+
+    def test_the_next_paid_run_mentions_it(self, segment, server, monkeypatch):
+        self.lose_the_wait(segment, monkeypatch)
+        assert "1 paid answer was never fetched" in segment("--text", "cell").stderr
+
+    def test_what_the_service_forgot_is_told_and_not_offered_again(
+        self, segment, server, monkeypatch
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        server.advance(4000)
+        done = invoke("collect")
+        assert done.exit_code == 1
+        assert "keeps its record no longer" in done.stdout
+        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert open_ledger().entries()[0].state == "unknown"
