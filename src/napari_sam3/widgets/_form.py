@@ -176,7 +176,7 @@ class Form(QWidget):
 
     def add_history(self, part: QWidget) -> None:
         """Put the list of runs under a title of its own."""
-        self._history.addWidget(part)
+        self.history.addWidget(part)
 
     def add_saving(self, button: Widget) -> None:
         """Put the button that saves labels under the output."""
@@ -238,9 +238,9 @@ class Form(QWidget):
             "Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule))
         )
         column.addWidget(self.outputs)
-        self._history = QCollapsible("History", expandedIcon="▾", collapsedIcon="▸")
-        self._history.layout().setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self._history)
+        self.history = QCollapsible("History", expandedIcon="▾", collapsedIcon="▸")
+        self.history.layout().setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.history)
         column.addWidget(self.keys)
         column.addStretch(1)
         self._scroll(inside)
