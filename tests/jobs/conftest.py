@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_sam3 import engines
-from napari_sam3.jobs import recorded
+from napari_sam3.jobs import paid
 
 from .paid import PaidEngine, Service, records_in
 
@@ -14,7 +14,7 @@ from .paid import PaidEngine, Service, records_in
 def service(monkeypatch):
     service = Service()
     monkeypatch.setattr(engines, "ENGINES", (*engines.ENGINES, service.info()))
-    monkeypatch.setattr(recorded, "LOOK_AGAIN_S", 0.002)
+    monkeypatch.setattr(paid, "LOOK_AGAIN_S", 0.002)
     return service
 
 

@@ -10,7 +10,8 @@ from napari_sam3.engines.base import NEVER
 from napari_sam3.errors import CancelledError, EngineError, LedgerError, OutcomeUnknownError
 from napari_sam3.jobs import owners
 from napari_sam3.jobs.collecting import iter_collect
-from napari_sam3.jobs.recorded import Consent, RecordedEngine
+from napari_sam3.jobs.consent import Consent
+from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import UnderWay
 
 from .paid import COST, Ticket, key_for, request_for, states, without_cache

@@ -155,9 +155,13 @@ class Crashes(RuleBasedStateMachine):
         ledger = self.process.records.ledger
         accept = ledger.accept
 
-        def accepted(*args):
-            accept(*args)
-            self._accepted(*args)
+        def accepted(entry_id, *args):
+            try:
+                accept(entry_id, *args)
+            finally:
+                # it may be on disk although the process died right after
+                if ledger.packed(entry_id) is not None:
+                    self._accepted(entry_id, *args)
 
         ledger.accept = accepted
         connect = ledger._connection

@@ -9,10 +9,11 @@ import pytest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.errors import CancelledError, LedgerError, OutcomeUnknownError, ResponseError
 from napari_sam3.jobs import owners
+from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate, estimate
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.recorded import Consent, RecordedEngine
+from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Limits
 
 from .paid import COST, PaidEngine, key_for, request_for, without_cache

@@ -158,6 +158,9 @@ class Rounds:
     def _heard(self, said):
         finished = None
         for kind, *words in said:
+            if words[:1] == ["EngineUnavailableError"]:
+                # a busy computer may have no port left for a moment; nothing was sent then
+                continue
             assert kind in ("agreed", "finished", "ended"), words
             if kind == "agreed":
                 self.agreed.update(name for name, _ in words[0])

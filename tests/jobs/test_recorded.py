@@ -30,8 +30,9 @@ from napari_sam3.errors import (
 from napari_sam3.jobs import owners
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.collecting import iter_collect
+from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Caps, Origin
-from napari_sam3.jobs.recorded import Consent, RecordedEngine
+from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Limits
 from napari_sam3.workflows.segment import segment
 
@@ -415,7 +416,8 @@ from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import Capabilities, Price, SegmentationRequest, SegmentationResult
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Ledger
-from napari_sam3.jobs.recorded import Consent, RecordedEngine
+from napari_sam3.jobs.consent import Consent
+from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records
 
 folder = Path(sys.argv[1])

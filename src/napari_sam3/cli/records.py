@@ -242,6 +242,7 @@ def _outcome(one: Collected, folder: Path | None) -> str:
 def tell_unfinished(records: Records) -> None:
     """Say on stderr if paid answers wait to be collected."""
     try:
+        records.ledger.forget_planned()
         count = len(records.unfinished())
     except LedgerError:
         # it is told where something would be sent

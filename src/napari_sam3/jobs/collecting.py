@@ -12,8 +12,8 @@ from napari_sam3.errors import CacheError, EngineError, LedgerError, Sam3Error
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.ledger import Entry
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.recorded import how_it_ended, is_forgotten, unpack, unpack_question
 from napari_sam3.jobs.records import Records, UnderWay
+from napari_sam3.jobs.tickets import how_it_ended, is_forgotten, unpack, unpack_question
 
 
 @dataclass(frozen=True, slots=True, eq=False)

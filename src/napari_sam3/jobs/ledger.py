@@ -346,6 +346,10 @@ class Ledger:
         with self._reading() as db:
             return costs.spent(db, since=since, run=run, session=session)
 
+    def now(self) -> float:
+        """Return the Unix time that entries are dated by."""
+        return self._clock()
+
     def today(self) -> float:
         """Return what was spent since local midnight; what is dated in the future counts, too."""
         return self.spent(since=costs.midnight(self._clock()))

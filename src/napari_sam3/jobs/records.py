@@ -28,6 +28,9 @@ from napari_sam3.settings import (
 
 LEDGER_NAME = "ledger.sqlite"
 
+OFFERED_S = 86400.0
+"""For how long an answer that could not be read is offered for another try."""
+
 DEFAULT_CACHE_MB = 2048.0
 DEFAULT_CONFIRM_ABOVE = 0.1
 DEFAULT_CAP_PER_RUN = 2.0
@@ -88,9 +91,10 @@ class Records:
         return Origin(run, SESSION, self.project)
 
     def unfinished(self) -> list[Entry]:
-        """Return paid questions whose answers can still be collected; oldest first.
+        """Return paid questions whose answers may still be collected; oldest first.
 
-        Those that a run is waiting for right now are left out.
+        Left out are those that a run is waiting for right now, and those that failed to be
+        collected and are older than a day.
         """
         own = [
             entry
@@ -98,7 +102,13 @@ class Records:
             # a forked process has the session of its parent, but not its questions
             if entry.owner == owners.here()
         ]
-        known = {entry.id: entry for entry in (*self.ledger.unfinished(), *own)}
+        since = self.ledger.now() - OFFERED_S
+        left = [
+            entry
+            for entry in self.ledger.unfinished()
+            if entry.state == "submitted" or (entry.submitted_at or 0) > since
+        ]
+        known = {entry.id: entry for entry in (*left, *own)}
         ids = [entry_id for entry_id in sorted(known) if not is_under_way(self.ledger, entry_id)]
         return [known[entry_id] for entry_id in ids]
 

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
 from napari_sam3.errors import CancelledError, LedgerError
+from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.jobs.estimate import estimate as estimate_questions
 from napari_sam3.jobs.ledger import Origin
+from napari_sam3.jobs.paid import expected_price
 from napari_sam3.jobs.question import Question, pixels_sha256
-from napari_sam3.jobs.recorded import Consent, RecordedEngine, expected_price
+from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.segment import (
     Picture,

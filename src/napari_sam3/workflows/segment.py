@@ -389,7 +389,8 @@ def segment(
     LedgerError
         If a paid question cannot be written down; it was not sent.
     """
-    from napari_sam3.jobs.recorded import Consent, RecordedEngine
+    from napari_sam3.jobs.consent import Consent
+    from napari_sam3.jobs.recorded import RecordedEngine
     from napari_sam3.jobs.records import open_records
 
     chosen = create_engine(engine) if isinstance(engine, str) else engine
