@@ -223,4 +223,4 @@ def test_ctrl_c_says_that_the_call_may_still_be_billed(run, monkeypatch):
     monkeypatch.setattr(cli, "_follow", interrupted)
     done = run("--text", "nucleus")
     assert done.exit_code == 130
-    assert "may still compute the answer, and bill it" in done.stderr
+    assert "What is under way may be billed" in done.stderr

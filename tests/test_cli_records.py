@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
 from napari_sam3.engines.segmind import engine as segmind_engine
-from napari_sam3.jobs.records import open_cache, open_ledger, read_limits
+from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
 from napari_sam3.testing import Behaviour, SegmindServer
 
 SHAPE = (40, 64)
@@ -118,6 +118,17 @@ class TestEstimate:
         assert server.ledger.posts == 0
         assert not image.with_name("cells_labels.tif").exists()
 
+    def test_an_output_that_exists_does_not_matter(self, image, server):
+        image.with_name("cells_labels.tif").write_bytes(b"mine")
+        done = invoke(
+            "segment", image, "--engine", "segmind", "--url", server.url, *POINTS, "--estimate"
+        )
+        assert done.exit_code == 0, done.stderr
+
+    def test_it_warns_of_what_may_be_billed_twice(self, segment):
+        lose_an_answer(segment)
+        assert "would be billed again" in segment("--text", "nucleus", "--estimate").stderr
+
     def test_what_is_stored_is_left_out(self, segment):
         segment("--point", "3,4")
         assert "3 questions, 1 from cache, 2 calls" in segment(*POINTS, "--estimate").stdout
@@ -153,22 +164,15 @@ class TestConsent:
 
     def test_a_cap_keeps_what_was_answered(self, segment, server, image):
         done = segment(*POINTS, "--cap", 0.015)
-        assert done.exit_code == 0, done.stderr
+        # for a script it must not look complete
+        assert done.exit_code == 4, done.stderr
+        assert "stops it before its end" in done.stderr or "may stop it" in done.stderr
         assert "Only 2 of 3 questions were answered" in done.stderr
         assert server.ledger.billed == 2
         assert tifffile.imread(image.with_name("cells_labels.tif")).any()
 
     def test_a_lost_answer_is_sent_again_only_with_yes(self, segment, server):
-        ledger = open_ledger()
-        # as if the program had ended between sending and the answer
-        segment("--text", "nucleus", "--no-cache")
-        (entry,) = ledger.entries()
-        ledger.plan(
-            records_origin(), entry.engine, entry.model, [(entry.key, entry.question)], 0.007
-        )
-        newest = ledger.entries()[0]
-        ledger.submit(newest.id)
-        ledger.lose(newest.id, "gone")
+        lose_an_answer(segment)
         done = segment("--text", "nucleus")
         assert done.exit_code == 1
         assert "may have been billed" in done.stderr
@@ -177,10 +181,15 @@ class TestConsent:
         assert server.ledger.billed == 2
 
 
-def records_origin():
-    from napari_sam3.jobs.records import open_records
-
-    return open_records().origin()
+def lose_an_answer(segment):
+    """Leave the ledger as if a program had ended between sending a question and its answer."""
+    ledger = open_ledger()
+    segment("--text", "nucleus", "--no-cache")
+    (entry,) = ledger.entries()
+    asked = [(entry.key, entry.question)]
+    (lost,) = ledger.plan(open_records().origin(), entry.engine, entry.model, asked, 0.007)
+    ledger.submit(lost)
+    ledger.lose(lost, "gone")
 
 
 class TestCosts:
@@ -214,6 +223,15 @@ class TestCosts:
             ("cell", "answered", "0.0060"),
             ("nucleus", "answered", "0.0060"),
         ]
+
+    def test_questions_add_up_to_the_sums(self, segment):
+        lose_an_answer(segment)
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
+        (day,) = csv.DictReader(io.StringIO(invoke("costs", "--csv").stdout))
+        assert sum(float(row["usd"]) for row in rows) == pytest.approx(float(day["usd"]))
+        counted = sum(int(day[n]) for n in ("answered", "failed", "unknown", "under way"))
+        assert counted == int(day["questions"]) == len(rows)
+        assert all(row["request id"] for row in rows if row["state"] == "answered")
 
     def test_another_grouping_is_refused_with_the_list(self):
         done = invoke("costs", "--by", "hour")
@@ -257,15 +275,18 @@ class TestCollect:
         stopped = self.lose_the_wait(segment, monkeypatch)
         assert stopped.exit_code == 130
         assert "napari-sam3 collect" in stopped.stderr
-        done = invoke("collect", "--output-dir", tmp_path)
+        done = invoke("collect", "--output-dir", tmp_path / "new")
+        tmp_path /= "new"
         assert done.exit_code == 0, done.stderr
         assert "nucleus: 1 object" in done.stdout
-        (saved,) = tmp_path.glob("collected_*_labels.tif")
+        (saved,) = tmp_path.glob("cells_tif_nucleus_*_labels.tif")
         assert tifffile.imread(saved).sum() == 20 * 21
         again = invoke("replay", saved.with_suffix(".json"))
         assert again.exit_code == 0, again.stderr
         assert "identical" in again.stdout
-        assert "nucleus" in invoke("cite", saved.with_suffix(".json")).stdout
+        cited = invoke("cite", saved.with_suffix(".json")).stdout
+        assert "nucleus" in cited
+        assert "cells.tif" in cited
         assert "from cache" in segment("--text", "nucleus").stdout
         assert server.ledger.billed == 1
 

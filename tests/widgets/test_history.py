@@ -1,12 +1,14 @@
 """What ran in this session, what it cost, and how to have it back."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QDialog
 
+from napari_sam3 import engines
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.segmind import engine as segmind_engine
@@ -50,8 +52,18 @@ class TestList:
         panel.form.text.value = "mitosis"
         run("concept")
         (newest, oldest) = rows(panel)
-        assert newest[1:] == ["mitosis · Paid SAM3", "1", "$0.0070"]
-        assert oldest[1:] == ["everything · Built-in", "2", "free"]
+        assert newest[1:] == ["mitosis · paid", "1", "$0.0070"]
+        assert oldest[1:] == ["everything · builtin", "2", "free"]
+
+    def test_a_paid_answer_whose_price_was_not_told_is_not_called_free(
+        self, panel, run, paid_engine, monkeypatch
+    ):
+        answer = paid_engine.segment
+        monkeypatch.setattr(paid_engine, "collect", lambda t, stop: answer(t.request, stop))
+        panel.form.engine.value = "paid"
+        panel.form.text.value = "mitosis"
+        run("concept")
+        assert rows(panel)[0][3] == "not told"
 
     def test_a_run_that_failed_is_not_listed(self, panel, run, engine):
         engine.error = EngineError("The engine is tired.")
@@ -131,6 +143,15 @@ class TestConsent:
         assert "Nothing was sent" in run()
         assert paid_engine.requests == []
         assert not paid.runner.is_busy
+
+    def test_what_the_engine_lacks_is_said_before_anything_is_asked(
+        self, paid, run, monkeypatch, registry, paid_engine
+    ):
+        lacking = replace(registry[1], lacks=lambda: "needs a key")
+        monkeypatch.setattr(engines, "ENGINES", (registry[0], lacking))
+        monkeypatch.setattr(_consent, "upload_was_agreed", lambda _: pytest.fail("asked"))
+        assert "Paid SAM3 needs a key." in run()
+        assert paid_engine.requests == []
 
     def test_a_run_that_is_stopped_while_it_asks_ends(self, paid, settle, monkeypatch, qtbot):
         paid.hosted.limits.confirm_above.value = 0.0
@@ -263,7 +284,8 @@ class TestUnfinished:
         viewer = make_napari_viewer()
         image = np.zeros((60, 90), np.uint8)
         image[10:30, 20:70] = 200
-        viewer.add_image(image, name="cells", contrast_limits=(0, 255))
+        lies = {"scale": (0.5, 0.7), "translate": (100, 50)}
+        viewer.add_image(image, name="cells", contrast_limits=(0, 255), **lies)
         panel = SegmentPanel(viewer)
         viewer.window.add_dock_widget(panel)
         panel.form.engine.value = "segmind"
@@ -305,6 +327,9 @@ class TestUnfinished:
         assert panel.form._offer.isHidden()
         (layer,) = [one for one in panel._viewer.layers if isinstance(one, Labels)]
         assert layer.name == "collected: cell"
+        # where the image lies, and under its name
+        np.testing.assert_allclose(layer.extent.world, panel._viewer.layers["cells"].extent.world)
+        assert layer.metadata["napari_sam3"]["image"]["name"] == "cells"
         (said,) = check_record(layer.metadata["napari_sam3"])["runs"]
         assert said["questions"][0]["prompt"]["text"] == "cell"
         assert "asking again is free" in panel.form.result.text()
@@ -321,6 +346,23 @@ class TestUnfinished:
         assert "object" in panel.form.result.text()
         assert panel.form._offer.isHidden()
 
+    def test_restore_brings_the_services_options_back(self, panel, wait_for):
+        panel.hosted.answer.value = "separate masks"
+        panel.hosted.max_side.value = 1024
+        panel.form.rule.value = "smallest"
+        panel.run()
+        wait_for(panel)
+        address = panel.hosted.url.value
+        panel.hosted.answer.value = "mask"
+        panel.hosted.max_side.value = 2048
+        panel.form.rule.value = "score"
+        panel.history.table.selectRow(0)
+        panel.history.restore.native.click()
+        assert panel.hosted.answer.value == "separate masks"
+        assert panel.hosted.max_side.value == 1024
+        assert panel.form.rule.value == "smallest"
+        assert panel.hosted.url.value == address
+
     def test_the_next_start_offers_it(self, panel, wait_for, monkeypatch, make_napari_viewer):
         self.break_off(panel, wait_for, monkeypatch)
         again = SegmentPanel(panel._viewer)
@@ -332,7 +374,7 @@ class TestUnfinished:
 def test_the_question_waits_for_no_dialog_of_a_window_that_is_gone(panel):
     stop = threading.Event()
     stop.set()
-    confirm = panel.consent.confirm(stop)
+    confirm = panel.consent.confirm(stop, panel.engine_info)
     agreed = []
     thread = threading.Thread(target=lambda: agreed.append(confirm(None)))
     thread.start()

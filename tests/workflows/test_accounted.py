@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import napari_sam3
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.engines.segmind import key as key_module
@@ -25,7 +27,7 @@ from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.records import Limits
 from napari_sam3.testing import Behaviour, SegmindServer
-from napari_sam3.workflows.accounted import estimate, iter_accounted
+from napari_sam3.workflows.accounted import estimate_run, iter_accounted
 from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish
 
 from ..jobs.paid import COST, IMAGE, states, without_cache
@@ -97,7 +99,7 @@ class TestConsent:
         assert (service.sent, records.ledger.entries()) == ([], [])
 
     def test_an_estimate_alone_sends_and_plans_nothing(self, engine, records, service):
-        expected = estimate(engine, run_of("a", "b"), records)
+        expected = estimate_run(engine, run_of("a", "b"), records)
         confirm = Confirm()
         accounted(engine, records, "a", "b", confirm=confirm)
         assert confirm.asked == [expected]
@@ -157,7 +159,7 @@ class TestCaps:
         strict = capped(records, **{period: 2 * COST})
         confirm = Confirm()
         answer = accounted(engine, strict, "a", "b", "c", "d", confirm=confirm)
-        assert "may stop it" in confirm.asked[0].over_cap
+        assert "stops it before its end" in confirm.asked[0].over_cap
         assert service.sent == ["a", "b"]
         assert len(answer.instances) == 2
         assert any("2 of 4 questions were answered" in notice for notice in answer.notices)
@@ -401,3 +403,14 @@ class TestWhatIsWrittenDown:
         answer = finish(iter_accounted(engine, run, records, Confirm()))
         assert Counted.reads == 1
         assert answer.picture == ArrayPicture(IMAGE).describe()
+
+
+def test_a_script_learns_the_price_as_segment_would_ask(engine, records):
+    image = np.arange(30 * 50, dtype=np.uint16).reshape(30, 50)
+    prompt = ConceptPrompt("nucleus")
+    before = napari_sam3.estimate(image, prompt, engine, records=records)
+    assert (len(before.calls), before.cached) == (1, 0)
+    napari_sam3.segment(image, prompt, engine, records=records)
+    after = napari_sam3.estimate(image, [prompt, ConceptPrompt("cell")], engine, records=records)
+    assert (len(after.calls), after.cached) == (1, 1)
+    assert after.today > 0

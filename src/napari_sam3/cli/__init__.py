@@ -39,6 +39,7 @@ from napari_sam3.cli.records import (
     confirmation,
     costs,
     limits,
+    tell_estimate,
     with_limits,
 )
 from napari_sam3.core.geometry import Box
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
     from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+
+UNANSWERED = 4
+"""Exit code where a cap or an error ended a paid run; what was answered is saved."""
 
 DEMO_CLICK = (199, 343)
 """A pixel on one nucleus of the fluorescence sample."""
@@ -241,6 +245,7 @@ def segment_file(
     Positions are (row, col) pixels; boxes reach from the first row and column inside to
     the first behind.  Each --box and each --point alone is an object of its own; with
     one --box, all points belong to it, and with several, each to the box around it.
+    Ends with 4 if a paid run was cut short; what was answered is saved.
     """
     clicks = [*(points or ()), *(Point(*p.position, False) for p in negative_points or ())]
     examples = [*_exemplars(exemplars, True), *_exemplars(negative_exemplars, False)]
@@ -257,7 +262,7 @@ def segment_file(
     if picture and (output or picture.suffix.lower() != ".png"):
         raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
     from napari_sam3.jobs.records import open_records
-    from napari_sam3.workflows.accounted import estimate, iter_accounted
+    from napari_sam3.workflows.accounted import estimate_run, iter_accounted
     from napari_sam3.workflows.provenance import record_of_file
 
     options = hosted_options(
@@ -267,14 +272,21 @@ def segment_file(
     min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
     target = output or image.with_name(f"{image.stem}_labels.tif")
     with errors_as_sentences():
-        _check_output(picture or target, image, overwrite)
+        if not estimate_only:
+            _check_output(picture or target, image, overwrite)
         who = _able_engine(engine, prompts, options)
         run = _prepare(image, plane, contrast_limits, prompts)
-        run = replace(run, min_score=min_score, max_masks=max_masks, in_flight=in_flight)
+        run = replace(
+            run,
+            min_score=min_score,
+            max_masks=max_masks,
+            in_flight=in_flight,
+            about={"image": image.name},
+        )
         opened = open_records(use_cache=False if no_cache else None, project=project)
         records = with_limits(opened, cap)
         if estimate_only:
-            typer.echo(f"{estimate(who, run, records, fresh=fresh).words}.")
+            tell_estimate(estimate_run(who, run, records, fresh=fresh))
             return
         confirm = confirmation(records, options.url, yes=yes)
         workflow = iter_accounted(who, run, records, confirm, fresh=fresh)
@@ -287,6 +299,8 @@ def segment_file(
     for notice in answer.notices:
         typer.echo(notice, err=True)
     typer.echo(f"{_summary(answer)} → {written}")
+    if answer.unanswered:
+        raise typer.Exit(UNANSWERED)
 
 
 app.command("standin")(standin)
@@ -446,10 +460,10 @@ def _unless_interrupted(
         return _follow(workflow)
     except KeyboardInterrupt:
         paid = (
-            " The service may still compute the answer, and bill it; within an hour it can be "
-            "had at no cost: napari-sam3 collect"
+            " Answers that had come are stored. What is under way may be billed; within an hour "
+            "its answer can be had at no cost: napari-sam3 collect"
         )
-        words = f"Stopped; nothing was saved.{paid if billed else ''}"
+        words = f"Stopped; no labels were written.{paid if billed else ''}"
         typer.echo(words, err=True)
         raise typer.Exit(130) from None
 
@@ -533,7 +547,13 @@ def _demo(folder: Path) -> list[Path]:
 
     from napari_sam3.engines import create_engine
     from napari_sam3.samples import sample_path
-    from napari_sam3.workflows.files import open_image, overlay, save_labels, save_picture
+    from napari_sam3.workflows.files import (
+        make_folder,
+        open_image,
+        overlay,
+        save_labels,
+        save_picture,
+    )
     from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, iter_segment
 
     engine = create_engine()
@@ -544,7 +564,7 @@ def _demo(folder: Path) -> list[Path]:
     typer.echo(f"Everything: {_summary(everything)}")
     typer.echo(f"One click at {DEMO_CLICK}: {_summary(one)}")
     written = [folder / "nuclei_labels.tif", folder / "demo.png"]
-    _make_folder(folder)
+    make_folder(folder)
     labels = [answer.instances.to_labels() for answer in (everything, one)]
     save_labels(written[0], labels[0])
     rgb = picture.read()
@@ -552,10 +572,3 @@ def _demo(folder: Path) -> list[Path]:
     save_picture(written[2], rgb)
     save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
     return written
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -128,31 +129,36 @@ Cells = list[tuple[Any, ...]]
 
 
 def _sums(ledger: Ledger, by: str) -> tuple[tuple[str, ...], Cells]:
-    cells = [
-        (row.name, row.questions, row.answered, row.failed, row.unknown, f"{row.cost:.4f}")
-        for row in ledger.costs(by)  # type: ignore[arg-type]  # checked by who calls this
-    ]
-    return (by, "questions", "answered", "failed", "unknown", "usd"), cells
+    cells = []
+    for row in ledger.costs(by):  # type: ignore[arg-type]  # checked by who calls this
+        under_way = row.questions - row.answered - row.failed - row.unknown
+        counts = (row.questions, row.answered, row.failed, row.unknown, under_way)
+        cells.append((row.name, *counts, f"{row.cost:.4f}"))
+    return (by, "questions", "answered", "failed", "unknown", "under way", "usd"), cells
 
 
 def _each(ledger: Ledger) -> tuple[tuple[str, ...], Cells]:
     cells = [
-        (_when(sent), question, engine, state, project, "" if usd is None else f"{usd:.4f}")
-        for sent, question, engine, state, project, usd in ledger.lines()
+        (_moment(sent), question, engine, state, project, request_id or "", f"{usd:.4f}")
+        for sent, question, engine, state, project, request_id, usd in ledger.lines()
     ]
-    return ("sent", "question", "engine", "state", "project", "usd"), cells
+    return ("sent", "question", "engine", "state", "project", "request id", "usd"), cells
 
 
 def limits(
     confirm_above: Annotated[
         float | None,
-        typer.Option(min=0, metavar="USD", help="Ask before a run that may cost more."),
+        typer.Option(
+            min=0, metavar="USD", help="Ask before a run that may cost more; 0.10 if never set."
+        ),
     ] = None,
     per_run: Annotated[
-        float | None, typer.Option(min=0, metavar="USD", help="Most that a run may cost.")
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Most that a run may cost; 2 if never set."),
     ] = None,
     per_day: Annotated[
-        float | None, typer.Option(min=0, metavar="USD", help="Most that a day may cost.")
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Most that a day may cost; 10 if never set."),
     ] = None,
     no_caps: Annotated[
         bool, typer.Option("--no-caps", help="Let run and day cost any amount.")
@@ -196,10 +202,11 @@ def collect(
     """
     from napari_sam3.jobs.collecting import iter_collect
     from napari_sam3.jobs.records import open_records
+    from napari_sam3.workflows.files import make_folder
 
     with errors_as_sentences():
-        if output_dir is not None and not output_dir.is_dir():
-            raise ImageError(f"There is no folder {output_dir} to save labels in.")
+        if output_dir is not None:
+            make_folder(output_dir)
         records = open_records()
         _tell(records.ledger.notices)
         steps = iter_collect(records)
@@ -232,9 +239,10 @@ def _outcome(one: Collected, folder: Path | None) -> str:
     from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
     labels = labels_of(one.result)
-    target = folder / f"collected_{one.entry.key[:12]}_labels.tif"
+    words = re.sub(r"\W+", "_", f"{one.about.get('image', '')} {one.entry.question}").strip("_")
+    target = folder / f"{words}_{one.entry.key[:8]}_labels.tif"
     save_labels(target, labels)
-    record = record_of(one.result, one.question, labels)
+    record = record_of(one.result, one.question, labels, str(one.about.get("image", "")))
     write_sidecar(sidecar_path(target), record, labels, target.name)
     return f"{found} → {target}"
 
@@ -253,6 +261,12 @@ def tell_unfinished(records: Records) -> None:
             f"{count} paid {noun} never fetched; get them at no cost: napari-sam3 collect",
             err=True,
         )
+
+
+def tell_estimate(expected: Estimate) -> None:
+    """Say what a run would cost, and what speaks against it."""
+    typer.echo(f"{expected.words}.")
+    _tell(expected.warnings)
 
 
 def confirmation(records: Records, url: str, *, yes: bool) -> Callable[[Estimate], bool]:
@@ -309,6 +323,13 @@ def _tell(sentences: tuple[str, ...]) -> None:
 
 def _cap(amount: float | None) -> str:
     return "no cap" if amount is None else f"${amount:.2f}"
+
+
+def _moment(seconds: float) -> str:
+    """Return a time that another program can compare: ISO 8601 with its zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 
 
 def _when(seconds: float | None) -> str:

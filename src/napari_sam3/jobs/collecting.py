@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from napari_sam3.engines.base import NEVER, AnswerRecord, SegmentationResult, raise_if_stopped
 from napari_sam3.errors import CacheError, EngineError, LedgerError, Sam3Error
@@ -13,7 +14,13 @@ from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.ledger import Entry
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records, UnderWay
-from napari_sam3.jobs.tickets import how_it_ended, is_forgotten, unpack, unpack_question
+from napari_sam3.jobs.tickets import (
+    how_it_ended,
+    is_forgotten,
+    unpack,
+    unpack_about,
+    unpack_question,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +37,15 @@ class Collected:
         What was asked, as far as it is known.
     error : str
         Why there is none; empty if there is one.
+    about : dict
+        What the run told of the image: see `napari_sam3.workflows.segment.SegmentRun`.
     """
 
     entry: Entry
     result: SegmentationResult | None = None
     question: Question | None = None
     error: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def iter_collect(
@@ -79,7 +89,8 @@ def _collect(entry: Entry, records: Records, stop: threading.Event) -> Collected
         if stored is not None:
             # it ended between storing the answer and saying so
             question = unpack_question(packed) if packed is not None else None
-            return Collected(entry, _noted(entry, stored, records), question)
+            about = unpack_about(packed) if packed is not None else {}
+            return Collected(entry, _noted(entry, stored, records), question, about=about)
         if packed is None:
             words = "It was sent, but the program ended before the service answered."
             records.ledger.lose(entry.id, words)
@@ -143,7 +154,8 @@ def _fetched(entry: Entry, packed: bytes, records: Records, stop: threading.Even
             records.cache.put(question.key, result, question.fields)
         except CacheError as error:
             result = replace(result, notices=(*result.notices, str(error)))
-    return Collected(entry, _noted(entry, result, records), question)
+    about = unpack_about(packed)
+    return Collected(entry, _noted(entry, result, records), question, about=about)
 
 
 def _note_failure(entry: Entry, error: Sam3Error, end: str, records: Records) -> None:

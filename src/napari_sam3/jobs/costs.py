@@ -135,7 +135,7 @@ def _refuse(whose: str, period: str, so_far: float, expected: float, cap: float)
     raise CapReachedError(
         f"{whose} {verb} {_dollars(so_far)} so far, and the next question may cost "
         f"{_dollars(expected)} more: that is above the cap of {_dollars(cap)} per {period}, so it "
-        "was not sent. To raise the cap, run: napari-sam3 limits"
+        f"was not sent. Raise it under “Spending limits”, or: napari-sam3 limits --per-{period} USD"
     )
 
 

@@ -12,6 +12,9 @@ from napari_sam3.jobs.ledger import Entry
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 
+ROUNDING = 1e-9
+"""Sums of cents in binary are off by less than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -37,6 +40,8 @@ class Estimate:
         A sentence if a cap may stop the run before its end; empty if none will.
     confirm_above : float
         What may be spent without a word.
+    today : float
+        What was spent today already.
     """
 
     questions: int
@@ -49,6 +54,7 @@ class Estimate:
     seconds: float | None = None
     over_cap: str = ""
     confirm_above: float = 0.0
+    today: float = 0.0
 
     @property
     def needs_consent(self) -> bool:
@@ -135,8 +141,9 @@ def estimate(
         low * len(calls),
         high * len(calls),
         seconds * rounds,
-        _over_cap(high * len(calls), records) if calls else "",
+        _over_cap(low * len(calls), high * len(calls), records) if calls else "",
         records.limits.confirm_above,
+        records.ledger.today(),
     )
 
 
@@ -157,17 +164,14 @@ def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
     return engine.price.low, engine.price.high, engine.price.seconds
 
 
-def _over_cap(high: float, records: Records) -> str:
+def _over_cap(low: float, high: float, records: Records) -> str:
     caps = records.limits.caps
-    # sums of cents in binary are off by less than this
-    high -= 1e-9
-    if caps.per_run is not None and high > caps.per_run:
-        return f"The cap of ${caps.per_run:.2f} for a run may stop it before its end."
-    if caps.per_day is not None and (today := records.ledger.today()) + high > caps.per_day:
-        return (
-            f"The cap of ${caps.per_day:.2f} for a day may stop it before its end: "
-            f"${today:.2f} were spent today."
-        )
+    today = records.ledger.today()
+    for cap, period, spent in ((caps.per_run, "run", 0.0), (caps.per_day, "day", today)):
+        if cap is not None and spent + high > cap + ROUNDING:
+            stops = "stops" if spent + low > cap else "may stop"
+            words = f"; ${spent:.2f} were spent today" if period == "day" else ""
+            return f"The cap of ${cap:.2f} for a {period} {stops} it before its end{words}."
     return ""
 
 

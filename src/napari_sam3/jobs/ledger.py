@@ -323,7 +323,8 @@ class Ledger:
         -------
         list of tuple
             When it was sent in Unix time, the question in words, the engine, the state, the
-            project, and the cost in US dollars or None.
+            project, the request id or None, and what it counts for in US dollars: its cost,
+            or the expected price where that is not known.
         """
         with self._reading() as db:
             return list_lines(db)

@@ -62,10 +62,16 @@ class Entry(NamedTuple):
     owner: str
 
 
-Line = tuple[float, str, str, State, str, float | None]
+Line = tuple[float, str, str, State, str, str | None, float]
 """What a list shows of a question: see `LINE`.  A plain tuple, since there may be very many."""
 
-LINE = ("submitted_at", "question", "engine", "state", "project", "cost")
+COUNTED = (
+    "CASE WHEN state IN ('submitted', 'answered', 'unknown') "
+    "THEN coalesce(cost, expected) ELSE 0.0 END"
+)
+"""What a question counts for in sums; see `Ledger.spent`."""
+
+LINE = ("submitted_at", "question", "engine", "state", "project", "request_id", COUNTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from napari_sam3.engines.base import (
     BilledEngine,
@@ -50,6 +51,8 @@ class Till:
         Returns a question's answer that costs nothing more, or None.
     keep : callable
         Stores an answer, and returns it with what identifies it.
+    about : mapping
+        What whoever collects an answer later should know of the image; JSON values.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Till:
         planned: Mapping[str, int],
         known: Callable[[Question], SegmentationResult | None],
         keep: Callable[[Question, SegmentationResult], SegmentationResult],
+        about: Mapping[str, Any],
     ) -> None:
+        self.about = about
         self.engine, self.records, self.origin = engine, records, origin
         self.known, self.keep = known, keep
         self.purse = Purse(consent)
@@ -211,7 +216,7 @@ class _PaidQuestion:
         except BaseException as error:
             self._note_refusal(entry_id, error)
             raise
-        packed = pack(self._question, self._engine.pack(ticket))
+        packed = pack(self._question, self._engine.pack(ticket), self._till.about)
         self._note(lambda: self._ledger.accept(entry_id, ticket.request_id, packed))
         return ticket
 

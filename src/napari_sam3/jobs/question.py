@@ -62,14 +62,19 @@ class Question:
                 "sha256": image_sha256 or pixels_sha256(request.image),
             },
         }
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return cls(hashlib.sha256(text.encode()).hexdigest(), describe(request.prompt), fields)
+        return cls(key_of(fields), describe(request.prompt), fields)
 
     @property
     def image_sha256(self) -> str:
         """Of the picture that is asked about."""
         digest: str = self.fields["image"]["sha256"]
         return digest
+
+
+def key_of(fields: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a question's fields; see `Question`."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:

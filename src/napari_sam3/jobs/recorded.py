@@ -56,6 +56,8 @@ class RecordedEngine:
         Key to the ledger's entry, for questions that are planned already.
     fresh : bool
         Whether to ask although an answer is stored; it is then replaced.
+    about : mapping, optional
+        What whoever collects an answer later should know of the image; JSON values.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RecordedEngine:
         origin: Origin | None = None,
         planned: Mapping[str, int] | None = None,
         fresh: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._engine = engine
         self._records = records
@@ -78,6 +81,7 @@ class RecordedEngine:
             planned or {},
             lambda question: self._known(question)[0],
             self._kept,
+            about or {},
         )
         self._fresh = fresh
         self._lock = threading.Lock()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import BilledEngine, Ticket
@@ -50,9 +52,14 @@ def is_forgotten(error: BaseException) -> bool:
     return isinstance(error, EngineError) and error.status == 404
 
 
-def pack(question: Question, ticket: bytes) -> bytes:
-    """Return a packed ticket with what was asked, for whoever collects its answer."""
-    head = {"key": question.key, "words": question.words, "fields": dict(question.fields)}
+def pack(question: Question, ticket: bytes, about: Mapping[str, Any] | None = None) -> bytes:
+    """Return a packed ticket with what was asked and of what, for whoever collects its answer."""
+    head = {
+        "key": question.key,
+        "words": question.words,
+        "fields": dict(question.fields),
+        "about": dict(about or {}),
+    }
     return json.dumps(head).encode() + b"\n" + ticket
 
 
@@ -64,6 +71,15 @@ def unpack(engine_name: str, packed: bytes) -> tuple[BilledEngine, Ticket]:
             f"The engine {engine_name!r} cannot collect answers in this version."
         )
     return resume(packed.partition(b"\n")[2])
+
+
+def unpack_about(packed: bytes) -> dict[str, Any]:
+    """Return what `pack` was told of the image; empty if that cannot be read."""
+    try:
+        about = json.loads(packed.partition(b"\n")[0])["about"]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def unpack_question(packed: bytes) -> Question:

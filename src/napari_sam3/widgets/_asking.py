@@ -19,7 +19,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsupported
 from napari_sam3.engines.base import Question
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
 from napari_sam3.layers.prompts import (
     Drawn,
@@ -32,6 +32,7 @@ from napari_sam3.layers.transforms import refuse_other_units
 from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
+from napari_sam3.workflows.provenance import bare_name
 from napari_sam3.workflows.segment import Picture, SegmentRun
 
 
@@ -119,7 +120,13 @@ class Asking:
         output: Labels | None = self._form.output.value
         if output is not None and (misfit := place.misfit(output)):
             raise ImageError(f"{misfit}; choose another layer under “Add to”.")
-        run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
+        lies = picture_kwargs(place, plane.shape)["affine"].tolist()
+        run = SegmentRun(
+            self._picture(image, plane),
+            prompts,
+            *self._limits(),
+            about={"image": bare_name(image.name), "affine": lies},
+        )
         return RunContext(
             run,
             self._form.engine.value,

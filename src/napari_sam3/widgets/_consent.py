@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_sam3.engines import EngineInfo
+from napari_sam3.errors import AuthenticationError
 from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.widgets._hosted import ask, upload_was_agreed
 
@@ -19,6 +21,7 @@ LOOK_AGAIN_S = 0.05
 class _Asked:
     expected: Estimate
     stop: threading.Event
+    address: str
     done: threading.Event = field(default_factory=threading.Event)
     agreed: bool = False
 
@@ -39,11 +42,24 @@ class ConsentDesk(QObject):
         self._widget = parent
         self._asked.connect(self._on_asked)
 
-    def confirm(self, stop: threading.Event) -> Callable[[Estimate], bool]:
-        """Return what a workflow calls in its thread; it returns at once when stopped."""
+    def confirm(
+        self, stop: threading.Event, engine: EngineInfo, address: str = ""
+    ) -> Callable[[Estimate], bool]:
+        """Return what a workflow calls in its thread; it returns at once when stopped.
+
+        Parameters
+        ----------
+        stop : threading.Event
+        engine : EngineInfo
+            Who would be paid; what it lacks is said before anybody is asked.
+        address : str
+            Where the questions would go.
+        """
 
         def confirm(expected: Estimate) -> bool:
-            asked = _Asked(expected, stop)
+            if engine.lacks is not None and (missing := engine.lacks()):
+                raise AuthenticationError(f"{engine.title} {missing}.")
+            asked = _Asked(expected, stop, address)
             self._asked.emit(asked)
             while not asked.done.wait(LOOK_AGAIN_S):
                 if stop.is_set():
@@ -54,17 +70,20 @@ class ConsentDesk(QObject):
 
     def _on_asked(self, asked: _Asked) -> None:
         try:
-            asked.agreed = not asked.stop.is_set() and self._is_agreed(asked.expected)
+            asked.agreed = not asked.stop.is_set() and self._is_agreed(asked)
         finally:
             asked.done.set()
 
-    def _is_agreed(self, expected: Estimate) -> bool:
+    def _is_agreed(self, asked: _Asked) -> bool:
         if not upload_was_agreed(self._widget):
             return False
-        return not expected.needs_consent or price_is_agreed(self._widget, expected)
+        expected = asked.expected
+        return not expected.needs_consent or price_is_agreed(self._widget, expected, asked.address)
 
 
-def price_is_agreed(parent: QWidget, expected: Estimate) -> bool:
+def price_is_agreed(parent: QWidget, expected: Estimate, address: str = "") -> bool:
     """Show what a run would cost, and ask whether to go on."""
-    words = [f"{expected.words}.", *expected.warnings]
+    goes = f"To {address}.  " if address else ""
+    words = [f"{expected.words}.", f"{goes}${expected.today:.3f} spent today so far."]
+    words += expected.warnings
     return ask(parent, "This run costs money", "\n\n".join(words))

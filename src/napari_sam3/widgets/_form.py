@@ -179,8 +179,8 @@ class Form(QWidget):
         self.history.addWidget(part)
 
     def add_saving(self, button: Widget) -> None:
-        """Put the button that saves labels under the output."""
-        self.outputs.addWidget(button.native)
+        """Put the button that saves labels under what a run found."""
+        self._saving.addWidget(button.native)
 
     def show_unfinished(self, count: int) -> None:
         """Offer to collect answers that were paid for and never arrived."""
@@ -234,6 +234,8 @@ class Form(QWidget):
         column.addWidget(self.price)
         column.addWidget(self.progress.native)
         column.addWidget(self.result)
+        self._saving = QVBoxLayout()
+        column.addLayout(self._saving)
         self.outputs = folded_rows(
             "Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule))
         )

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompts import Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Question, Usage, question_of
@@ -60,6 +61,8 @@ class Past:
         That was segmented.
     keys : tuple
         What each prompt's object is known by.
+    rule : {"score", "smallest", "first"}
+        Which object shows where several overlap.
     objects : int
         How many were found.
     usage : Usage
@@ -75,6 +78,7 @@ class Past:
     image_id: Hashable
     plane: Plane
     keys: tuple[Hashable, ...]
+    rule: OverlapRule
     objects: int
     usage: Usage
     at: datetime
@@ -92,6 +96,7 @@ class Past:
             context.image_id,
             context.place.plane,
             context.keys,
+            context.rule,
             len(answer.instances),
             answer.usage,
             datetime.now(),
@@ -107,16 +112,17 @@ class Past:
         """What the table says."""
         count = len(self.prompts)
         words = describe(self.prompts[0]) if count == 1 else f"{count} objects"
-        engine = engine_info(self.engine).title
         time = self.at.strftime("%H:%M:%S")
-        return time, f"{words} · {engine}", str(self.objects), self._cost
+        return time, f"{words} · {self.engine}", str(self.objects), self._cost
 
     @property
     def _cost(self) -> str:
         if self.usage.cached:
             return "cache"
         cost = self.usage.credits
-        return "free" if cost is None else f"${cost:.4f}"
+        if cost is not None:
+            return f"${cost:.4f}"
+        return "not told" if engine_info(self.engine).capabilities.billed else "free"
 
 
 @dataclass(frozen=True, slots=True)

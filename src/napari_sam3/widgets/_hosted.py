@@ -105,12 +105,24 @@ class HostedPart(QWidget):
             max_side=int(self.max_side.value),
         )
 
-    def add_cost(self, cost: float | None, credits_left: float | None) -> None:
-        """Count what an answer cost, and note the balance that it told."""
-        self.spent += cost or 0.0
+    def set_options(self, options: SegmindOptions) -> None:
+        """Choose how the service is called; its address stays."""
+        self.api.value = options.api
+        self.answer.value = options.answer
+        self.image_format.value = options.image_format
+        self.max_side.value = options.max_side
+
+    def show_credits(self, credits_left: float | None) -> None:
+        """Note the balance that an answer told."""
         if credits_left is not None:
             self.credits_left = credits_left
         self.show_state()
+
+    def show_spent(self, spent: float) -> None:
+        """Say what the ledger counts for this session."""
+        self.spent = spent
+        if not self.is_busy:
+            self.show_state()
 
     def show_state(self) -> None:
         """Say where the key comes from, what is left and what was spent."""

@@ -35,6 +35,7 @@ def restore(
     form.engine.value = past.engine
     viewer.dims.set_point(range(len(past.plane.world)), past.plane.world)
     _restore_thresholds(past, form)
+    form.rule.value = past.rule
     first = past.prompts[0]
     form.question.value = past.question
     if isinstance(first, ConceptPrompt | CombinedPrompt):

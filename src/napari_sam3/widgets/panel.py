@@ -200,7 +200,8 @@ class SegmentPanel(QWidget):
 
         def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
             engine = self._engine(context.engine, context.options)
-            confirm = self.consent.confirm(stop)
+            info = engine_info(context.engine)
+            confirm = self.consent.confirm(stop, info, getattr(context.options, "url", ""))
             return (yield from iter_accounted(engine, context.run, records, confirm, stop))
 
         return workflow
@@ -246,7 +247,7 @@ class SegmentPanel(QWidget):
     def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
         self.history.add(Past.of(job.context, answer))
         if job.billed:
-            self._count_cost(job.context, answer)
+            self._count_cost(job.context)
         if any(result.pictures for result in answer.results):
             self._show_pictures(job.context, answer)
             return
@@ -281,11 +282,14 @@ class SegmentPanel(QWidget):
 
     def _on_counted(self, found: Balance) -> None:
         self.form.show_unfinished(found.unfinished)
+        self.hosted.show_spent(found.session)
 
     def restore(self, past: Past) -> None:
         """Bring the prompts and settings of a run back, in prompt layers of their own."""
         try:
             restore(past, self._viewer, self.form, self.prompts, self.asking)
+            if past.options is not None:
+                self.hosted.set_options(past.options)
         except Sam3Error as error:
             self._say(str(error))
             return
@@ -307,10 +311,10 @@ class SegmentPanel(QWidget):
         image = self.form.image.value
         return None if image is None else self.committer.labels_of(image.unique_id)
 
-    def _count_cost(self, context: RunContext, answer: SegmentAnswer) -> None:
+    def _count_cost(self, context: RunContext) -> None:
         self.history.refresh()
         engine = self._engine(context.engine, context.options)
-        self.hosted.add_cost(answer.usage.credits, getattr(engine, "credits_left", None))
+        self.hosted.show_credits(getattr(engine, "credits_left", None))
 
     def _show_pictures(self, context: RunContext, answer: SegmentAnswer) -> None:
         for result in answer.results:
@@ -418,7 +422,7 @@ class SegmentPanel(QWidget):
         except Sam3Error:
             return
         if calls > 1:
-            self.form.show_price(f"Run makes {price_of(calls)}.")
+            self.form.show_price(f"Run makes {price_of(calls)}; what is stored is free.")
 
     def preview(self) -> None:
         """Show what Run would send, without sending it."""
@@ -682,4 +686,6 @@ def _result_line(committed: Committed) -> str:
     parts += [words] if (words := committed.answer.cached_words) else []
     if not instances:
         parts[0] = "Nothing found"
+    elif not written.labels:
+        parts.insert(0, "Nothing added")
     return f"{', '.join(parts)} → “{committed.layer.name}”"

@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.engines import refuse_unsupported
+from napari_sam3.core.images import to_rgb8
+from napari_sam3.core.prompts import Prompt
+from napari_sam3.engines import create_engine, refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
 from napari_sam3.errors import CancelledError, LedgerError
 from napari_sam3.jobs.consent import Consent
@@ -20,13 +22,14 @@ from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.paid import expected_price
 from napari_sam3.jobs.question import Question, pixels_sha256
 from napari_sam3.jobs.recorded import RecordedEngine
-from napari_sam3.jobs.records import Records
+from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.segment import (
     Picture,
     Progress,
     SegmentAnswer,
     SegmentRun,
     iter_segment,
+    new_request,
 )
 
 Confirm = Callable[[Estimate], bool]
@@ -55,7 +58,9 @@ class ReadPicture:
         return self.source.describe()
 
 
-def estimate(engine: Engine, run: SegmentRun, records: Records, *, fresh: bool = False) -> Estimate:
+def estimate_run(
+    engine: Engine, run: SegmentRun, records: Records, *, fresh: bool = False
+) -> Estimate:
     """Say what a run would take, without sending anything.
 
     Parameters
@@ -78,6 +83,47 @@ def estimate(engine: Engine, run: SegmentRun, records: Records, *, fresh: bool =
         If the engine is billed and the ledger cannot be read.
     """
     return _prepare(engine, run, records, fresh)[1]
+
+
+def estimate(
+    image: npt.ArrayLike,
+    prompts: Prompt | Sequence[Prompt],
+    engine: str | Engine,
+    min_score: float | None = None,
+    *,
+    max_masks: int = 0,
+    contrast_limits: tuple[float, float] | None = None,
+    records: Records | None = None,
+) -> Estimate:
+    """Say what `napari_sam3.segment` would take for some prompts, without sending anything.
+
+    Parameters
+    ----------
+    image, engine, min_score, max_masks, contrast_limits, records
+        As in `napari_sam3.segment`.
+    prompts : prompt or sequence of prompt
+
+    Returns
+    -------
+    Estimate
+        Its `words` say it in one line; `high` is the most that it should cost, in US dollars.
+
+    Raises
+    ------
+    Sam3Error
+        As in `napari_sam3.segment`.
+    """
+    chosen = create_engine(engine) if isinstance(engine, str) else engine
+    asked = tuple(prompts) if isinstance(prompts, Sequence) else (prompts,)
+    opened = records or open_records()
+    requests = [
+        new_request(to_rgb8(image, contrast_limits), prompt, min_score, max_masks)
+        for prompt in asked
+    ]
+    for request in requests:
+        refuse_unsupported(chosen.name, chosen.capabilities, request.prompt)
+    questions = [Question.of(chosen, request) for request in requests]
+    return estimate_questions(chosen, questions, opened)
 
 
 def iter_accounted(
@@ -135,7 +181,9 @@ def iter_accounted(
     )
     origin = records.origin()
     planned = _plan(engine, expected, records, origin)
-    recorded = RecordedEngine(engine, records, consent, origin=origin, planned=planned, fresh=fresh)
+    recorded = RecordedEngine(
+        engine, records, consent, origin=origin, planned=planned, fresh=fresh, about=run.about
+    )
     try:
         return (yield from iter_segment(recorded, run, stop))
     finally:

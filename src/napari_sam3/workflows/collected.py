@@ -36,7 +36,9 @@ def labels_of(result: SegmentationResult) -> Labels:
     return result.instances.to_labels()
 
 
-def record_of(result: SegmentationResult, question: Question | None, labels: Labels) -> Record:
+def record_of(
+    result: SegmentationResult, question: Question | None, labels: Labels, name: str = ""
+) -> Record:
     """Return the record of labels that were made of a collected answer.
 
     Parameters
@@ -46,6 +48,8 @@ def record_of(result: SegmentationResult, question: Question | None, labels: Lab
         What was asked, as far as the ledger knows it.
     labels : ndarray of int, shape (rows, cols)
         As `labels_of` made them.
+    name : str
+        Of the image, as far as it is known.
     """
     fields = {} if question is None else question.fields
     prompts: tuple[Prompt, ...] = ()
@@ -61,4 +65,4 @@ def record_of(result: SegmentationResult, question: Question | None, labels: Lab
     results = (result,) if prompts else ()
     answer = SegmentAnswer(results, result.instances.image_shape, picture={"kind": "unknown"})
     engine = result.record.engine if result.record is not None else "unknown"
-    return record_of_file("", run, answer, engine=engine, labels=labels)
+    return record_of_file(name, run, answer, engine=engine, labels=labels)

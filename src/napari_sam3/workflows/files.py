@@ -189,6 +189,20 @@ def check_label_path(path: str | Path) -> None:
         raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and those above it.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
 def overlay(
     rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.uint8]:

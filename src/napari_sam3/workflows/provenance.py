@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ Source = tuple[str, int, int]
 
 SCHEMA = 1
 SCHEMA_FILE = "provenance.schema.json"
+CURRENCY = "USD"
 
 _PACKAGES = ("napari-sam3", "numpy", "scipy", "scikit-image")
 # a slash or a drive at the start of a word, but not the one of “and/or” or of an address
@@ -110,7 +111,7 @@ def run_record(
             "skips_known": skips_known,
             "questions": questions,
             "former": [list(source) for source in former],
-            "cost": _sum_known(q["cost"] for q in questions if not q["cached"]),
+            **_paid(questions),
             "seconds": answer.seconds,
             "notices": [_without_places(sentence) for sentence in told],
         }
@@ -187,7 +188,14 @@ def record_of_file(
     image: dict[str, Any] = {"name": name, "shape": shape}
     if plane is not None:
         image["plane"] = list(plane)
-    whole = {"index": [0, 0], "shown": [0, 1], "shape": shape, "level": 0, "factors": [1.0, 1.0]}
+    chosen = list(plane or ())
+    whole = {
+        "index": [*chosen, 0, 0],
+        "shown": [len(chosen), len(chosen) + 1],
+        "shape": shape,
+        "level": 0,
+        "factors": [1.0] * (len(chosen) + 2),
+    }
     seen = [] if labels is None else [int(label) for label in np.unique(labels) if label > 0]
     said = run_record(
         run,
@@ -324,6 +332,8 @@ def _questions(
             {
                 "prompt": prompt_to_json(prompt),
                 **_answered(result),
+                # of a run that was not cut short, an empty answer is one all the same
+                "answered": not answer.unanswered or _holds_answer(result),
                 "labels": {str(i - own.start): labels[i] for i in own if i in labels},
                 "replaced": {str(i - own.start): replaced[i] for i in own if i in replaced},
             }
@@ -331,14 +341,24 @@ def _questions(
     return questions
 
 
+def _holds_answer(result: SegmentationResult) -> bool:
+    has_objects = bool(len(result.instances) or result.pictures)
+    return result.record is not None or has_objects
+
+
+def was_answered(question: Mapping[str, Any]) -> bool:
+    """Whether a recorded question was answered; one that does not say so was."""
+    return bool(question.get("answered", True))
+
+
 def _answered(result: SegmentationResult) -> Record:
     record, usage = result.record, result.usage
     return {
-        "key": record.key if record else None,
+        "question_sha256": record.key if record else None,
         "answer_sha256": record.answer_sha256 if record else None,
         "answered_at": _time(datetime.fromtimestamp(record.answered_at, UTC)) if record else None,
         "request_id": usage.request_id,
-        "cost": usage.credits,
+        "cost": _rounded(usage.credits),
         "seconds": usage.seconds,
         "cached": usage.cached,
         "objects": len(result.instances),
@@ -362,9 +382,19 @@ def _time(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _sum_known(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _paid(questions: Sequence[Mapping[str, Any]]) -> Record:
+    """Return what a run cost: nothing where all was stored, null where nobody told."""
+    told = [q["cost"] for q in questions if q["cost"] is not None]
+    new = [q["cost"] for q in questions if q["answered"] and not q["cached"]]
+    known = [cost for cost in new if cost is not None]
+    cost = None if not told or (new and not known) else _rounded(sum(known, 0.0))
+    return {"cost": cost, **({"currency": CURRENCY} if told else {})}
+
+
+def _rounded(amount: float | None) -> float | None:
+    is_number = amount is not None and math.isfinite(amount)
+    # sums of binary fractions end in 0.047999999999999994
+    return round(float(cast(float, amount)), 6) if is_number else None
 
 
 def _without_places(sentence: str) -> str:

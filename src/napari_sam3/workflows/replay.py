@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import bottom_to_top, labels_dtype
-from napari_sam3.errors import CacheError, ProvenanceError
+from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
+from napari_sam3.errors import CacheError, PromptError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.cache import AnswerCache
+from napari_sam3.jobs.question import key_of
 
 IntArray = npt.NDArray[np.integer[Any]]
 QuestionId = tuple[str, int]
@@ -64,13 +66,50 @@ def stored_answers(record: Mapping[str, Any], cache: AnswerCache | None) -> Stor
     return Stored(answers, tuple(missing), tuple(dict.fromkeys(notices)))
 
 
+def altered_questions(record: Mapping[str, Any]) -> tuple[QuestionId, ...]:
+    """Return the questions whose SHA-256 is that of another question.
+
+    What they are made of was changed after it was written: prompt, thresholds, engine,
+    its model and parameters, or the picture.  One without a SHA-256 is passed over, and so
+    is one of which the record does not tell all that.
+    """
+    return tuple(
+        (run["id"], index)
+        for run in record["runs"]
+        for index, question in enumerate(run["questions"])
+        if (said := question.get("question_sha256")) and said != _question_sha256(run, question)
+    )
+
+
+def _question_sha256(run: Mapping[str, Any], question: Mapping[str, Any]) -> str:
+    engine, picture = run["engine"], run["picture"]
+    if not engine.get("model") or "parameters" not in engine or not picture["sha256"]:
+        return str(question["question_sha256"])
+    try:
+        prompt = prompt_to_json(prompt_from_json(question["prompt"]))
+    except PromptError:
+        # of a kind that this version does not know, or that no version does
+        return ""
+    return key_of(
+        {
+            "engine": engine["name"],
+            "model": engine["model"],
+            "parameters": engine["parameters"],
+            "prompt": prompt,
+            "min_score": float(run["thresholds"]["min_score"]),
+            "max_masks": int(run["thresholds"]["max_masks"]),
+            "image": {"shape": run["plane"]["shape"], "sha256": picture["sha256"]},
+        }
+    )
+
+
 def _empty(run: Mapping[str, Any]) -> Instances:
     rows, cols = run["plane"]["shape"]
     return Instances((rows, cols))
 
 
 def _stored(question: Mapping[str, Any], cache: AnswerCache | None) -> Instances | None:
-    key = question.get("key")
+    key = question.get("question_sha256")
     stored = cache.get(key) if cache is not None and key else None
     if stored is None:
         return None
@@ -125,11 +164,13 @@ def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[An
     """
     plane = run["plane"]
     rows, cols = plane["shown"]
+    # labels of one plane of a file have none of the axes that it was chosen along
+    chosen = max(0, min(rows, cols, len(plane["index"]) - labels.ndim))
     try:
         index = [
             slice(None) if axis in (rows, cols) else int(at / factor)
             for axis, (at, factor) in enumerate(zip(plane["index"], plane["factors"], strict=True))
-        ]
+        ][chosen:]
         cut = labels[tuple(index)]
     except (IndexError, ValueError, ZeroDivisionError):
         cut = None

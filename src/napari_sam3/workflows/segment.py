@@ -87,6 +87,9 @@ class SegmentRun:
         As in `SegmentationRequest`, for each question.
     in_flight : int
         How many questions are asked at the same time.
+    about : dict
+        JSON values that whoever collects a late answer should know: the image's name, and
+        where the picture lies in the world.  Never sent.
     """
 
     picture: Picture
@@ -94,6 +97,7 @@ class SegmentRun:
     min_score: float = 0.0
     max_masks: int = 0
     in_flight: int = 1
+    about: dict[str, Any] = field(default_factory=dict)
 
     def requests(self) -> Generator[SegmentationRequest]:
         """Read the picture and yield the engine's requests, one per prompt."""
@@ -118,6 +122,8 @@ class SegmentAnswer:
         How many objects share a pixel with another.
     picture : dict
         What the picture's `describe` said once it was read.
+    unanswered : int
+        Questions of a billed engine that got no answer; those that did are kept.
     """
 
     results: tuple[SegmentationResult, ...]
@@ -125,6 +131,7 @@ class SegmentAnswer:
     seconds: float = 0.0
     overlapping: int = 0
     picture: dict[str, Any] = field(default_factory=dict)
+    unanswered: int = 0
 
     @property
     def instances(self) -> Instances:
@@ -197,6 +204,7 @@ def iter_segment(
         answers.kept(),
         requests[0].shape if requests else (0, 0),
         picture=run.picture.describe(),
+        unanswered=answers.unanswered,
     )
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
@@ -243,6 +251,11 @@ class _Answers:
             self._results[index] = self._engine.segment(self._requests[index], self._stop)
         except Exception as error:  # noqa: BLE001 - raised again, unless a paid answer would be lost
             self._error = self._error or error
+
+    @property
+    def unanswered(self) -> int:
+        """How many questions have no answer."""
+        return len(self._requests) - len(self._results)
 
     def kept(self) -> tuple[SegmentationResult, ...]:
         """Return one result per question; raise if nothing that was paid for is lost by it."""
@@ -394,16 +407,22 @@ def segment(
     from napari_sam3.jobs.records import open_records
 
     chosen = create_engine(engine) if isinstance(engine, str) else engine
-    if min_score is None:
-        # how well a click was understood is no reason to leave its object out
-        min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
-    picture = to_rgb8(image, contrast_limits)
-    request = SegmentationRequest(picture, prompt, min_score, max_masks)
+    request = new_request(to_rgb8(image, contrast_limits), prompt, min_score, max_masks)
     records = records or open_records()
     if not remember:
         records = replace(records, cache=None)
     recorded = RecordedEngine(chosen, records, Consent(None, None if ask_again else frozenset()))
     return recorded.segment(request, stop)
+
+
+def new_request(
+    picture: npt.NDArray[np.uint8], prompt: Prompt, min_score: float | None, max_masks: int
+) -> SegmentationRequest:
+    """Return a request, with the threshold that is usual for its prompt where none is given."""
+    if min_score is None:
+        # how well a click was understood is no reason to leave its object out
+        min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
+    return SegmentationRequest(picture, prompt, min_score, max_masks)
 
 
 def _sum_known(values: list[Any]) -> float | None:

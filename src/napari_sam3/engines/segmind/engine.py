@@ -356,7 +356,8 @@ def _what_remains(ticket: Ticket, status: int | None = None) -> str:
         return f"{MAYBE_BILLED} Look at the service's console."
     return (
         "The request may have been billed; its answer can be collected for an hour, at no cost, "
-        f"under the request id {ticket.request_id}."
+        f"under the request id {ticket.request_id} (“Collect” in the panel, or: "
+        "napari-sam3 collect)."
     )
 
 

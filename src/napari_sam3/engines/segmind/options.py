@@ -126,8 +126,8 @@ def price_of(calls: int) -> str:
     Examples
     --------
     >>> price_of(3)
-    '3 calls, about $0.02'
+    '3 calls, about $0.018'
     """
     low, high = (calls * price for price in PRICE_RANGE)
     words = "1 call" if calls == 1 else f"{calls} calls"
-    return f"{words}, about ${(low + high) / 2:.{2 if calls > 1 else 3}f}"
+    return f"{words}, about ${(low + high) / 2:.3f}"
