@@ -279,6 +279,7 @@ class TestDemo:
         assert done.exit_code == 0, done.stderr
         assert {path.name for path in folder.iterdir()} == {
             "nuclei_labels.tif",
+            "nuclei_labels.json",
             "demo.png",
             "nuclei.png",
         }

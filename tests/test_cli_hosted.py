@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from napari_sam3 import cli
 from napari_sam3.cli import hosted
+from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.settings import UPLOAD_NOTICE_PRINTED, UPLOAD_NOTICE_SEEN, read_setting
 from napari_sam3.testing import SegmindServer
 
@@ -220,7 +221,7 @@ def test_ctrl_c_says_that_the_call_may_still_be_billed(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_follow", interrupted)
+    monkeypatch.setattr(segmind_engine.SegmindEngine, "submit", interrupted)
     done = run("--text", "nucleus")
     assert done.exit_code == 130
-    assert "What is under way may be billed" in done.stderr
+    assert "1 call may have been billed without an answer" in done.stderr

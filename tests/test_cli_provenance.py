@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from napari_sam3 import cli
 from napari_sam3.testing import SegmindServer
+from napari_sam3.workflows import replay
 from napari_sam3.workflows.files import open_labels, save_labels
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.sidecars import read_sidecar, write_sidecar
@@ -62,6 +63,54 @@ def record(segmented):
 
 def clear_cache():
     assert run("cache", "clear", "--yes").exit_code == 0
+
+
+def reseal(said):
+    """Give the questions of a record the SHA-256 that they would have."""
+    for run in said["runs"]:
+        for question in run["questions"]:
+            question["question_sha256"] = replay._question_sha256(run, question)
+
+
+def add_run(record, text):
+    """Put a second run on record, which asked for something else."""
+    said = json.loads(record.read_text())
+    [first] = said["runs"][0]["questions"]
+    other = {**first, "prompt": {**first["prompt"], "text": text}}
+    said["runs"].append({**said["runs"][0], "id": "second", "questions": [other]})
+    reseal(said)
+    record.write_text(json.dumps(said))
+
+
+def move_to(service, record):
+    """Make a record one of another service's answers."""
+    said = json.loads(record.read_text())
+    said["runs"][0]["engine"]["parameters"]["service"] = service
+    reseal(said)
+    record.write_text(json.dumps(said))
+
+
+class TestDemo:
+    @pytest.mark.parametrize("is_kept", [True, False])
+    def test_its_labels_can_be_made_again_and_cited(self, work, is_kept, tmp_path):
+        if not is_kept:
+            (tmp_path / "cache").write_text("no folder")
+        done = run("demo", "--no-window", "--output-dir", work)
+        assert done.exit_code == 0, done.output
+        assert f"Wrote {work / 'nuclei_labels.json'}" in done.stdout
+        options = () if is_kept else ("--image", work / "nuclei.png")
+        again = run("replay", work / "nuclei_labels.json", *options)
+        assert again.exit_code == 0, again.output
+        assert "identical" in again.stdout
+        said = run("cite", work / "nuclei_labels.tif").stdout
+        assert "Objects in “nuclei.png” were segmented" in said
+        assert "edited" not in said
+
+    def test_it_can_be_asked_again_as_the_readme_says(self, work):
+        assert run("demo", "--no-window", "--output-dir", work).exit_code == 0
+        record, image = work / "nuclei_labels.json", work / "nuclei.png"
+        again = run("replay", record, "--image", image, "--fresh")
+        assert again.exit_code == 0, again.output
 
 
 class TestSegment:
@@ -118,8 +167,8 @@ class TestReplay:
         save_labels(segmented, labels)
         again = run("replay", record)
         assert again.exit_code == 3
-        assert "was changed after it was saved" in again.stdout
-        assert "identical to those that were saved" in again.stdout
+        assert "The labels made again are identical to those on record." in again.stdout
+        assert re.search(r"But \S*cells_labels\.tif was changed since", again.stdout)
         assert run("replay", segmented).exit_code == 3
         assert run("replay", record, "--tolerance", "0.5").exit_code == 0
 
@@ -193,7 +242,20 @@ class TestReplay:
 
     def test_without_the_label_image_the_record_is_enough(self, record, segmented):
         segmented.unlink()
-        assert run("replay", record).exit_code == 0
+        again = run("replay", record)
+        assert again.exit_code == 0
+        assert "only the record was compared" in again.stdout
+
+    def test_a_record_whose_prompt_was_altered_is_refused(self, record, image):
+        said = json.loads(record.read_text())
+        said["runs"][0]["questions"][1]["prompt"]["points"][0] = [15.0, 42.0, True]
+        record.write_text(json.dumps(said))
+        for options in ((), ("--image", image, "--fresh")):
+            refused = run("replay", record, *options)
+            assert refused.exit_code == 1
+            assert "altered after it was written: what it says of 1 of" in refused.stderr
+            assert refused.stdout == ""
+        assert "altered" in run("cite", record).stderr
 
     def test_another_image_in_the_place_of_the_labels_is_refused(self, record, segmented):
         save_labels(segmented, np.zeros((9, 9), np.uint8))
@@ -220,7 +282,25 @@ class TestCite:
         assert said.exit_code == 0
         assert "“cells.tif”" in said.stdout
         assert "2 questions, by 2 positive clicks" in said.stdout
+        assert "edited" not in said.stdout
         assert "SAM 3" not in said.stdout
+
+    def test_labels_that_were_edited_in_their_file_are_told_of(self, record, segmented):
+        labels = open_labels(segmented).copy()
+        labels[0:3, 0:5] = 9
+        save_labels(segmented, labels)
+        said = run("cite", segmented)
+        assert "afterwards edited by hand" in said.stdout
+        assert "3 objects were labelled" in said.stdout
+        segmented.unlink()
+        assert "2 objects were labelled" in run("cite", record).stdout
+
+    def test_the_plane_of_a_stack_is_cited(self, work):
+        stack = np.zeros((2, 3, *SHAPE), np.uint8)
+        stack[1, 2, 10:20, 30:50] = 200
+        tifffile.imwrite(work / "s.tif", stack, photometric="minisblack")
+        assert run("segment", work / "s.tif", "--point", "15,40", "--plane", "1,2").exit_code == 0
+        assert "plane 1, 2 of “s.tif”" in run("cite", work / "s_labels.json").stdout
 
     def test_a_record_from_the_future_names_the_remedy(self, record):
         said = json.loads(record.read_text()) | {"schema": 2}
@@ -283,13 +363,73 @@ class TestHosted:
 
     def test_another_service_than_on_record_is_told_of(self, hosted, image):
         record = image.with_name("cells_labels.json")
-        said = json.loads(record.read_text())
-        said["runs"][0]["engine"]["parameters"]["service"] = "elsewhere.example"
-        record.write_text(json.dumps(said))
+        move_to("elsewhere.example", record)
         again = run("replay", record, "--image", image, "--fresh", "--url", hosted.url)
         assert "not elsewhere.example" in again.stderr
+        assert hosted.ledger.billed == 2
+
+    def test_without_an_address_the_service_on_record_is_asked(self, hosted, image):
+        record = image.with_name("cells_labels.json")
+        again = run("replay", record, "--image", image, "--fresh", "--project", "check")
+        assert again.exit_code == 0, again.output
+        assert "other options" not in again.stderr
+        assert f"Sent to {hosted.url}" in again.stderr
+        assert hosted.ledger.billed == 2
+        assert "check" in run("costs", "--by", "project").stdout
+
+    def test_a_record_does_not_decide_to_which_stranger_the_key_goes(self, hosted, image):
+        record = image.with_name("cells_labels.json")
+        move_to("elsewhere.example", record)
+        refused = run("replay", record, "--image", image, "--fresh", "--yes")
+        assert refused.exit_code == 1
+        assert "--url https://elsewhere.example" in refused.stderr
+        assert hosted.ledger.billed == 1
+
+    def test_a_cap_is_for_all_that_is_asked_again(self, hosted, image):
+        record = image.with_name("cells_labels.json")
+        add_run(record, "cell")
+        options = ("--image", image, "--fresh", "--cap", "0.01")
+        refused = run("replay", record, *options)
+        assert refused.exit_code == 1
+        assert "cap of $0.01" in refused.stderr
+        assert hosted.ledger.billed == 2
+
+    def test_it_is_agreed_once_to_what_all_runs_cost_together(self, hosted, image):
+        assert run("limits", "--confirm-above", "0.01").exit_code == 0
+        record = image.with_name("cells_labels.json")
+        add_run(record, "cell")
+        options = ("--image", image, "--fresh")
+        refused = run("replay", record, *options)
+        assert refused.exit_code == 1
+        assert "2 questions, 2 calls" in refused.stderr
+        assert "--yes" in refused.stderr
+        assert hosted.ledger.billed == 1
+        done = run("replay", record, *options, "--yes")
+        assert "2 questions, 2 calls" in done.stderr
+        assert hosted.ledger.billed == 3
+
+    def test_the_options_on_record_are_those_that_are_asked_with(self, hosted, image):
+        options = ("--image-format", "jpeg", "--max-side", "64", "--url", hosted.url, "--api", "v1")
+        target = image.with_name("small.tif")
+        done = run(
+            "segment", image, "--text", "nucleus", "--engine", "segmind", "--output", target,
+            *options,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        clear_cache()
+        again = run("replay", target, "--image", image)
+        assert again.exit_code == 0, again.output
+        assert "other options" not in again.stderr
+        assert "identical" in again.stdout
+
+    def test_a_stand_in_is_not_cited_as_the_model(self, hosted, image):
+        said = run("cite", image.with_name("cells_labels.json")).stdout
+        assert "must not be published" in said
+        assert "2511.16719" not in said
+        assert "SAM License" not in said
 
     def test_the_model_and_its_licence_are_cited(self, hosted, image):
+        move_to("api.segmind.com", image.with_name("cells_labels.json"))
         said = run("cite", image.with_name("cells_labels.json")).stdout
         assert "“nucleus”" in said
         assert "2511.16719" in said

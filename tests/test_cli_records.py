@@ -3,6 +3,10 @@
 import csv
 import io
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
+from napari_sam3.settings import CACHE_USED, write_setting
 from napari_sam3.testing import Behaviour, SegmindServer
 
 SHAPE = (40, 64)
@@ -192,6 +197,33 @@ def lose_an_answer(segment):
     ledger.lose(lost, "gone")
 
 
+def test_half_an_answer_does_not_take_the_place_of_a_whole_one(segment, image):
+    segment(*POINTS)
+    whole = image.with_name("cells_labels.tif").read_bytes()
+    invoke("cache", "clear", "--yes")
+    done = segment(*POINTS, "--cap", 0.01)
+    assert done.exit_code == 4
+    assert image.with_name("cells_labels.tif").read_bytes() == whole
+    assert image.with_name("cells_labels_partial.tif").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_ctrl_c_ends_at_once_and_says_what_can_be_collected(image, monkeypatch, in_flight):
+    with SegmindServer(Behaviour(latency_s=600), model=half, credits=1.0) as server:
+        monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+        options = ["--engine", "segmind", "--url", server.url, "--in-flight", str(in_flight)]
+        command = [sys.executable, "-m", "napari_sam3.cli", "segment", str(image), *options]
+        with subprocess.Popen([*command, *POINTS], stderr=subprocess.PIPE, text=True) as process:
+            server.wait_until(lambda seen: len(seen.of("status")) >= 1, 60)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        # while no price is known, one goes alone
+        assert "1 answer may still be computed and billed" in said
+        assert "napari-sam3 collect" in said
+
+
 class TestCosts:
     def test_nothing_was_paid_yet(self):
         assert invoke("costs").stdout == "Nothing has been paid for yet.\n"
@@ -232,6 +264,11 @@ class TestCosts:
         counted = sum(int(day[n]) for n in ("answered", "failed", "unknown", "under way"))
         assert counted == int(day["questions"]) == len(rows)
         assert all(row["request id"] for row in rows if row["state"] == "answered")
+
+    def test_no_cell_is_a_formula(self, segment):
+        segment("--text", "=HYPERLINK(1)")
+        told = invoke("costs", "--by=question", "--csv").stdout
+        assert "'=HYPERLINK(1)" in told
 
     def test_another_grouping_is_refused_with_the_list(self):
         done = invoke("costs", "--by", "hour")
@@ -275,7 +312,7 @@ class TestCollect:
         stopped = self.lose_the_wait(segment, monkeypatch)
         assert stopped.exit_code == 130
         assert "napari-sam3 collect" in stopped.stderr
-        done = invoke("collect", "--output-dir", tmp_path / "new")
+        done = invoke("collect", "--output-dir", tmp_path / "new", "--url", server.url)
         tmp_path /= "new"
         assert done.exit_code == 0, done.stderr
         assert "nucleus: 1 object" in done.stdout
@@ -290,6 +327,38 @@ class TestCollect:
         assert "from cache" in segment("--text", "nucleus").stdout
         assert server.ledger.billed == 1
 
+    def test_a_ticket_of_another_address_gets_no_key(self, segment, server, monkeypatch):
+        self.lose_the_wait(segment, monkeypatch)
+        refused = invoke("collect")
+        assert refused.exit_code == 1
+        assert f"--url {server.url}" in refused.stdout
+        assert invoke("collect", "--url", server.url).exit_code == 0
+        assert server.ledger.billed == 1
+
+    def test_what_cannot_be_stored_stays_to_be_collected(
+        self, segment, server, monkeypatch, tmp_path
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        blocked = tmp_path / "blocked"
+        blocked.write_text("a file where the folder should be")
+        monkeypatch.setenv("NAPARI_SAM3_CACHE", str(blocked))
+        done = invoke("collect", "--url", server.url)
+        assert done.exit_code == 1
+        assert "stays to be collected" in done.stderr
+        assert open_ledger().entries()[0].state == "submitted"
+        saved = invoke("collect", "--url", server.url, "--output-dir", tmp_path / "here")
+        assert saved.exit_code == 0, saved.stderr
+        assert list((tmp_path / "here").glob("*_labels.tif"))
+        assert open_ledger().entries()[0].state == "answered"
+
+    def test_with_stored_answers_switched_off_it_is_stored_all_the_same(
+        self, segment, server, monkeypatch
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        write_setting(CACHE_USED, False)
+        assert invoke("collect", "--url", server.url).exit_code == 0
+        assert open_cache().info().answers == 1
+
     def test_the_next_paid_run_mentions_it(self, segment, server, monkeypatch):
         self.lose_the_wait(segment, monkeypatch)
         assert "1 paid answer was never fetched" in segment("--text", "cell").stderr
@@ -299,7 +368,12 @@ class TestCollect:
     ):
         self.lose_the_wait(segment, monkeypatch)
         server.advance(4000)
-        done = invoke("collect")
+        ledger = open_ledger()
+        assert invoke("collect", "--url", server.url).exit_code == 1
+        # so early it may be a service that lags
+        assert ledger.entries()[0].state == "submitted"
+        monkeypatch.setattr(ledger, "_clock", lambda: time.time() + 4000)
+        done = invoke("collect", "--url", server.url)
         assert done.exit_code == 1
         assert "keeps its record no longer" in done.stdout
         assert invoke("collect").stdout == "Nothing is unfinished.\n"

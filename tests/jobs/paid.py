@@ -108,14 +108,21 @@ class Service:
     def info(self):
         """What the list of engines says of it."""
 
-        def resume(packed):
+        def resume(packed, _url=None):
             try:
                 value = json.loads(packed)
                 return PaidEngine(self), Ticket(value["request_id"], value["reply"])
             except (ValueError, TypeError, KeyError) as error:
                 raise ResponseError("This ticket cannot be read.") from error
 
-        return EngineInfo(NAME, "Paid", "bills", CAPABILITIES, resume=resume)
+        return EngineInfo(
+            NAME,
+            "Paid",
+            "bills",
+            CAPABILITIES,
+            read_ticket=lambda packed: resume(packed)[1],
+            resume=resume,
+        )
 
 
 class PaidEngine:
@@ -209,3 +216,9 @@ def without_cache(records):
 def states(records):
     """The ledger's states, oldest entry first."""
     return [entry.state for entry in reversed(records.ledger.entries())]
+
+
+def later(records, seconds):
+    """Let time pass for the ledger."""
+    now = records.ledger._clock
+    records.ledger._clock = lambda: now() + seconds

@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -23,15 +24,17 @@ from napari_sam3.jobs import answers
 from napari_sam3.jobs.answers import decode_answer, digest, encode_answer
 
 any_float = st.floats(allow_nan=True, allow_infinity=True)
-# hypothesis makes no lone surrogates of itself
-any_text = st.text() | st.text(st.characters(categories=["Cs", "Lo"]), max_size=4)
+TURNS = "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+any_text = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters=TURNS)
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
-questions = st.dictionaries(st.text(), json_values, max_size=4)
+questions = st.dictionaries(any_text, json_values, max_size=4)
 
 
 @st.composite
@@ -56,8 +59,16 @@ records = st.builds(
     engine=any_text,
     model=any_text,
     parameters=questions | st.builds(MappingProxyType, questions),
-    answered_at=any_float,
+    answered_at=st.floats(0, 1e11),
 )
+
+
+def recorded(result, record=None):
+    """The answer with a record of its objects."""
+    record = record or AnswerRecord("k", "i", "", "segmind", "sam3", {"size": 1008}, 1e9)
+    return replace(result, record=replace(record, answer_sha256=digest(result.instances)))
+
+
 any_result = st.builds(
     SegmentationResult,
     any_instances(),
@@ -74,8 +85,8 @@ any_result = st.builds(
         max_size=2,
     ).map(tuple),
     st.lists(st.builds(RawPart, any_text, st.binary(max_size=60)), max_size=3).map(tuple),
-    st.none() | records,
-)
+    records,
+).map(lambda result: recorded(result, result.record))
 
 
 def same(one, other):
@@ -132,14 +143,14 @@ def blob(rows=5, cols=9, box=(1, 2, 4, 9), score=0.25, concept="nucleus"):
 
 
 def small_result(instances=None):
-    return SegmentationResult(
+    result = SegmentationResult(
         instances or blob(),
         Usage(0.02, 3.5, "r-1"),
         ("A notice.",),
         (np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3),),
         (RawPart("image/png", b"\x89PNG raw"),),
-        AnswerRecord("k", "i", "a", "segmind", "sam3", {"size": 1008}, 1e9),
     )
+    return recorded(result)
 
 
 def parts_of(data):
@@ -189,7 +200,7 @@ class TestRoundTrip:
             top, left = rng.integers(0, 70), rng.integers(0, 90)
             box = Box(top, left, top + height, left + width)
             items.append(Instance(rng.random(box.shape) < 0.5, box, index / 60, f"n{index}"))
-        result = SegmentationResult(Instances((100, 120), tuple(items)))
+        result = recorded(SegmentationResult(Instances((100, 120), tuple(items))))
         data = encode_answer(result, {})
         assert sum(name.startswith("masks/") for name in parts_of(data)) > 10
         assert_same(decode_answer(data).result, result)
@@ -201,7 +212,7 @@ class TestRoundTrip:
         assert_same(decode_answer(data).result, result)
 
     def test_an_answer_without_objects(self):
-        result = SegmentationResult(Instances((7, 0)))
+        result = recorded(SegmentationResult(Instances((7, 0))))
         assert_same(decode_answer(encode_answer(result, {})).result, result)
 
     def test_numpy_numbers_and_views_are_what_they_say(self):
@@ -210,6 +221,7 @@ class TestRoundTrip:
         view = mask[::-1, ::2].T
         item = Instance(view, Box(0, 1, 5, 7), np.float32(0.3))
         result = SegmentationResult(Instances((9, 11), (item,)), Usage(np.float64(0.1)))
+        result = recorded(result)
         question = {"threshold": np.float32(0.5), "count": np.int64(3), "sizes": (1, 2)}
         stored = decode_answer(encode_answer(result, question))
         assert_same(stored.result, result)
@@ -331,6 +343,7 @@ class TestDamage:
             {"pictures": []},
             {"raw": ["image/png", "image/png"]},
             {"record": {"key": "k"}},
+            {"record": None},
             {"usage": {"credits": 1}},
             {"question": [1]},
             {"format": "other"},
@@ -341,6 +354,71 @@ class TestDamage:
     def test_what_does_not_fit_together_is_refused(self, changes):
         with pytest.raises(CacheError, match="damaged, or no answer"):
             decode_answer(changed(encode_answer(small_result(), {}), **changes))
+
+    @pytest.mark.parametrize("time", ["nan", "inf", 1e300, 1.1e11, -1, "-0.1", None])
+    def test_an_answer_of_no_possible_time_is_refused(self, time):
+        data = encode_answer(small_result(), {})
+        record = json.loads(parts_of(data)["answer.json"])["record"]
+        with pytest.raises(CacheError, match="damaged, or no answer"):
+            decode_answer(changed(data, record=record | {"answered_at": time}))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"boxes": [[0, 2, 3, 9]]},
+            {"image_shape": [50, 90]},
+            {"image_shape": [50, 90], "boxes": [[11, 12, 14, 19]]},
+            {"scores": [0.5]},
+            {"concepts": ["mitosis"]},
+        ],
+    )
+    def test_objects_that_the_record_does_not_speak_of_are_refused(self, changes):
+        with pytest.raises(CacheError, match="damaged, or no answer"):
+            decode_answer(changed(encode_answer(small_result(), {}), **changes))
+
+    def test_other_pixels_than_the_record_speaks_of_are_refused(self):
+        parts = parts_of(encode_answer(small_result(), {}))
+        parts["masks/0"] = bytes(b ^ 0x80 for b in parts["masks/0"])
+        with pytest.raises(CacheError, match="damaged, or no answer"):
+            decode_answer(zipped(parts))
+
+    def test_what_could_not_be_told_from_a_manipulated_one_is_not_written(self):
+        sound = small_result()
+        for wrong in (
+            replace(sound, record=None),
+            replace(sound, record=replace(sound.record, answer_sha256="a" * 64)),
+            replace(sound, record=replace(sound.record, answered_at=math.nan)),
+            replace(sound, record=replace(sound.record, answered_at=1e300)),
+        ):
+            with pytest.raises(CacheError, match="cannot be stored"):
+                encode_answer(wrong, {})
+
+    def test_no_text_moves_the_cursor_of_a_terminal(self):
+        evil = "\x1b[2J\x9b1A\x00\r\n\x7f\u202e\u2066\u2028\ud800"
+        record = AnswerRecord(evil, evil, "", evil, evil, {evil: [{"a": evil}]}, 1e9)
+        result = replace(
+            small_result(blob(concept=f"a{evil}b")),
+            notices=(f"Said{evil}so.",),
+            usage=Usage(0.02, 3.5, evil),
+            raw=(RawPart(evil, b"\x1b"),),
+        )
+        stored = decode_answer(encode_answer(recorded(result, record), {evil: {"b": evil}}))
+        kept = stored.result
+        told = (
+            *(kept.notices, kept.usage.request_id, kept.raw[0].content_type),
+            *(kept.record.key, kept.record.image_sha256, kept.record.engine, kept.record.model),
+            *(kept.record.parameters, stored.question, kept.instances[0].concept),
+        )
+        seen = json.dumps(told, ensure_ascii=False)
+        assert not set(evil) & set(seen) - set("[2J1A")
+        assert "\\" not in seen
+        assert kept.notices[0].startswith("Said [2J 1A")
+        assert kept.raw[0].body == b"\x1b"
+
+    def test_words_of_any_language_stay_as_they_are(self):
+        words = "Zellkern – µ, 細胞核, नाभिक, هسته\u200cها, 🔬"
+        stored = decode_answer(encode_answer(small_result(blob(concept=words)), {"text": words}))
+        assert stored.result.instances[0].concept == stored.question["text"] == words
 
     def test_a_newer_version_is_named(self):
         data = changed(encode_answer(small_result(), {}), version=7, something="new")

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import json
 import os
 import random
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +33,23 @@ def key_of(number):
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def answer(number, raw=300):
+def answer(number, raw=300, key=None):
     """An answer that differs with the number, and whose raw part has a given length."""
     rng = np.random.default_rng(number)
     mask = rng.random((4 + number % 5, 6)) < 0.5
     box = Box(1, 2, 1 + mask.shape[0], 8)
+    instances = Instances((20, 31), (Instance(mask, box, number / 7, f"n{number}"),))
+    key = key_of(number) if key is None else key
     return SegmentationResult(
-        Instances((20, 31), (Instance(mask, box, number / 7, f"n{number}"),)),
+        instances,
         Usage(0.05, 1.5, f"request-{number}"),
         raw=(RawPart("image/png", rng.bytes(raw)),),
+        record=AnswerRecord(key, "i" * 64, digest(instances), "segmind", "sam3", {}, 1.0),
     )
+
+
+def sha_of(number):
+    return digest(answer(number).instances)
 
 
 def is_answer(stored, number, raw=300):
@@ -52,13 +62,21 @@ def is_answer(stored, number, raw=300):
     )
 
 
-def put(cache, number, raw=300):
-    cache.put(key_of(number), answer(number, raw), {"number": number})
+def put(cache, number, raw=300, key=None, **options):
+    """Store an answer, by default as that to the question of the same number."""
+    key = key_of(number if key is None else key)
+    cache.put(key, answer(number, raw, key), {"number": number}, **options)
 
 
-def path_of(cache, number):
-    key = key_of(number)
-    return cache.folder / "answers" / "v1" / key[:2] / f"{key}.answer"
+def path_of(cache, number, superseded_by_key=None):
+    """Where an answer lies: the one to a question, or a former one to the question of a key."""
+    if superseded_by_key is not None:
+        key = key_of(superseded_by_key)
+        name = f"{key}.{sha_of(number)[:16]}.answer"
+    else:
+        key = key_of(number)
+        name = f"{key}.answer"
+    return cache.folder / "answers" / "v1" / key[:2] / name
 
 
 def files_in(folder, ending=""):
@@ -86,9 +104,16 @@ class TestGetAndPut:
 
     def test_a_second_put_replaces_the_first(self, cache):
         put(cache, 1)
-        cache.put(key_of(1), answer(9), {"number": 9})
+        put(cache, 9, key=1)
         assert is_answer(cache.get(key_of(1)), 9)
-        assert cache.info().answers == 1
+
+    def test_an_answer_without_a_record_or_with_anothers_is_not_stored(self, cache):
+        whole = answer(1)
+        other = replace(whole.record, answer_sha256=sha_of(2))
+        for wrong in (replace(whole, record=None), replace(whole, record=other)):
+            with pytest.raises(CacheError, match="cannot be stored"):
+                cache.put(key_of(1), wrong, {})
+        assert not cache.has(key_of(1))
 
     @pytest.mark.parametrize(
         "key",
@@ -154,9 +179,7 @@ class TestDamagedFiles:
         assert {p.read_bytes() for p in cache.folder.rglob("*.damaged")} == {b"first", b"second"}
 
     def test_an_answer_to_another_question_is_never_given(self, cache):
-        record = AnswerRecord(key_of(1), "", "", "segmind", "sam3", {}, 1.0)
-        base = answer(1)
-        result = SegmentationResult(base.instances, record=record)
+        result = answer(1)
         with pytest.raises(ValueError, match="another key"):
             cache.put(key_of(2), result, {})
         cache.put(key_of(1), result, {})
@@ -173,13 +196,13 @@ class TestDamagedFiles:
         decode = cache_module.decode_answer
 
         def slowly(data):
+            monkeypatch.undo()
             put(AnswerCache(cache.folder, GENEROUS), 1)
             return decode(data)
 
         monkeypatch.setattr(cache_module, "decode_answer", slowly)
         with pytest.raises(CacheError):
             cache.get(key_of(1))
-        monkeypatch.undo()
         assert is_answer(cache.get(key_of(1)), 1)
 
     def test_too_little_memory_is_no_damage(self, cache, monkeypatch):
@@ -200,6 +223,142 @@ class TestDamagedFiles:
             file.truncate(200 << 30)
         with pytest.raises(CacheError, match="damaged"):
             cache.get(key_of(1))
+
+    @pytest.mark.parametrize(
+        "asked", [{"shape": (31, 20)}, {"shape": (19, 31)}, {"image_sha256": "j" * 64}]
+    )
+    def test_an_answer_about_another_picture_is_set_aside(self, cache, asked):
+        put(cache, 1)
+        with pytest.raises(CacheError, match=r"another picture.*set aside"):
+            cache.get(key_of(1), **asked)
+        assert cache.get(key_of(1)) is None
+        assert cache.info().damaged == 1
+
+    @pytest.mark.parametrize("shape", [(20, 31), [20, 31], None])
+    def test_an_answer_about_the_same_picture_is_given(self, cache, shape):
+        put(cache, 1)
+        assert is_answer(cache.get(key_of(1), shape, "i" * 64), 1)
+
+    def test_moved_masks_are_never_given(self, cache):
+        put(cache, 1)
+        path = path_of(cache, 1)
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        document = json.loads(parts["answer.json"])
+        top, left, bottom, right = document["boxes"][0]
+        document["boxes"] = [[top + 1, left, bottom + 1, right]]
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, body in (parts | {"answer.json": json.dumps(document)}).items():
+                archive.writestr(name, body)
+        with pytest.raises(CacheError, match=r"damaged.*set aside"):
+            cache.get(key_of(1))
+        assert cache.get(key_of(1)) is None
+
+
+class TestFormerAnswers:
+    def test_one_that_was_replaced_can_still_be_had_by_its_sha256(self, cache):
+        for number in (1, 2, 3):
+            put(cache, number, key=1)
+        for number in (1, 2, 3):
+            assert is_answer(cache.get_recorded(key_of(1), sha_of(number)), number)
+        assert is_answer(cache.get(key_of(1)), 3)
+        assert path_of(cache, 1, superseded_by_key=1).is_file()
+        assert cache.info().answers == 3
+        assert cache.info().bytes == sum(
+            path.stat().st_size for path in cache.folder.rglob("*.answer")
+        )
+
+    def test_the_same_answer_again_leaves_no_former_one(self, cache):
+        put(cache, 1)
+        put(cache, 1)
+        assert files_in(cache.folder) == [path_of(cache, 1).name]
+
+    @pytest.mark.parametrize(
+        "sha", [sha_of(2), "", "../../x", "a" * 63 + "/", "A" * 64, sha_of(1)[:16], None, 7]
+    )
+    def test_one_that_is_not_stored_is_none(self, cache, sha):
+        put(cache, 1)
+        put(cache, 3, key=1)
+        assert cache.get_recorded(key_of(1), sha) is None
+        assert cache.get_recorded(key_of(5), sha_of(1)) is None
+
+    def test_a_damaged_one_is_reported_and_set_aside(self, cache):
+        put(cache, 1)
+        put(cache, 2, key=1)
+        path_of(cache, 1, superseded_by_key=1).write_bytes(b"damaged")
+        with pytest.raises(CacheError, match="set aside"):
+            cache.get_recorded(key_of(1), sha_of(1))
+        assert cache.get_recorded(key_of(1), sha_of(1)) is None
+        assert (cache.info().answers, cache.info().damaged) == (1, 1)
+        assert is_answer(cache.get(key_of(1)), 2)
+
+    def test_one_is_found_although_the_current_one_is_damaged(self, cache):
+        put(cache, 1)
+        put(cache, 2, key=1)
+        path_of(cache, 1).write_bytes(b"damaged")
+        assert is_answer(cache.get_recorded(key_of(1), sha_of(1)), 1)
+        path_of(cache, 1).write_bytes(b"damaged")
+        with pytest.raises(CacheError, match="damaged"):
+            cache.get_recorded(key_of(1), sha_of(2))
+
+    def test_one_under_anothers_name_is_not_given(self, cache):
+        put(cache, 1)
+        put(cache, 2, key=1)
+        path_of(cache, 1, superseded_by_key=1).rename(path_of(cache, 3, superseded_by_key=1))
+        with pytest.raises(CacheError, match="not the one"):
+            cache.get_recorded(key_of(1), sha_of(3))
+
+    def test_they_go_first_and_are_cleared(self, tmp_path):
+        cache = AnswerCache(tmp_path, 3 * SIZE + 50)
+        put(cache, 1)
+        put(cache, 2)
+        put(cache, 3, key=1)
+        assert path_of(cache, 1, superseded_by_key=1).is_file()
+        put(cache, 4)
+        assert not path_of(cache, 1, superseded_by_key=1).exists()
+        put(cache, 5, key=4)
+        kept = cache.info().answers
+        assert path_of(cache, 4, superseded_by_key=4).is_file()
+        assert cache.clear() == kept
+        assert files_in(tmp_path) == []
+
+    def test_a_question_never_looks_unasked_while_its_answer_is_replaced(self, cache, monkeypatch):
+        put(cache, 1)
+        seen = []
+        rename = cache_module._rename
+
+        def look(*paths):
+            rename(*paths)
+            seen.append(AnswerCache(cache.folder, GENEROUS).has(key_of(1)))
+
+        monkeypatch.setattr(cache_module, "_rename", look)
+        put(cache, 2, key=1)
+        assert seen == [True, True]
+
+    def test_a_new_answer_is_stored_although_the_former_cannot_be_kept(self, cache, monkeypatch):
+        put(cache, 1)
+        write = AnswerCache._write
+
+        def refuse(self, path, data):
+            if len(path.name) > 80:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write(self, path, data)
+
+        monkeypatch.setattr(AnswerCache, "_write", refuse)
+        put(cache, 2, key=1)
+        assert is_answer(cache.get(key_of(1)), 2)
+        assert cache.get_recorded(key_of(1), sha_of(1)) is None
+
+    def test_a_put_may_leave_a_sound_answer_where_it_is(self, cache):
+        put(cache, 1)
+        put(cache, 2, key=1, replace=False)
+        assert is_answer(cache.get(key_of(1)), 1)
+        assert files_in(cache.folder) == [path_of(cache, 1).name]
+        path_of(cache, 1).write_bytes(b"damaged")
+        put(cache, 2, key=1, replace=False)
+        assert is_answer(cache.get(key_of(1)), 2)
+        put(cache, 3, replace=False)
+        assert is_answer(cache.get(key_of(3)), 3)
 
 
 SIZE = len(encode_answer(answer(1), {"number": 1}))
@@ -387,6 +546,24 @@ class TestFoldersThatDoNotWork:
         assert is_answer(cache.get(key_of(1)), 1)
         with pytest.raises(CacheError, match="cannot be removed"):
             cache.clear()
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+    def test_a_folder_nobody_may_look_into_holds_nothing(self, cache, monkeypatch, number):
+        put(cache, 1)
+
+        def refuse(*args, **kwargs):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            for name in ("stat", "open", "is_file"):
+                patch.setattr(Path, name, refuse)
+            assert not cache.has(key_of(1))
+            for use in (cache.get, lambda key: cache.get_recorded(key, sha_of(1))):
+                with pytest.raises(CacheError, match="cannot be read"):
+                    use(key_of(1))
+            with pytest.raises(CacheError, match="could not be stored"):
+                put(cache, 1)
+        assert is_answer(cache.get(key_of(1)), 1)
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
     def test_a_full_disk_leaves_nothing_and_says_so(self, cache):

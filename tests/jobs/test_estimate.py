@@ -118,14 +118,13 @@ def test_what_a_dead_process_was_sending_is_listed_as_unknown(
     assert engine.segment(request_for("a")).usage.request_id == "request-1"
 
 
-def test_an_answer_that_never_can_be_read_may_be_asked_afresh(records, service):
+def test_an_answer_that_cannot_be_read_counts_as_one_that_may_be_billed_again(records, service):
     engine = PaidEngine(service, at_once=True)
     service.collect_mishaps.append("unreadable")
     with pytest.raises(ResponseError):
         ask(engine, records, "a")
-    assert estimated(engine, records, "a").paid == 1
-    afresh = estimated(engine, records, "a", fresh=True)
-    assert (len(afresh.calls), len(afresh.unknown)) == (1, 1)
+    found = estimated(engine, records, "a")
+    assert (found.paid, len(found.calls), len(found.unknown)) == (0, 1, 1)
 
 
 def test_the_rate_is_that_of_the_last_answers(engine, records):
@@ -182,3 +181,25 @@ def test_the_time_is_told_in_units_that_are_read_at_once(seconds, words):
     call = Question("0" * 64, "a", {})
     found = Estimate(1, calls=(call,), low=0.006, high=0.006, seconds=seconds)
     assert found.words == f"1 question, 1 call, about $0.006, about {words}"
+
+
+def test_cheap_answers_do_not_make_the_next_ones_look_free(engine, records, service):
+    origin = records.origin()
+    ids = records.ledger.plan(origin, engine.name, engine.model, [("0" * 64, "x")] * 3, 0.0)
+    for entry_id in ids:
+        records.ledger.submit(entry_id)
+        records.ledger.answer(entry_id, 0.0, 1.0)
+    found = estimate(engine, [Question.of(engine, request_for("a"))], records)
+    # the caps go by the vendor's price, so the estimate does, too
+    assert found.high == engine.price.high
+
+
+def test_a_ledger_that_began_anew_needs_a_word(engine, records, service):
+    asked = [Question.of(engine, request_for("a"))]
+    generous = replace(records, limits=Limits(confirm_above=9.0))
+    assert not estimate(engine, asked, generous).needs_consent
+    records.ledger.close()
+    records.ledger.path.write_bytes(b"no database" * 400)
+    found = estimate(engine, asked, generous)
+    assert found.needs_consent
+    assert found.warnings == records.ledger.notices != ()

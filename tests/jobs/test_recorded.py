@@ -41,6 +41,7 @@ from .paid import (
     SUBMIT_MISHAPS,
     PaidEngine,
     key_for,
+    later,
     records_in,
     request_for,
     states,
@@ -207,6 +208,24 @@ class TestLostAnswers:
         assert len(segment(IMAGE, **ask, ask_again=True).instances) == 1
         assert len(service.sent) == 2
 
+    def test_on_demand_it_is_collected_rather_than_sent_again(self, records, service):
+        engine = PaidEngine(service, at_once=True)
+        service.collect_mishaps.append("unreadable")
+        ask = {"engine": engine, "records": records, "prompt": request_for("nucleus").prompt}
+        with pytest.raises(ResponseError):
+            segment(IMAGE, **ask)
+        assert len(segment(IMAGE, **ask, ask_again=True).instances) == 1
+        assert service.sent == ["nucleus"]
+
+    def test_what_cannot_be_read_is_sent_again_only_if_that_is_agreed_to(self, records, service):
+        engine = PaidEngine(service, at_once=True)
+        service.collect_mishaps.extend(["unreadable"] * 3)
+        for _ in range(2):
+            with pytest.raises(ResponseError):
+                asked(engine, records)
+        assert asked(engine, records, ONCE_MORE).usage.request_id is not None
+        assert service.sent == ["nucleus"] * 2
+
     @pytest.mark.parametrize("mishap", ["stopped", "lost", "unreachable"])
     def test_whoever_stopped_waiting_collects_it_the_next_time(
         self, engine, records, service, mishap
@@ -249,6 +268,11 @@ class TestLostAnswers:
         with pytest.raises(OutcomeUnknownError):
             asked(engine, records)
         service.jobs.clear()
+        with pytest.raises(RequestRejectedError):
+            asked(engine, records)
+        # so early it may be a service that lags: the ticket stays
+        assert states(records) == ["submitted"]
+        later(records, engine.kept_s + 1)
         with pytest.raises(RequestRejectedError):
             asked(engine, records)
         (entry,) = records.ledger.entries()

@@ -16,7 +16,13 @@ from napari_sam3.engines.segmind import key as keys
 from napari_sam3.errors import EngineError
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.records import open_ledger, open_records, read_limits
-from napari_sam3.settings import CACHE_USED, CONFIRM_ABOVE, read_setting, write_setting
+from napari_sam3.settings import (
+    CACHE_USED,
+    CAP_PER_DAY,
+    CONFIRM_ABOVE,
+    read_setting,
+    write_setting,
+)
 from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.widgets import _consent
 from napari_sam3.widgets.panel import SegmentPanel
@@ -180,11 +186,25 @@ class TestLimits:
         limits = panel.hosted.limits
         limits.confirm_above.value = 0.5
         limits.per_run.value = 3.0
-        limits.per_day.value = 0.0
+        limits.per_day.value = limits.per_day.min
         limits.project.value = "mitosis paper"
         assert read_limits().confirm_above == 0.5
         assert read_limits().caps == Caps(3.0, None)
         assert open_records().project == "mitosis paper"
+
+    def test_a_cap_of_nothing_is_a_cap(self, panel):
+        panel.hosted.limits.per_day.value = 0.0
+        assert read_limits().caps.per_day == 0.0
+
+    @pytest.mark.parametrize("usd", [20_000, 0.0004, None])
+    def test_whatever_was_set_on_the_command_line_the_panel_opens(self, make_napari_viewer, usd):
+        write_setting(CAP_PER_DAY, usd)
+        panel = SegmentPanel(make_napari_viewer())
+        shown = panel.hosted.limits.per_day
+        assert (shown.native.text() == "no cap") is (usd is None)
+        # looking changes nothing
+        assert read_setting(CAP_PER_DAY) == usd
+        panel.close_down()
 
     def test_a_new_panel_shows_what_was_set(self, make_napari_viewer):
         write_setting(CONFIRM_ABOVE, 0.25)

@@ -414,3 +414,20 @@ def test_a_script_learns_the_price_as_segment_would_ask(engine, records):
     after = napari_sam3.estimate(image, [prompt, ConceptPrompt("cell")], engine, records=records)
     assert (len(after.calls), after.cached) == (1, 1)
     assert after.today > 0
+
+
+def test_a_price_that_nobody_knew_cannot_run_away_with_the_cap(
+    engine, records, service, monkeypatch
+):
+    # the vendor says 6 cents, and bills 50
+    collect = engine.collect
+    monkeypatch.setattr(
+        engine,
+        "collect",
+        lambda *args: replace(found := collect(*args), usage=replace(found.usage, credits=0.5)),
+    )
+    strict = capped(records, per_run=0.6)
+    answer = accounted(engine, strict, *"abcdefgh", in_flight=8)
+    assert service.sent == ["a"] or len(service.sent) == 1
+    assert answer.unanswered == 7
+    assert records.ledger.spent() == 0.5

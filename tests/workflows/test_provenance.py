@@ -36,7 +36,9 @@ from napari_sam3.workflows.provenance import (
     prompts_of,
     record_of_file,
     run_record,
+    was_answered,
 )
+from napari_sam3.workflows.replay import plane_of
 from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
 
 SHAPE = (20, 30)
@@ -73,10 +75,10 @@ def result_of(count=1, **usage):
     return SegmentationResult(Instances(SHAPE, items), Usage(**usage), record=record)
 
 
-def run_of(prompts=PROMPTS, results=None, **kwargs):
+def run_of(prompts=PROMPTS, results=None, unanswered=0, **kwargs):
     results = results or tuple(result_of() for _ in prompts)
     picture = ArrayPicture(np.arange(600, dtype=np.uint16).reshape(SHAPE))
-    answer = SegmentAnswer(results, SHAPE, 1.5, picture=picture.describe())
+    answer = SegmentAnswer(results, SHAPE, 1.5, 0, picture.describe(), unanswered)
     run = SegmentRun(picture, prompts, np.float32(0.5), np.int64(9))
     options = {"engine": "segmind", "plane": PLANE, "image": IMAGE, "labels": {0: 4, 2: 5}}
     return run_record(run, answer, **(options | kwargs))
@@ -139,7 +141,7 @@ def test_a_later_minor_version_with_more_in_it_can_be_read():
         (("runs", 0, "overlap_rule"), "best"),
         (("runs", 0, "picture"), {"kind": "gray", "sha256": None}),
         (("runs", 0, "plane", "shown"), [0]),
-        (("runs", 0, "questions", 0, "key"), "../../etc"),
+        (("runs", 0, "questions", 0, "question_sha256"), "../../etc"),
         (("runs", 0, "questions", 0, "labels"), {"a": 1}),
         (("runs", 0, "questions", 0, "labels"), {"0": 0}),
     ],
@@ -208,11 +210,37 @@ def test_what_came_from_the_cache_costs_nothing_again():
     assert run_of(PROMPTS[:1], (result_of(),))["cost"] is None
 
 
+def test_a_run_that_was_all_stored_cost_nothing_and_not_nobody_knows_what():
+    stored = run_of(PROMPTS[:2], (result_of(credits=0.0, cached=True),) * 2)
+    assert stored["cost"] == 0.0
+    assert stored["currency"] == "USD"
+    free = run_of(PROMPTS[:1], (result_of(cached=True),))
+    assert free["cost"] is None
+    assert "currency" not in free
+    unknown = run_of(PROMPTS[:2], (result_of(credits=0.0, cached=True), result_of()))
+    assert unknown["cost"] is None
+
+
+def test_costs_are_rounded():
+    run = run_of(PROMPTS[:3], (result_of(credits=0.1 + 0.2),) * 3)
+    assert run["questions"][0]["cost"] == 0.3
+    assert run["cost"] == 0.9
+
+
+def test_questions_without_an_answer_are_told_apart_from_those_that_found_nothing():
+    lost = SegmentationResult(Instances(SHAPE), notices=("Only 1 of 2.",))
+    run = run_of(PROMPTS[:2], (result_of(0), lost), unanswered=1)
+    assert [q["answered"] for q in run["questions"]] == [True, False]
+    bare = run_of(PROMPTS[:2], (result_of(1), lost))
+    assert [q["answered"] for q in bare["questions"]] == [True, True]
+    assert [was_answered(q) for q in ({}, *run["questions"])] == [True, True, False]
+
+
 def test_an_answer_that_was_not_accounted_for_is_on_record_without_a_key():
     bare = tuple(replace(result_of(), record=None) for _ in PROMPTS)
     record = record_of(results=bare)
     check_record(record)
-    assert record["runs"][0]["questions"][0]["key"] is None
+    assert record["runs"][0]["questions"][0]["question_sha256"] is None
 
 
 def test_a_picture_that_nobody_described_is_no_reason_to_lose_the_record():
@@ -258,6 +286,9 @@ def test_one_run_on_a_file_is_a_record():
     check_record(record)
     assert record["image"] == {"name": "cells.tif", "shape": [20, 30], "plane": [1, 2]}
     assert record["runs"][0]["questions"][0]["labels"] == {"1": 2}
+    plane = record["runs"][0]["plane"]
+    assert (plane["index"], plane["shown"]) == ([1, 2, 0, 0], [2, 3])
+    assert plane_of(labels, record["runs"][0]).shape == SHAPE
 
 
 # --- what it keeps to itself ------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.question import pixels_sha256
+from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows import accounted
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
-from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
+from napari_sam3.workflows.reasking import as_one_run, follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
 from napari_sam3.workflows.segment import ArrayPicture, Progress, SegmentAnswer, SegmentRun
 
@@ -92,6 +94,12 @@ class TestPictures:
         record = record_of_file("x.png", SegmentRun(None, ()), answer, engine="builtin")
         record["runs"][0]["picture"]["sha256"] = pixels_sha256(pixels)
         picture = picture_of(record, record["runs"][0], tmp_path / "x.png", ())
+        np.testing.assert_array_equal(picture.read(), pixels)
+
+    def test_a_gray_picture_that_was_saved_as_colours_is_known_again(self, tmp_path):
+        pixels = shown_as_recorded(STACK[2])
+        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "sent.png")
+        picture = picture_of(*run_on(pixels), tmp_path / "sent.png")
         np.testing.assert_array_equal(picture.read(), pixels)
 
     def test_another_image_is_refused(self, tmp_path, stack_file):
@@ -224,13 +232,17 @@ def test_a_refined_object_is_followed_through_both_of_its_runs():
     assert np.count_nonzero(rebuilt) == 6 * 13
 
 
-def asked_again(monkeypatch, results):
+def asked_again(monkeypatch, results, lost=()):
     """Ask a record of two questions again, of an engine that answers so."""
     record, old, _ = recorded(OLD[:1], OLD[1:2])
+    for index in lost:
+        record["runs"][0]["questions"][index] |= {"answered": False, "objects": 0, "labels": {}}
 
     def answering(engine, run, records, confirm, stop, *, fresh):
         yield Progress(0, 2)
-        assert (engine, fresh, run.prompts) == ("engine", True, (ObjectPrompt((Point(1, 2),)),) * 2)
+        count = 2 - len(lost)
+        expected = (ObjectPrompt((Point(1, 2),)),) * count
+        assert (engine, fresh, run.prompts) == ("engine", True, expected)
         return SegmentAnswer(tuple(results), (20, 30))
 
     monkeypatch.setattr(accounted, "iter_accounted", answering)
@@ -258,3 +270,17 @@ def test_where_a_question_was_not_answered_nothing_is_compared(monkeypatch):
     lost = SegmentationResult(Instances((20, 30)), notices=("Only 1 of 2 was answered.",))
     with pytest.raises(ProvenanceError, match=r"nothing is compared\. Only 1 of 2"):
         asked_again(monkeypatch, [answered(OLD[:1]), lost])
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_question_that_was_never_answered_is_not_asked_now(monkeypatch, lost):
+    old, new = asked_again(monkeypatch, [answered(OLD[:1])], [lost])
+    assert set(new) == set(old)
+    assert [len(found) for found in new.values()] == [lost, 1 - lost]
+
+
+def test_all_that_is_asked_again_counts_as_one_run():
+    records = as_one_run(open_records(project="p"))
+    assert records.origin() == records.origin()
+    assert records.origin().project == "p"
+    assert replace(records, project="q").origin() == records.origin()

@@ -14,22 +14,33 @@ from napari.layers import Labels
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import CacheError, ProvenanceError
 from napari_sam3.jobs.answers import StoredAnswer, digest
+from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.output import next_free_label, write_instances
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform
+from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.provenance import (
     append_run,
     check_record,
     new_record,
     new_run_id,
+    record_of_file,
     run_record,
 )
-from napari_sam3.workflows.replay import own_labels, rebuild, stored_answers, without_own
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.replay import (
+    altered_questions,
+    own_labels,
+    plane_of,
+    rebuild,
+    stored_answers,
+    without_own,
+)
+from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun, finish
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}
 CLICK = ObjectPrompt((Point(1, 2),))
@@ -271,6 +282,62 @@ def test_an_answer_about_another_image_is_refused():
         desk.rebuilt()
 
 
+def test_of_a_chosen_plane_the_labels_are_that_plane_alone():
+    labels = np.arange(600).reshape(20, 30)
+    plane = {"index": [1, 2, 0, 0], "shown": [2, 3], "shape": [20, 30], "factors": [1.0] * 4}
+    np.testing.assert_array_equal(plane_of(labels, {"plane": plane}), labels)
+    turned = plane | {"index": [0, 0, 2, 0], "shown": [0, 1], "shape": [20, 30]}
+    with pytest.raises(ProvenanceError, match="does not fit together"):
+        plane_of(labels, {"plane": turned})
+
+
+# --- questions that were altered --------------------------------------------------------
+
+
+@pytest.fixture
+def asked():
+    """The record of one question, as an engine that keeps its answers was asked it."""
+    pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)
+    run = SegmentRun(ArrayPicture(pixels), (ObjectPrompt((Point(3, 4.5),), Box(1, 2, 9, 12)),), 0.5)
+    answer = finish(iter_accounted(create_engine(), run, open_records(), lambda _: True))
+    return json.loads(json.dumps(record_of_file("x.tif", run, answer, engine="builtin")))
+
+
+def test_a_record_as_it_was_written_has_no_altered_question(asked):
+    assert altered_questions(asked) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run["questions"][0]["prompt"]["points"][0].__setitem__(1, 5.0),
+        lambda run: run["questions"][0].__setitem__("prompt", {"kind": "object"}),
+        lambda run: run["thresholds"].__setitem__("min_score", 0.4),
+        lambda run: run["thresholds"].__setitem__("max_masks", 3),
+        lambda run: run["engine"].__setitem__("model", "classical-0"),
+        lambda run: run["engine"].__setitem__("parameters", {"service": "x"}),
+        lambda run: run["picture"].__setitem__("sha256", "0" * 64),
+        lambda run: run["plane"].__setitem__("shape", [30, 20]),
+    ],
+)
+def test_an_altered_question_is_seen(asked, change):
+    change(asked["runs"][0])
+    assert altered_questions(asked) == ((asked["runs"][0]["id"], 0),)
+
+
+def test_what_cannot_be_computed_again_is_passed_over(asked):
+    [run] = asked["runs"]
+    run["questions"][0]["prompt"]["points"][0][1] = 5.0
+    for place, name in (
+        (run["questions"][0], "question_sha256"),
+        (run["picture"], "sha256"),
+        (run["engine"], "model"),
+    ):
+        kept, place[name] = place[name], None
+        assert altered_questions(asked) == ()
+        place[name] = kept
+
+
 # --- from the cache ---------------------------------------------------------------------
 
 
@@ -279,7 +346,7 @@ class FakeCache:
 
     def __init__(self, desk):
         keys = [
-            (question["key"], desk.answers[run["id"], index])
+            (question["question_sha256"], desk.answers[run["id"], index])
             for run in desk.record["runs"]
             for index, question in enumerate(run["questions"])
         ]
@@ -301,7 +368,7 @@ def desk():
 
 def test_stored_answers_are_found_and_empty_ones_need_no_looking_up(desk):
     cache = FakeCache(desk)
-    cache.held.pop(desk.record["runs"][0]["questions"][2]["key"])
+    cache.held.pop(desk.record["runs"][0]["questions"][2]["question_sha256"])
     stored = stored_answers(desk.record, cache)
     assert stored.missing == ()
     assert np.array_equal(rebuild(desk.record, stored.answers), desk.layer.data)
@@ -309,7 +376,7 @@ def test_stored_answers_are_found_and_empty_ones_need_no_looking_up(desk):
 
 def test_an_answer_that_was_replaced_by_a_newer_one_counts_as_missing(desk):
     cache = FakeCache(desk)
-    key = desk.record["runs"][0]["questions"][1]["key"]
+    key = desk.record["runs"][0]["questions"][1]["question_sha256"]
     other = Instances((20, 30), (solid(11, 3, 15, 9),))
     cache.held[key] = replace(cache.held[key], instances=other)
     assert stored_answers(desk.record, cache).missing == ((desk.record["runs"][0]["id"], 1),)
@@ -317,7 +384,7 @@ def test_an_answer_that_was_replaced_by_a_newer_one_counts_as_missing(desk):
 
 def test_an_answer_that_cannot_be_read_is_told_of_and_counts_as_missing(desk):
     cache = FakeCache(desk)
-    cache.held[desk.record["runs"][0]["questions"][0]["key"]] = CacheError("Cut off.")
+    cache.held[desk.record["runs"][0]["questions"][0]["question_sha256"]] = CacheError("Cut off.")
     stored = stored_answers(desk.record, cache)
     assert len(stored.missing) == 1
     assert stored.notices == ("Cut off.",)

@@ -50,6 +50,7 @@ def test_a_record_is_text_for_the_eye(record):
     record["labels"] = {"0": 4, "1": 5}
     text = to_text(record)
     assert json.loads(text) == record
+    assert text.endswith("}\n")
     assert '"shape": [3, 5, 7]' in text
     assert "[1.0, 0.0, 0.0, 0.0]" in text
     assert '"labels": {"0": 4, "1": 5}' in text

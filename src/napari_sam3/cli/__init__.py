@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +43,7 @@ from napari_sam3.cli.records import (
     costs,
     limits,
     tell_estimate,
+    what_is_left,
     with_limits,
 )
 from napari_sam3.core.geometry import Box
@@ -52,7 +56,7 @@ from napari_sam3.core.prompts import (
     Point,
     Prompt,
 )
-from napari_sam3.errors import ImageError, PromptError
+from napari_sam3.errors import CancelledError, ImageError, PromptError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +64,10 @@ if TYPE_CHECKING:
     from napari_sam3.engines import EngineInfo
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+
+    Ask = Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
@@ -289,8 +296,14 @@ def segment_file(
             tell_estimate(estimate_run(who, run, records, fresh=fresh))
             return
         confirm = confirmation(records, options.url, yes=yes)
-        workflow = iter_accounted(who, run, records, confirm, fresh=fresh)
-        answer = _unless_interrupted(workflow, billed=who.capabilities.billed)
+
+        def ask(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+            return iter_accounted(who, run, records, confirm, stop, fresh=fresh)
+
+        answer = _unless_interrupted(ask, records, billed=who.capabilities.billed)
+        if answer.unanswered and target.exists():
+            # half an answer does not take the place of a whole one
+            target = target.with_stem(f"{target.stem}_partial")
         labels = None if picture else answer.instances.to_labels()
         record = record_of_file(
             image.name, run, answer, engine=who.name, plane=plane, labels=labels
@@ -453,19 +466,41 @@ def _follow(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer
     return finish(_with_bar(workflow))
 
 
-def _unless_interrupted(
-    workflow: Generator[Progress, None, SegmentAnswer], *, billed: bool
-) -> SegmentAnswer:
+def _unless_interrupted(ask: Ask, records: Records, *, billed: bool) -> SegmentAnswer:
+    """Follow a run; the first Ctrl-C ends it in good order, a second one at once."""
+    stop = threading.Event()
     try:
-        return _follow(workflow)
+        with _stopped_by_interrupt(stop):
+            answer = _follow(ask(stop))
+        if not stop.is_set():
+            return answer
     except KeyboardInterrupt:
-        paid = (
-            " Answers that had come are stored. What is under way may be billed; within an hour "
-            "its answer can be had at no cost: napari-sam3 collect"
-        )
-        words = f"Stopped; no labels were written.{paid if billed else ''}"
-        typer.echo(words, err=True)
-        raise typer.Exit(130) from None
+        stop.set()
+    except CancelledError:
+        if not stop.is_set():
+            raise
+    left = f" {what_is_left(records)}" if billed else ""
+    typer.echo(f"Stopped; no labels were written.{left}", err=True)
+    raise typer.Exit(130)
+
+
+@contextmanager
+def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
+    def on_interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    try:
+        usual = signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:
+        # not the main thread: whoever runs this there has its own way to stop it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _with_bar(
@@ -546,7 +581,9 @@ def _demo(folder: Path) -> list[Path]:
     import numpy as np
 
     from napari_sam3.engines import create_engine
+    from napari_sam3.jobs.records import open_records
     from napari_sam3.samples import sample_path
+    from napari_sam3.workflows.accounted import iter_accounted
     from napari_sam3.workflows.files import (
         make_folder,
         open_image,
@@ -554,21 +591,31 @@ def _demo(folder: Path) -> list[Path]:
         save_labels,
         save_picture,
     )
-    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, iter_segment
+    from napari_sam3.workflows.provenance import record_of_file
+    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
-    engine = create_engine()
-    picture = ArrayPicture(open_image(sample_path("fluorescence")))
+    engine, records, sample = create_engine(), open_records(), sample_path("fluorescence")
+    picture = ArrayPicture(open_image(sample))
     click = ObjectPrompt(points=(Point(*DEMO_CLICK),))
-    everything = _follow(iter_segment(engine, SegmentRun(picture, (Everything(),), 0.5)))
-    one = _follow(iter_segment(engine, SegmentRun(picture, (click,))))
+    runs = SegmentRun(picture, (Everything(),), 0.5), SegmentRun(picture, (click,))
+    # the built-in engine is free: nobody is asked, and its answers are there for a replay
+    everything, one = (
+        _follow(iter_accounted(engine, run, records, lambda _: True)) for run in runs
+    )
     typer.echo(f"Everything: {_summary(everything)}")
     typer.echo(f"One click at {DEMO_CLICK}: {_summary(one)}")
+    for notice in everything.notices:
+        typer.echo(notice, err=True)
     written = [folder / "nuclei_labels.tif", folder / "demo.png"]
     make_folder(folder)
     labels = [answer.instances.to_labels() for answer in (everything, one)]
     save_labels(written[0], labels[0])
+    record = record_of_file(sample.name, runs[0], everything, engine=engine.name, labels=labels[0])
+    written.append(sidecar_path(written[0]))
+    write_sidecar(written[2], record, labels[0], written[0].name)
     rgb = picture.read()
     written.append(folder / "nuclei.png")
-    save_picture(written[2], rgb)
+    save_picture(written[3], rgb)
     save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
     return written

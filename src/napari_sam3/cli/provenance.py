@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from napari_sam3.cli.hosted import HostedOptions, errors_as_sentences, hosted_options
+from napari_sam3.cli.hosted import (
+    HostedOptions,
+    errors_as_sentences,
+    hosted_options,
+    tell_address,
+)
 from napari_sam3.cli.parsing import Plane, parse_plane
-from napari_sam3.cli.records import confirmation
+from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import describe
-from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,12 +30,18 @@ if TYPE_CHECKING:
     from napari_sam3.core.instances import Instances
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.reasking import RecordedPicture
     from napari_sam3.workflows.replay import QuestionId, Stored
 
 DRIFTED = 3
 """Exit code where the labels are not what the record says."""
+
+ALTERED = (
+    "The record was altered after it was written: what it says of {count} of its questions "
+    "(prompt, thresholds, engine or picture) does not fit their SHA-256."
+)
 
 Run = Mapping[str, Any]
 Labels = Annotated[
@@ -40,21 +52,31 @@ Labels = Annotated[
 def cite(record: Labels) -> None:
     """Print what a publication should say of labels: methods, references, licence."""
     from napari_sam3.workflows.cite import cite as make_citation
-    from napari_sam3.workflows.sidecars import read_sidecar
+    from napari_sam3.workflows.files import open_labels
+    from napari_sam3.workflows.replay import altered_questions
+    from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
     with errors_as_sentences():
-        typer.echo(str(make_citation(read_sidecar(record))))
+        said = read_sidecar(record)
+        found = find_labels(record, said) if "labels" in said else None
+        citation = make_citation(said, open_labels(found) if found else None)
+    if altered_questions(said):
+        typer.echo(ALTERED.format(count=len(altered_questions(said))), err=True)
+    typer.echo(str(citation))
 
 
 def replay(
     record: Labels,
     image: Annotated[
-        Path | None, typer.Option(help="The image, where questions have to be asked again.")
+        Path | None,
+        typer.Option(metavar="IMAGE", help="The image, where questions have to be asked again."),
     ] = None,
     plane: Annotated[
         Plane | None,
         typer.Option(
-            metavar="T,Z", parser=parse_plane, help="Its plane, if it is another file's than then."
+            metavar="T,Z",
+            parser=parse_plane,
+            help="Which plane of IMAGE, counted from 0; default: the one on record.",
         ),
     ] = None,
     fresh: Annotated[
@@ -70,7 +92,15 @@ def replay(
         Path | None, typer.Option(help="Save the labels that were made again.")
     ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Hosted: the service's address.")
+        str | None,
+        typer.Option(metavar="URL", help="Hosted: the service's address; default: as on record."),
+    ] = None,
+    cap: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Hosted: most that all of it may cost."),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Hosted: count the cost under this project.")
     ] = None,
 ) -> None:
     """Make labels again from their record, and say how far they are from what was saved.
@@ -79,6 +109,7 @@ def replay(
     again, which needs the image, and may cost money.  Ends with 3 where an object differs by
     more than the tolerance, vanished or appeared.
     """
+    from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import check_label_path, save_labels
 
     with errors_as_sentences():
@@ -87,7 +118,8 @@ def replay(
             if output.exists():
                 raise ImageError(f"{output} exists already; choose another --output.")
         play = _Play(record, image, plane, url)
-        is_within = play.again(fresh=fresh, yes=yes, tolerance=tolerance)
+        records = with_limits(open_records(project=project), cap)
+        is_within = play.again(records, fresh=fresh, yes=yes, tolerance=tolerance)
         if output is not None:
             save_labels(output, play.rebuilt)
             typer.echo(f"→ {output}")
@@ -104,14 +136,17 @@ class _Play:
         self, path: Path, image: Path | None, plane: Plane | None, url: str | None
     ) -> None:
         from napari_sam3.workflows.files import open_labels
-        from napari_sam3.workflows.replay import without_own
+        from napari_sam3.workflows.replay import altered_questions, without_own
         from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
         self.record = read_sidecar(path)
         if not self.record["runs"]:
             raise ProvenanceError(f"{path} holds no run: there is nothing to make again.")
         self._image, self._plane, self._url = image, plane, url
+        if altered := altered_questions(self.record):
+            raise ProvenanceError(f"{ALTERED.format(count=len(altered))} Nothing was made of it.")
         self._pictures: dict[str, RecordedPicture] = {}
+        self._engines: dict[str, Engine] = {}
         self._told: list[str] = []
         found = find_labels(path, self.record) if "labels" in self.record else None
         self._file = found
@@ -130,9 +165,9 @@ class _Play:
                 )
             self._base = without_own(self.record, self._labels)
 
-    def again(self, *, fresh: bool, yes: bool, tolerance: float) -> bool:
+    def again(self, records: Records, *, fresh: bool, yes: bool, tolerance: float) -> bool:
         """Make the labels again and tell of it; return whether they are as they were."""
-        from napari_sam3.jobs.records import open_cache, open_records
+        from napari_sam3.jobs.records import open_cache
         from napari_sam3.workflows.replay import rebuild, stored_answers
 
         # looked up even where nothing new is to be stored
@@ -142,29 +177,42 @@ class _Play:
         if not fresh and not stored.missing:
             self.rebuilt = rebuild(self.record, stored.answers, self._base)
             return self._tell_rebuilt(tolerance)
-        answers = self._asked_again(stored, open_records(), fresh=fresh, yes=yes)
+        answers = self._asked_again(stored, records, fresh=fresh, yes=yes)
         return self._tell_asked(stored, answers, tolerance)
 
     def _asked_again(
         self, stored: Stored, records: Records, *, fresh: bool, yes: bool
     ) -> dict[QuestionId, Instances]:
-        from napari_sam3.workflows.reasking import iter_asked_again
+        from napari_sam3.workflows.provenance import was_answered
+        from napari_sam3.workflows.reasking import as_one_run, estimate_again, iter_asked_again
 
         if self._image is None:
-            total = sum(len(run["questions"]) for run in self.record["runs"])
+            total = sum(
+                was_answered(question)
+                for run in self.record["runs"]
+                for question in run["questions"]
+            )
             lacking = f"{len(stored.missing)} of {total} answers are not stored here; they have"
             raise ProvenanceError(
                 f"{'The questions have' if fresh else lacking} to be asked again: name the image "
                 "with --image."
             )
-        address = self._options({}).url
+        asked = [
+            run
+            for run in self.record["runs"]
+            if any(was_answered(question) for question in run["questions"])
+        ]
+        # all of them are looked at before anything is paid for
+        self._engines = {run["id"]: self._engine(run) for run in asked}
+
+        def engine(run: Run) -> Engine:
+            return self._engines[run["id"]]
+
+        expected = estimate_again(self.record, self._picture, engine, records, fresh=fresh)
+        if expected.calls:
+            self._agree(expected, asked, records, yes=yes)
         steps = iter_asked_again(
-            self.record,
-            self._picture,
-            self._engine,
-            records,
-            confirmation(records, address, yes=yes),
-            fresh=fresh,
+            self.record, self._picture, engine, as_one_run(records), lambda _: True, fresh=fresh
         )
         while True:
             try:
@@ -183,13 +231,25 @@ class _Play:
             self._pictures[sha256] = picture_of(self.record, run, image, self._plane)
         return self._pictures[sha256]
 
+    def _agree(self, expected: Estimate, runs: list[Run], records: Records, *, yes: bool) -> None:
+        """Ask once for all runs: each alone may cost too little to be asked about."""
+        hosted = [run for run in runs if run["engine"]["name"] == "segmind"]
+        first, *others = dict.fromkeys(self._hosted(run).url for run in hosted)
+        for address in others:
+            tell_address(address)
+        if not confirmation(records, first, yes=yes)(expected):
+            raise CancelledError("Nothing was sent.")
+
+    def _hosted(self, run: Run) -> SegmindOptions:
+        return self._options(run["engine"].get("parameters") or {})
+
     def _engine(self, run: Run) -> Engine:
         from napari_sam3.engines import create_engine
 
         said = run["engine"]
-        parameters = said.get("parameters", {})
+        parameters = said.get("parameters") or {}
         name = said["name"]
-        engine = create_engine(name, self._options(parameters) if name == "segmind" else None)
+        engine = create_engine(name, self._hosted(run) if name == "segmind" else None)
         if said.get("model") not in (None, engine.model):
             self._tell_once(
                 f"The record is of the model {said['model']}; now {engine.model} is asked."
@@ -208,7 +268,7 @@ class _Play:
         answer = parameters.get("answer", "mask")
         return hosted_options(
             HostedOptions(
-                self._url,
+                self._url or _recorded_url(str(parameters.get("service") or "")),
                 "auto",
                 answer == "separate masks",
                 answer == "overlay",
@@ -227,15 +287,15 @@ class _Play:
         is_saved = self._tell_whether_identical()
         if is_saved is None:
             return True
+        if not is_saved:
+            typer.echo("They were edited, or a run was undone, before they were saved.")
         if self._labels is None:
             return is_saved
         was_changed = self._was_file_changed()
         if is_saved and not was_changed:
             return True
         if was_changed:
-            typer.echo(f"{self._file} was changed after it was saved.")
-        else:
-            typer.echo("They were edited, or a run was undone, before they were saved.")
+            typer.echo(f"But {self._file} was changed since. Compared with it as it is now:")
         drift = compare_labels(self.rebuilt, self._labels)
         _print_drifts({"labels": drift}, tolerance)
         return drift.is_within(tolerance)
@@ -244,14 +304,18 @@ class _Play:
         self, stored: Stored, answers: Mapping[QuestionId, Instances], tolerance: float
     ) -> bool:
         """Say how new answers compare with those on record."""
+        from napari_sam3.workflows.provenance import was_answered
         from napari_sam3.workflows.reasking import follow
         from napari_sam3.workflows.replay import rebuild
 
+        self._tell_unanswered()
         followed = follow(self.record, stored.answers, answers, self._labels)
         self.rebuilt = rebuild(followed.record, answers, self._base)
         rows: dict[str, Drift | None] = {}
         for run in self.record["runs"]:
             for index, question in enumerate(run["questions"]):
+                if not was_answered(question):
+                    continue
                 words = describe(prompt_from_json(question["prompt"]))
                 rows[f"{len(rows) + 1}  {run['time']}  {words}"] = followed.drifts[run["id"], index]
         _print_drifts(rows, tolerance)
@@ -268,17 +332,53 @@ class _Play:
             return None
         is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
         typer.echo(
-            "The labels are identical to those that were saved."
-            if is_same
-            else "The labels are not those that were saved."
+            f"The labels made again are {'identical to' if is_same else 'not'} those on record."
         )
+        if self._labels is None:
+            typer.echo("No label image lies beside the record: only the record was compared.")
         return is_same
+
+    def _tell_unanswered(self) -> None:
+        from napari_sam3.workflows.provenance import was_answered
+
+        questions = [q for run in self.record["runs"] for q in run["questions"]]
+        lost = sum(not was_answered(question) for question in questions)
+        if lost:
+            typer.echo(f"{lost} of {len(questions)} questions were never answered; not asked now.")
 
     def _was_file_changed(self) -> bool:
         from napari_sam3.workflows.sidecars import labels_digest
 
         assert self._labels is not None
         return bool(labels_digest(self._labels) != self.record["labels"]["sha256"])
+
+
+def _recorded_url(service: str) -> str | None:
+    """Return the address of the service on record; None if the record names none.
+
+    Raises
+    ------
+    ProvenanceError
+        If it is neither the vendor's, nor on this computer, nor the one that is set: a
+        record must not decide to whom key and picture go.
+    """
+    from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
+
+    # no typed address: the one that is set
+    usual = hosted_options(HostedOptions(None, "auto", False, False, "png", 2048)).url
+    for known in (usual, DEFAULT_URL):
+        if service in ("", urlsplit(known).netloc):
+            return known
+    try:
+        host = urlsplit(f"//{service}").hostname
+    except ValueError:
+        host = None
+    if is_loopback(host):
+        return f"http://{service}"
+    raise ProvenanceError(
+        f"The answers on record are from the service at {service}, but {urlsplit(usual).netloc} "
+        f"would be asked: name the one to ask with --url, for instance --url https://{service}."
+    )
 
 
 def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:

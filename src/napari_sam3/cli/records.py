@@ -110,7 +110,8 @@ def costs(
         today = ledger.today()
         _tell(ledger.notices)
     if as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *cells])
+        rows = [names, *(map(_harmless, row) for row in cells)]
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         return
     if not cells:
         typer.echo("Nothing has been paid for yet.")
@@ -194,6 +195,10 @@ def collect(
     output_dir: Annotated[
         Path | None, typer.Option(help="Save each answer's labels here, too.")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where they were sent, if not to the usual address."),
+    ] = None,
 ) -> None:
     """Fetch answers that were paid for and never arrived; costs nothing.
 
@@ -204,12 +209,19 @@ def collect(
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import make_folder
 
+    saved: dict[int, Path] = {}
+
+    def save(one: Collected) -> bool:
+        if output_dir is not None:
+            saved[one.entry.id] = _save_collected(one, output_dir)
+        return output_dir is not None
+
     with errors_as_sentences():
         if output_dir is not None:
             make_folder(output_dir)
-        records = open_records()
-        _tell(records.ledger.notices)
-        steps = iter_collect(records)
+        # whatever the switch says: what was paid for is not fetched to be lost again
+        records = open_records(use_cache=True)
+        steps = iter_collect(records, url=url, keep=save)
         done: tuple[Collected, ...] = ()
         while True:
             try:
@@ -218,33 +230,62 @@ def collect(
                 done = end.value
                 break
             typer.echo(f"{_when(entry.submitted_at)}  {entry.question} …", err=True)
+        _tell(records.ledger.notices)
         for one in done:
-            typer.echo(_outcome(one, output_dir))
+            if output_dir is not None and one.result is not None and one.entry.id not in saved:
+                saved[one.entry.id] = _save_collected(one, output_dir)
+            typer.echo(_outcome(one, saved.get(one.entry.id)))
+            _tell(one.result.notices if one.result is not None else ())
+        left = {entry.id for entry in records.unfinished()} & {one.entry.id for one in done}
     if not done:
         typer.echo("Nothing is unfinished.")
-    if any(one.error for one in done):
+    if left or any(one.error for one in done):
         raise typer.Exit(1)
 
 
-def _outcome(one: Collected, folder: Path | None) -> str:
+def _outcome(one: Collected, saved: Path | None) -> str:
     about = f"{_when(one.entry.submitted_at)}  {one.entry.question}"
     if one.result is None:
         return f"{about}: {one.error}"
     count = len(one.result.instances)
     found = f"{about}: {count} object{'' if count == 1 else 's'}"
-    if folder is None:
-        return found
+    return found if saved is None else f"{found} → {saved}"
+
+
+def _save_collected(one: Collected, folder: Path) -> Path:
     from napari_sam3.workflows.collected import labels_of, record_of
     from napari_sam3.workflows.files import save_labels
     from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
+    assert one.result is not None
+    image = str(one.about.get("image", ""))
     labels = labels_of(one.result)
-    words = re.sub(r"\W+", "_", f"{one.about.get('image', '')} {one.entry.question}").strip("_")
-    target = folder / f"{words}_{one.entry.key[:8]}_labels.tif"
+    words = re.sub(r"\W+", "_", f"{image} {one.entry.question}").strip("_")
+    target = folder / f"{words[:80]}_{one.entry.key[:8]}_labels.tif"
     save_labels(target, labels)
-    record = record_of(one.result, one.question, labels, str(one.about.get("image", "")))
+    record = record_of(one.result, one.question, labels, image)
     write_sidecar(sidecar_path(target), record, labels, target.name)
-    return f"{found} → {target}"
+    return target
+
+
+def what_is_left(records: Records) -> str:
+    """Return the sentence for whoever stopped a paid run: what may be billed, what is there."""
+    from napari_sam3.jobs.records import SESSION
+
+    try:
+        count = len(records.unfinished())
+        lost = len(records.ledger.entries(session=SESSION, state="unknown"))
+    except LedgerError as error:
+        return str(error)
+    if lost:
+        return f"{lost} {'call' if lost == 1 else 'calls'} may have been billed without an answer."
+    if count:
+        noun = "answer" if count == 1 else "answers"
+        return (
+            f"{count} {noun} may still be computed and billed; get them within an hour, at no "
+            "cost: napari-sam3 collect"
+        )
+    return "What had been answered is stored; napari-sam3 costs lists what was paid."
 
 
 def tell_unfinished(records: Records) -> None:
@@ -319,6 +360,12 @@ def _remember(name: str, value: Any) -> None:
 def _tell(sentences: tuple[str, ...]) -> None:
     for sentence in sentences:
         typer.echo(sentence, err=True)
+
+
+def _harmless(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula."""
+    is_formula = isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r")
+    return f"'{cell}" if is_formula else cell
 
 
 def _cap(amount: float | None) -> str:

@@ -37,10 +37,16 @@ def _create_segmind(options: Any) -> Engine:
     return SegmindEngine(options)
 
 
-def _resume_segmind(packed: bytes) -> tuple[BilledEngine, Ticket]:
+def _resume_segmind(packed: bytes, url: str | None) -> tuple[BilledEngine, Ticket]:
     from napari_sam3.engines.segmind.engine import resume
 
-    return resume(packed)
+    return resume(packed, url)
+
+
+def _read_segmind_ticket(packed: bytes) -> Ticket:
+    from napari_sam3.engines.segmind.ticket import unpack_ticket
+
+    return unpack_ticket(packed)[1]
 
 
 def _segmind_lacks() -> str:
@@ -69,8 +75,11 @@ class EngineInfo:
         Makes the engine of its options; None where this version does not contain it.
     lacks : callable, optional
         Says what is still missing before it can answer; may ask the system's keyring.
+    read_ticket : callable, optional
+        Makes a ticket of what `BilledEngine.pack` gave.
     resume : callable, optional
-        Makes, of what `BilledEngine.pack` gave, an engine and the ticket that it can collect.
+        Makes of that, and of an address that the user names, an engine and the ticket that
+        it can collect.
     """
 
     name: str
@@ -79,7 +88,8 @@ class EngineInfo:
     capabilities: Capabilities
     create: Callable[[Any], Engine] | None = None
     lacks: Callable[[], str] | None = None
-    resume: Callable[[bytes], tuple[BilledEngine, Ticket]] | None = None
+    read_ticket: Callable[[bytes], Ticket] | None = None
+    resume: Callable[[bytes, str | None], tuple[BilledEngine, Ticket]] | None = None
 
     @property
     def missing(self) -> str:
@@ -106,6 +116,7 @@ ENGINES: tuple[EngineInfo, ...] = (
         SEGMIND_CAPABILITIES,
         _create_segmind,
         _segmind_lacks,
+        _read_segmind_ticket,
         _resume_segmind,
     ),
     EngineInfo("local", "SAM3 here", "SAM3 on this computer; needs its weights", _SAM3),

@@ -10,7 +10,8 @@ An answer is a zip archive that any tool opens:
     pictures/0 …   bytes of a (rows, cols, 3) array
 
 The bytes may come from a drive that others write to.  So every size is known and bounded
-before anything of that size is allocated, and names in the archive never become paths.
+before anything of that size is allocated, names in the archive never become paths, the
+objects are those that the record speaks of, and no text moves a terminal's cursor.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import hashlib
 import io
 import json
 import math
+import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -43,6 +45,8 @@ MAX_MASK_PIXELS = 1 << 30
 """Packed bits deflate a thousandfold, so a small file may unfold to so many bytes."""
 MAX_JSON_BYTES = 1 << 24
 MAX_PARTS = 4096
+MAX_TIME = 1e11
+"""No answer was given later, in Unix time."""
 _MAX_SIDE = 1 << 31
 
 # Few large arrays come from huge pages, many small ones do not: unpacking into groups
@@ -55,6 +59,9 @@ _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError,
     LookupError, ArithmeticError, AttributeError, RuntimeError,
 )  # fmt: skip
+
+# control characters, turns of the direction of writing, and halves of characters
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _SCORE = struct.Struct("<?d")
 _BOX = struct.Struct("<4q")
@@ -71,7 +78,7 @@ class StoredAnswer:
     Parameters
     ----------
     result : SegmentationResult
-        With the usage of the first answer, raw parts and pictures.
+        With a record, the usage of the first answer, raw parts and pictures.
     question : mapping
         What was asked, as JSON values; for whoever looks into the file.
     """
@@ -86,6 +93,7 @@ def encode_answer(result: SegmentationResult, question: Mapping[str, Any]) -> by
     Parameters
     ----------
     result : SegmentationResult
+        With the record of its objects.
     question : mapping
         What was asked; JSON values.
 
@@ -96,8 +104,12 @@ def encode_answer(result: SegmentationResult, question: Mapping[str, Any]) -> by
     Raises
     ------
     CacheError
-        If it is too large, or the question or the record's parameters are no JSON values.
+        If it is too large, it has no record or another answer's, or the question or the
+        record's parameters are no JSON values.
     """
+    flaw = _flaw(result)
+    if flaw:
+        raise CacheError(f"The answer cannot be stored: {flaw}.")
     instances = result.instances
     groups = list(_grouped([item.box for item in instances]))
     try:
@@ -133,16 +145,22 @@ def decode_answer(data: bytes) -> StoredAnswer:
     Returns
     -------
     StoredAnswer
-        The masks are writable; neighbours share memory, but no pixel.
+        The masks are writable; neighbours share memory, but no pixel.  Texts have spaces
+        in place of control characters.
 
     Raises
     ------
     CacheError
-        If the bytes are damaged, no answer, or of a newer version.
+        If the bytes are damaged, no answer, or of a newer version, or the objects are
+        not those that the record speaks of.
     """
     try:
         with _open(data) as archive:
-            return _read(archive)
+            stored = _read(archive)
+        flaw = _flaw(stored.result)
+        if flaw:
+            _damaged(flaw)
+        return replace(stored, result=_with_clean_concepts(stored.result))
     except _DAMAGE as error:
         raise CacheError(
             "A stored answer cannot be read: it is damaged, or no answer at all."
@@ -213,6 +231,31 @@ def _grouped(boxes: Sequence[Box]) -> Iterator[list[Box]]:
         pixels += box.area
     if group:
         yield group
+
+
+def _flaw(result: SegmentationResult) -> str:
+    """Return what is wrong with the record of an answer; empty if nothing is."""
+    record = result.record
+    if record is None:
+        return "it has no record"
+    # what is no number at all compares as false
+    if not 0 <= record.answered_at <= MAX_TIME:
+        return "no answer was ever given at that time"
+    if record.answer_sha256 != digest(result.instances):
+        return "its record is that of another answer"
+    return ""
+
+
+def _with_clean_concepts(result: SegmentationResult) -> SegmentationResult:
+    instances = result.instances
+    if not any(_UNSEEN.search(item.concept) for item in instances):
+        return result
+    items = tuple(replace(item, concept=_clean(item.concept)) for item in instances)
+    return replace(result, instances=Instances(instances.image_shape, items))
+
+
+def _clean(text: str) -> str:
+    return _UNSEEN.sub(" ", text)
 
 
 def _document(
@@ -390,7 +433,8 @@ def _instances(
     if any(b.top < 0 or b.left < 0 or b.bottom > rows or b.right > cols for b in boxes):
         _damaged("boxes")
     scores = [_number(score) for score in document["scores"]]
-    concepts = _texts(document["concepts"])
+    # as they are: the digest is that of these
+    concepts = [_as_is(concept) for concept in document["concepts"]]
 
     def unpack(index: int) -> list[npt.NDArray[np.bool_]]:
         return _masks(archive, index, groups[index])
@@ -476,10 +520,14 @@ def _integers(value: object, count: int) -> list[int]:
     return value
 
 
-def _text(value: object) -> str:
+def _as_is(value: object) -> str:
     if not isinstance(value, str):
         _damaged("a text")
     return value
+
+
+def _text(value: object) -> str:
+    return _clean(_as_is(value))
 
 
 def _texts(value: object) -> list[str]:
@@ -497,4 +545,12 @@ def _flag(value: object) -> bool:
 def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         _damaged("a mapping")
-    return value
+    return {_clean(name): _clean_json(inner) for name, inner in value.items()}
+
+
+def _clean_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, list):
+        return [_clean_json(inner) for inner in value]
+    return _mapping(value) if isinstance(value, dict) else value

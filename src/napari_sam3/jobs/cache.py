@@ -3,13 +3,16 @@
 .. code-block:: text
 
     <folder>/answers/v1/ab/<key>.answer            "ab" begins the key
+    <folder>/answers/v1/ab/<key>.<sha>.answer      replaced by that one; its answer's SHA-256
     <folder>/answers/v1/ab/<key>.<token>.part      being written, or left by a process that died
     <folder>/answers/v1/ab/<key>.<token>.damaged   could not be read, and was set aside
 
 Several processes on several machines may share the folder, without a lock: locks on network
-drives are not to be relied on.  A file becomes an answer only by renaming a complete one,
-and two processes that write the same key write the same answer.  Whatever vanishes between
-two steps was evicted or cleared by another.
+drives are not to be relied on.  A file becomes an answer only by renaming a complete one.
+Whatever vanishes between two steps was evicted or cleared by another.
+
+A question that is asked afresh may get another answer.  The one before is kept beside it,
+since labels were made of it: whoever has its SHA-256 still finds it.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ from napari_sam3.jobs.answers import MAX_BYTES, StoredAnswer, decode_answer, enc
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(
-    r"(?P<key>[0-9a-f]{64})(?:\.(?P<kind>answer)|\.[0-9a-f]{16}\.(?P<other>damaged|part))"
+    r"[0-9a-f]{64}(?:(?:\.[0-9a-f]{16})?\.(?P<kind>answer)"
+    r"|\.[0-9a-f]{16}\.(?P<other>damaged|part))"
 )
 _SHARD = re.compile(r"[0-9a-f]{2}")
 
@@ -40,6 +44,8 @@ Kind = Literal["answer", "damaged", "part"]
 EVICT_TO = 0.9
 STALE_S = 24 * 3600.0
 PUTS_BETWEEN_SCANS = 64
+
+_NO_MEMORY = "There is not enough memory to read a stored answer."
 
 # What a hit is newer by than the newest file known, should the clock have jumped back
 _TICK_NS = 1000
@@ -54,7 +60,7 @@ class CacheInfo:
     folder : Path
         Where it lies; may not exist yet.
     answers : int
-        Stored answers.
+        Stored answers, those that were replaced included.
     bytes : int
         What they and the damaged ones take on the disk.
     max_bytes : int
@@ -79,6 +85,34 @@ class _File:
 
 
 _Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Existing:
+    data: bytes
+    stored: StoredAnswer
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is known of an answer before it is read."""
+
+    key: str
+    shape: tuple[int, int] | None = None
+    image_sha256: str | None = None
+    answer_sha256: str | None = None
+
+    def refuse_other(self, stored: StoredAnswer) -> None:
+        result = stored.result
+        record = result.record
+        if record is None or record.key != self.key:
+            raise CacheError("A stored answer belongs to another question, so it is not used.")
+        is_of_other_size = self.shape not in (None, result.instances.image_shape)
+        if is_of_other_size or self.image_sha256 not in (None, record.image_sha256):
+            raise CacheError("A stored answer belongs to another picture, so it is not used.")
+        if self.answer_sha256 not in (None, record.answer_sha256):
+            raise CacheError("A stored answer is not the one that its name says.")
 
 
 class AnswerCache:
@@ -107,17 +141,27 @@ class AnswerCache:
     def __repr__(self) -> str:
         return f"AnswerCache({str(self.folder)!r}, {self.max_bytes})"
 
-    def get(self, key: str) -> StoredAnswer | None:
+    def get(
+        self,
+        key: str,
+        shape: tuple[int, int] | None = None,
+        image_sha256: str | None = None,
+    ) -> StoredAnswer | None:
         """Return the answer stored under a key, or None if there is none.
 
         Parameters
         ----------
         key : str
             64 lower-case hexadecimal digits.
+        shape : (rows, cols), optional
+            Of the picture that is asked about: an answer about another one counts as damaged.
+        image_sha256 : str, optional
+            Likewise, of its pixels.
 
         Returns
         -------
         StoredAnswer or None
+            With a record of this key.
 
         Raises
         ------
@@ -127,32 +171,63 @@ class AnswerCache:
         ValueError
             If the key is none.
         """
-        path = self._path(key)
+        wanted = _Wanted(key, None if shape is None else (shape[0], shape[1]), image_sha256)
+        return self._load(self._path(key), wanted)
+
+    def get_recorded(self, key: str, answer_sha256: str) -> StoredAnswer | None:
+        """Return a certain answer to a question, be it replaced since; None if it is not stored.
+
+        Parameters
+        ----------
+        key : str
+            64 lower-case hexadecimal digits.
+        answer_sha256 : str
+            As in its record: see `napari_sam3.jobs.answers.digest`.
+
+        Returns
+        -------
+        StoredAnswer or None
+
+        Raises
+        ------
+        CacheError
+            If it may be the one that cannot be read; see `get`.
+        ValueError
+            If the key is none.
+        """
+        problem = None
         try:
-            data, stamp = _read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise CacheError(
-                f"A stored answer in {self.folder} cannot be read: {_reason(error)}."
-            ) from error
-        try:
-            stored = decode_answer(data)
-            _refuse_other_key(stored.result, key)
+            current = self.get(key)
         except CacheError as error:
-            _set_aside(path, stamp)
-            raise CacheError(f"{error} It was set aside in {path.parent}.") from error
-        except MemoryError as error:
-            raise CacheError("There is not enough memory to read a stored answer.") from error
-        with contextlib.suppress(OSError):
-            self._mark_used(path, stamp[2])
-        return stored
+            current, problem = None, error
+        if current is not None and _sha256(current) == answer_sha256:
+            return current
+        # it comes from a file that others may have written, and is to become a file's name
+        if isinstance(answer_sha256, str) and _KEY.fullmatch(answer_sha256):
+            wanted = _Wanted(key, answer_sha256=answer_sha256)
+            found = self._load(self._superseded_path(key, answer_sha256), wanted)
+            if found is not None:
+                return found
+        if problem is not None:
+            raise problem
+        return None
 
     def has(self, key: str) -> bool:
         """Whether something is stored under a key; `get` may still find it damaged."""
-        return self._path(key).is_file()
+        path = self._path(key)
+        try:
+            return path.is_file()
+        except OSError:
+            return False
 
-    def put(self, key: str, result: SegmentationResult, question: Mapping[str, Any]) -> None:
+    def put(
+        self,
+        key: str,
+        result: SegmentationResult,
+        question: Mapping[str, Any],
+        *,
+        replace: bool = True,
+    ) -> None:
         """Store an answer, whole or not at all; then make room.
 
         Parameters
@@ -160,13 +235,17 @@ class AnswerCache:
         key : str
             64 lower-case hexadecimal digits.
         result : SegmentationResult
+            With the record of its objects.
         question : mapping
             What was asked, as JSON values.
+        replace : bool
+            Whether it takes the place of another answer that is stored; that one can then
+            be had by `get_recorded`.  One that cannot be read is always replaced.
 
         Raises
         ------
         CacheError
-            If it cannot be stored.
+            If it cannot be stored, or has no record or another answer's.
         ValueError
             If the key is none, or not that of the result's record.
         """
@@ -174,18 +253,20 @@ class AnswerCache:
         if result.record is not None and result.record.key != key:
             raise ValueError("the answer's record belongs to another key")
         data = encode_answer(result, question)
+        existing = self._existing(path, key)
+        if existing is not None and not replace:
+            return
+        written = len(data)
+        if existing is not None and _sha256(existing.stored) != _sha256_of(result):
+            written += self._keep_superseded(key, existing)
         try:
-            try:
-                self._write(path, data)
-            except FileNotFoundError:
-                # someone took the folder away, or the temporary file for one of a dead process
-                self._write(path, data)
+            self._write_again(path, data)
         except OSError as error:
             raise CacheError(
                 f"The answer could not be stored in {self.folder}: {_reason(error)}. "
                 "The result itself is complete."
             ) from error
-        self._make_room(len(data), path)
+        self._make_room(written, path)
 
     def info(self) -> CacheInfo:
         """Count what is stored.
@@ -239,9 +320,64 @@ class AnswerCache:
             raise ValueError(f"a key has 64 lower-case hexadecimal digits, unlike {key!r:.80}")
         return self._root / key[:2] / f"{key}.answer"
 
+    def _superseded_path(self, key: str, answer_sha256: str) -> Path:
+        return self._path(key).with_name(f"{key}.{answer_sha256[:16]}.answer")
+
+    def _load(self, path: Path, wanted: _Wanted) -> StoredAnswer | None:
+        try:
+            data, stamp = _read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CacheError(
+                f"A stored answer in {self.folder} cannot be read: {_reason(error)}."
+            ) from error
+        except MemoryError as error:
+            raise CacheError(_NO_MEMORY) from error
+        try:
+            stored = decode_answer(data)
+            wanted.refuse_other(stored)
+        except CacheError as error:
+            _set_aside(path, stamp)
+            raise CacheError(f"{error} It was set aside in {path.parent}.") from error
+        except MemoryError as error:
+            raise CacheError(_NO_MEMORY) from error
+        with contextlib.suppress(OSError):
+            self._mark_used(path, stamp[2])
+        return stored
+
+    def _existing(self, path: Path, key: str) -> _Existing | None:
+        """Return what a put would replace, if it is sound."""
+        try:
+            data, stamp = _read(path)
+            stored = decode_answer(data)
+            _Wanted(key).refuse_other(stored)
+        except (CacheError, OSError, MemoryError):
+            return None
+        return _Existing(data, stored, stamp[2])
+
+    def _keep_superseded(self, key: str, existing: _Existing) -> int:
+        """Keep an answer that is about to be replaced; return how many bytes that takes."""
+        path = self._superseded_path(key, _sha256(existing.stored))
+        # a copy, for there must be no moment in which the question looks as if never asked;
+        # that it fails is no reason to lose the new answer
+        try:
+            self._write_again(path, existing.data)
+            os.utime(path, ns=(existing.mtime_ns, existing.mtime_ns))
+        except OSError:
+            return 0
+        return len(existing.data)
+
+    def _write_again(self, path: Path, data: bytes) -> None:
+        try:
+            self._write(path, data)
+        except FileNotFoundError:
+            # someone took the folder away, or the temporary file for one of a dead process
+            self._write(path, data)
+
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.stem}.{_token()}.part")
+        beside = _beside(path, "part")
         try:
             # not tempfile: its files are for one user's eyes, and this folder may be shared
             with beside.open("xb") as file:
@@ -341,13 +477,22 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _refuse_other_key(result: SegmentationResult, key: str) -> None:
-    if result.record is not None and result.record.key != key:
-        raise CacheError("A stored answer belongs to another question, so it is not used.")
+def _sha256(stored: StoredAnswer) -> str:
+    return _sha256_of(stored.result)
+
+
+def _sha256_of(result: SegmentationResult) -> str:
+    # what is stored or read has a record: no other is encoded or decoded
+    return "" if result.record is None else result.record.answer_sha256
+
+
+def _beside(path: Path, kind: Kind) -> Path:
+    key = path.name.partition(".")[0]
+    return path.with_name(f"{key}.{_token()}.{kind}")
 
 
 def _set_aside(path: Path, stamp: _Stamp) -> None:
-    aside = path.with_name(f"{path.stem}.{_token()}.damaged")
+    aside = _beside(path, "damaged")
     with contextlib.suppress(OSError):
         # meanwhile another process may have put a sound one there
         if _stamp(path.stat()) != stamp:

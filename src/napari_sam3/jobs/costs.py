@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from napari_sam3.errors import CapReachedError
+from napari_sam3.errors import CapReachedError, PromptError
 
 Grouping = Literal["run", "session", "day", "project"]
 
@@ -38,8 +38,8 @@ class Caps:
 
     Raises
     ------
-    ValueError
-        If a cap is negative or not a number: it would not stop anything.
+    PromptError
+        If a cap is negative or not finite: it would not stop anything.
     """
 
     per_run: float | None = None
@@ -47,8 +47,10 @@ class Caps:
 
     def __post_init__(self) -> None:
         for cap in (self.per_run, self.per_day):
-            if cap is not None and not cap >= 0:
-                raise ValueError(f"A cap must be a number of dollars from 0 on, but it is {cap}.")
+            if cap is not None and not 0 <= cap < math.inf:
+                raise PromptError(
+                    f"A cap must be an amount of money, 0 dollars or more, but it is {cap}."
+                )
 
 
 @dataclass(frozen=True, slots=True)

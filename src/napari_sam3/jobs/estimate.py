@@ -9,6 +9,7 @@ from typing import cast
 
 from napari_sam3.engines.base import BilledEngine, Engine
 from napari_sam3.jobs.ledger import Entry
+from napari_sam3.jobs.paid import expected_price
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 
@@ -42,6 +43,8 @@ class Estimate:
         What may be spent without a word.
     today : float
         What was spent today already.
+    notices : tuple of str
+        What is wrong with the ledger, such as that it had to begin anew.
     """
 
     questions: int
@@ -55,11 +58,13 @@ class Estimate:
     over_cap: str = ""
     confirm_above: float = 0.0
     today: float = 0.0
+    notices: tuple[str, ...] = ()
 
     @property
     def needs_consent(self) -> bool:
         """Whether somebody has to agree before anything is sent."""
-        return self.high > self.confirm_above or bool(self.unknown)
+        is_dear = self.high > self.confirm_above
+        return bool(self.calls) and (is_dear or bool(self.unknown or self.notices))
 
     @property
     def words(self) -> str:
@@ -78,6 +83,7 @@ class Estimate:
     def warnings(self) -> tuple[str, ...]:
         """Sentences that belong to the question whether to go on."""
         found = [self.over_cap] if self.over_cap else []
+        found += self.notices
         if self.unknown:
             count = len(self.unknown)
             found.append(
@@ -110,8 +116,8 @@ def estimate(
     Returns
     -------
     Estimate
-        Prices are those of the last answers in the ledger (10 % and 90 % quantiles), or
-        the vendor's where there are none.
+        Prices are those of the last answers in the ledger (10 % and 90 % quantiles), but the
+        higher one not below the vendor's, by which the caps go, too.
 
     Raises
     ------
@@ -128,7 +134,7 @@ def estimate(
         # nothing would be paid, so nobody needs the ledger
         return Estimate(len(questions), cached, seconds=0.0)
     earlier = {q.key: records.ledger.open_entry(q.key) for q in left}
-    calls = [q for q in left if not _is_paid(earlier[q.key], records, fresh)]
+    calls = [q for q in left if not _is_paid(earlier[q.key], records)]
     unknown = [entry for q in calls if (entry := earlier[q.key]) is not None]
     low, high, seconds = _rate(cast(BilledEngine, engine), records)
     rounds = math.ceil(len(calls) / max(1, in_flight))
@@ -144,24 +150,24 @@ def estimate(
         _over_cap(low * len(calls), high * len(calls), records) if calls else "",
         records.limits.confirm_above,
         records.ledger.today(),
+        records.ledger.notices,
     )
 
 
-def _is_paid(entry: Entry | None, records: Records, fresh: bool) -> bool:
+def _is_paid(entry: Entry | None, records: Records) -> bool:
     """Whether a question's answer can be had without sending it."""
-    if entry is None or (fresh and entry.state == "unknown"):
-        # what cannot be read, however often it is fetched, would else never be asked again
+    if entry is None or entry.state == "unknown":
+        # one that has a ticket was tried already; it is tried once more before it is sent
         return False
-    if entry.state == "submitted" and records.ledger.is_owned(entry):
-        return True
-    return records.ledger.packed(entry.id) is not None
+    return records.ledger.is_owned(entry) or records.ledger.packed(entry.id) is not None
 
 
 def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
     rate = records.ledger.rate(engine.name, engine.model)
-    if rate is not None:
-        return rate.low, rate.high, rate.seconds
-    return engine.price.low, engine.price.high, engine.price.seconds
+    high = expected_price(engine, records)
+    if rate is None:
+        return engine.price.low, high, engine.price.seconds
+    return min(rate.low, high), high, rate.seconds
 
 
 def _over_cap(low: float, high: float, records: Records) -> str:

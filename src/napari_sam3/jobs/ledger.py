@@ -151,7 +151,7 @@ class Ledger:
                 insert(db, {**shared, "key": key, "question": words}) for key, words in questions
             ]
 
-    def submit(self, entry_id: int, caps: Caps = _NO_CAPS) -> None:
+    def submit(self, entry_id: int, caps: Caps = _NO_CAPS, at_least: float = 0.0) -> None:
         """Write down that a planned question is being sent; only then may it be.
 
         Parameters
@@ -159,6 +159,8 @@ class Ledger:
         entry_id : int
         caps : Caps
             How much the run and the day may cost, this question included.
+        at_least : float
+            What it may cost, where that is more than was planned, in US dollars.
 
         Raises
         ------
@@ -177,8 +179,10 @@ class Ledger:
             if under_way is not None:
                 raise InFlightError(under_way)
             now = self._clock()
-            costs.refuse_above_cap(db, entry.run, entry.expected, caps, now)
-            move(db, entry_id, ("planned",), "submitted", submitted_at=now, owner=owners.here())
+            expected = max(entry.expected, at_least)
+            costs.refuse_above_cap(db, entry.run, expected, caps, now)
+            values = {"submitted_at": now, "owner": owners.here(), "expected": expected}
+            move(db, entry_id, ("planned",), "submitted", **values)
 
     def accept(self, entry_id: int, request_id: str | None, packed: bytes) -> None:
         """Keep what collects the answer later: the service took the question.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ SENT_BEFORE = "what became of a question that was sent could not be written down
 
 _LEDGER = "The ledger of paid questions"
 _JOURNAL_LIMIT = 4 << 20
+# so many that two never coincide, and all of them are exact in JSON and JavaScript
+_FIRST_IDS = 1 << 48
 
 _SCHEMA = (
     # AUTOINCREMENT: entries are ordered by id, and an id is never given twice
@@ -191,7 +194,7 @@ def _open_or_replace(path: Path, notices: list[str]) -> sqlite3.Connection:
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(db, path)
+        _prepare(db)
     except sqlite3.DatabaseError as error:
         db.close()
         if is_damage(error):
@@ -203,12 +206,12 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection) -> None:
     with db:
         db.execute("BEGIN")
         head = _judge(db)
     if not head.tables:
-        _create(db, path)
+        _create(db)
     else:
         _check(db)
     _use_wal(db)
@@ -240,16 +243,17 @@ def _judge(db: sqlite3.Connection) -> _Head:
     return head
 
 
-def _create(db: sqlite3.Connection, path: Path) -> None:
+def _create(db: sqlite3.Connection) -> None:
     with db:
         db.execute("BEGIN IMMEDIATE")
         if _judge(db).tables:
             return
         for statement in _SCHEMA:
             db.execute(statement)
-        if any(path.parent.glob(_aside_name(path, "*"))):
-            # an id of the old file must not mean another question in this one
-            db.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (int(time.time()),))
+        # an id of a file that was here before, and that a process may remember, must not mean
+        # another question in this one; the clock is no help, since it may be set back
+        first = secrets.randbelow(_FIRST_IDS)
+        db.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (first,))
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         db.execute(f"PRAGMA user_version={VERSION}")
 

@@ -29,7 +29,7 @@ from napari_sam3.jobs.consent import Consent, Purse
 from napari_sam3.jobs.ledger import Entry, InFlightError, Origin
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records, UnderWay, is_under_way
-from napari_sam3.jobs.tickets import how_it_ended, is_forgotten, pack, unpack
+from napari_sam3.jobs.tickets import how_it_ended, pack, unpack_ticket
 
 LOOK_AGAIN_S = 0.25
 """How often it is looked whether another process has its answer."""
@@ -53,6 +53,11 @@ class Till:
         Stores an answer, and returns it with what identifies it.
     about : mapping
         What whoever collects an answer later should know of the image; JSON values.
+
+    Attributes
+    ----------
+    highest : float
+        What the run's dearest answer cost so far, in US dollars.
     """
 
     def __init__(
@@ -73,16 +78,45 @@ class Till:
         self._planned = dict(planned)
         self._asking: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._first = threading.Lock()
+        self._has_price = False
+        self.highest = 0.0
 
     def answer(
         self, question: Question, request: SegmentationRequest, stop: threading.Event
     ) -> SegmentationResult:
         """Collect what is paid for already, or send it; see `RecordedEngine.segment`."""
-        with self._alone(question.key, stop):
+        with self._alone(question.key, stop), self._priced(stop):
             try:
-                return _PaidQuestion(self, question, request, stop).answer()
+                result = _PaidQuestion(self, question, request, stop).answer()
+                self._note_price(result)
+                return result
             finally:
                 self._drop_planned(question.key)
+
+    @contextmanager
+    def _priced(self, stop: threading.Event) -> Iterator[None]:
+        """Let the first question go alone while no price is known: the caps go by it."""
+        if not self._has_price:
+            while not self._first.acquire(timeout=LOOK_AGAIN_S):
+                raise_if_stopped(stop)
+            try:
+                if not self._has_price and not self._knows_rate():
+                    yield
+                    return
+                self._has_price = True
+            finally:
+                self._first.release()
+        yield
+
+    def _knows_rate(self) -> bool:
+        ledger = self.records.ledger
+        return ledger.rate(self.engine.name, self.engine.model) is not None
+
+    def _note_price(self, result: SegmentationResult) -> None:
+        with self._lock:
+            self._has_price = True
+            self.highest = max(self.highest, result.usage.credits or 0.0)
 
     @contextmanager
     def _alone(self, key: str, stop: threading.Event) -> Iterator[None]:
@@ -140,7 +174,7 @@ class _PaidQuestion:
                 # it may have been answered since it was looked for
                 result = self._till.known(self._question) or self._send()
             elif self._is_to_be_sent_again(entry):
-                result = self._send()
+                result = self._collected_after_all(entry) or self._send()
             else:
                 result = self._resumed(entry)
             if result is not None:
@@ -150,6 +184,15 @@ class _PaidQuestion:
         return entry.state == "unknown" and self._till.purse.has_again(self._question.key)
 
     # ------------------------------------------------------------------ paid for already
+
+    def _collected_after_all(self, entry: Entry) -> SegmentationResult | None:
+        """Try once more to have the answer for nothing, before it is paid for again."""
+        try:
+            return self._resumed(entry)
+        except CancelledError:
+            raise
+        except Sam3Error:
+            return None
 
     def _resumed(self, entry: Entry) -> SegmentationResult | None:
         """Return the answer to a question that was sent before; None to look again."""
@@ -165,8 +208,8 @@ class _PaidQuestion:
                 return None
             raise OutcomeUnknownError(_sent_before(entry))
         try:
-            # by the engine that is asked: it has the key, and the same service to ask
-            _, ticket = unpack(entry.engine, packed)
+            # for the engine that is asked: it has the key, and the same service to ask
+            ticket = unpack_ticket(entry.engine, packed)
         except ResponseError as error:
             words = str(error)
             # kept: another version may be able to read it
@@ -174,7 +217,7 @@ class _PaidQuestion:
             raise
         with UnderWay(self._ledger, entry.id):
             self._note(lambda: self._ledger.hold(entry.id))
-            return self._collected(entry.id, ticket)
+            return self._collected(entry.id, ticket, entry.submitted_at)
 
     def _is_waited_for(self, entry: Entry) -> bool:
         """Whether this process or another one is about to have the answer."""
@@ -194,7 +237,7 @@ class _PaidQuestion:
             raise
         with UnderWay(self._ledger, entry_id):
             try:
-                self._ledger.submit(entry_id, till.records.limits.caps)
+                self._ledger.submit(entry_id, till.records.limits.caps, till.highest)
             except BaseException as error:
                 till.purse.give_back(key)
                 till.put_back_entry(key, entry_id)
@@ -208,7 +251,7 @@ class _PaidQuestion:
                 self._note(lambda: self._ledger.fail(entry_id, "It was answered meanwhile."))
                 return found
             ticket = self._submitted(entry_id)
-            return self._collected(entry_id, ticket)
+            return self._collected(entry_id, ticket, self._ledger.now())
 
     def _submitted(self, entry_id: int) -> Ticket:
         try:
@@ -235,16 +278,19 @@ class _PaidQuestion:
 
     # ------------------------------------------------------------------ its answer
 
-    def _collected(self, entry_id: int, ticket: Ticket) -> SegmentationResult:
+    def _collected(
+        self, entry_id: int, ticket: Ticket, sent_at: float | None
+    ) -> SegmentationResult:
         try:
             result = self._engine.collect(ticket, self._stop)
         except BaseException as error:
-            words, keep = _words(error), not is_forgotten(error)
-            end = how_it_ended(error, ticket)
-            if end == "failed":
+            words, age_s = _words(error), self._ledger.now() - (sent_at or 0.0)
+            end = how_it_ended(error, ticket, age_s, self._engine.kept_s)
+            if end.state == "failed":
                 self._till.purse.give_back(self._question.key)
                 self._note(lambda: self._ledger.fail(entry_id, words))
-            elif end == "unknown":
+            elif end.state == "unknown":
+                keep = end.keeps_ticket
                 self._note(lambda: self._ledger.lose(entry_id, words, keep_ticket=keep))
             else:
                 self._note(lambda: self._ledger.release(entry_id))

@@ -213,9 +213,12 @@ class HistoryPart(QWidget):
 
     def collect_now(self) -> None:
         """Fetch what was paid for and never arrived."""
-        self.collect.enabled = False
-        self.costs.setText("collecting …")
-        self._start(_collect(self.records()), self._on_collected)
+        # whatever the switch says: what was paid for is not fetched to be lost again
+        records = open_records(use_cache=True)
+        # billed, in that its answer is delivered whatever is pressed meanwhile
+        if self._runner.start(Job(_collect(records), context=self._on_collected, billed=True)):
+            self.collect.enabled = False
+            self.costs.setText("collecting …")
 
     def close_down(self) -> None:
         """Stop waiting."""

@@ -18,6 +18,7 @@ from napari_sam3.widgets._form import folded_rows
 
 MOST = 10_000.0
 DECIMALS = 3
+NO_CAP = -0.001
 
 
 class LimitsPart:
@@ -38,11 +39,15 @@ class LimitsPart:
             value=str(read_setting(PROJECT, "") or ""),
             tooltip="Costs are counted under this name, too: napari-sam3 costs --by project.",
         )
-        for cap in (self.per_run, self.per_day):
+        for cap, usd in ((self.per_run, limits.caps.per_run), (self.per_day, limits.caps.per_day)):
+            # below 0, since a cap of 0 is one: nothing may be spent
+            cap.min = NO_CAP
             cap.native.setSpecialValueText("no cap")
+            if usd is None:
+                cap.value = NO_CAP
         self.confirm_above.changed.connect(lambda usd: write_setting(CONFIRM_ABOVE, usd))
-        self.per_run.changed.connect(lambda usd: write_setting(CAP_PER_RUN, usd or None))
-        self.per_day.changed.connect(lambda usd: write_setting(CAP_PER_DAY, usd or None))
+        self.per_run.changed.connect(lambda usd: write_setting(CAP_PER_RUN, _cap(usd)))
+        self.per_day.changed.connect(lambda usd: write_setting(CAP_PER_DAY, _cap(usd)))
         self.project.changed.connect(lambda name: write_setting(PROJECT, name.strip()))
 
     def folded(self) -> QCollapsible:
@@ -61,5 +66,9 @@ def _amount(value: float | None, tooltip: str) -> FloatSpinBox:
     # a tenth of a cent, or a small cap would be rounded to none at all
     box.native.setDecimals(DECIMALS)
     box.native.setPrefix("$ ")
-    box.value = value or 0.0
+    box.value = min(value or 0.0, MOST)
     return box
+
+
+def _cap(usd: float) -> float | None:
+    return None if usd < 0 else usd

@@ -17,6 +17,7 @@ from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.widgets.saving import ToSave, capture_labels, save_layer_data
 from napari_sam3.workflows.segment import Progress
 
+LONGEST_S = 60.0
 FORMATS = "Label images (*.tif *.tiff *.png *.npy)"
 
 
@@ -48,6 +49,7 @@ class SaveButton(QObject):
         self._runner = Runner(self)
         self._runner.returned.connect(self._on_saved)
         self._runner.failed.connect(self._on_failed)
+        self._written: list[threading.Event] = []
         self.button.changed.connect(self._on_pressed)
 
     @property
@@ -57,9 +59,19 @@ class SaveButton(QObject):
 
     def save(self, layer: Labels, path: str) -> None:
         """Save a layer as it is now; what is drawn later is not in the file."""
+        if self.is_busy:
+            self._say("Something is being saved already; press again when it is done.")
+            return
         captured = capture_labels(layer)
         self._say(f"saving “{layer.name}” …")
-        self._runner.start(Job(_saving(path, captured)))
+        written = threading.Event()
+        self._written = [written]
+        self._runner.start(Job(_saving(path, captured, written)))
+
+    def finish(self) -> None:
+        """Wait for what is being written, at most a minute: the program is about to end."""
+        while self._written:
+            self._written.pop().wait(LONGEST_S)
 
     def _on_pressed(self) -> None:
         layer = self._find_layer()
@@ -82,10 +94,13 @@ class SaveButton(QObject):
 
 
 def _saving(
-    path: str, captured: ToSave
+    path: str, captured: ToSave, written: threading.Event
 ) -> Callable[[threading.Event], Generator[Progress, None, list[str]]]:
     def workflow(_stop: threading.Event) -> Generator[Progress, None, list[str]]:
         yield Progress(0, 0, "saving")
-        return save_layer_data(path, captured)
+        try:
+            return save_layer_data(path, captured)
+        finally:
+            written.set()
 
     return workflow

@@ -640,6 +640,7 @@ class SegmentPanel(QWidget):
         self.runner.cancel()
         self.hosted.close_down()
         self.history.close_down()
+        self.saving.finish()
         self.committer.finish()
         self.prompts.close()
         layers = self._viewer.layers.events

@@ -187,7 +187,8 @@ def _who(record: Mapping[str, Any], runs: list[Run]) -> str:
     engines = _distinct(_engine(run["engine"]) for run in runs)
     drawn = bool(runs) and all(_is_overlay(run) for run in runs)
     done = "marked in a picture for the eye" if drawn else "segmented"
-    return f"{objects} were {done} with {own} ({', '.join(others)}) using {_listed(engines)}{_dates(runs)}."
+    packages = f"{own} ({', '.join(others)})"
+    return f"{objects} were {done}{_dates(runs)} with {packages} using {_listed(engines)}."
 
 
 def _software(record: Mapping[str, Any]) -> list[Mapping[str, str]]:
@@ -256,8 +257,8 @@ def _places(record: Mapping[str, Any], runs: list[Run]) -> list[str]:
         if words:
             planes.setdefault(f" of “{name}”" if name else "", []).append(" at ".join(words))
     return [
-        f"Segmented were {_listed(_distinct(words))}{name} (counted from 0)."
-        for name, words in planes.items()
+        f"Segmented {_was(len(words))} {_listed(words)}{name} (counted from 0)."
+        for name, words in ((name, _distinct(words)) for name, words in planes.items())
     ]
 
 
@@ -399,20 +400,24 @@ def _left_out(record: Mapping[str, Any], answered: list[Run], runs: list[Run]) -
     total = sum(len(run["questions"]) for run in record["runs"])
     lost = total - sum(len(run["questions"]) for run in answered)
     used = {run["id"] for run in runs}
-    idle = sum(len(run["questions"]) for run in answered if run["id"] not in used)
+    rest = [run for run in answered if run["id"] not in used]
+    idle = sum(len(run["questions"]) for run in rest if not _is_overlay(run))
+    drawn = sum(len(run["questions"]) for run in rest if _is_overlay(run))
     sentences = []
     if lost:
         sentences.append(f"{lost} of {total} questions {_was(lost)} not answered.")
     if idle:
         more = _count(idle, "further question")
         sentences.append(f"{more} added no object that was not labelled already.")
+    if drawn:
+        sentences.append(f"{_count(drawn, 'further question')} gave a picture for the eye only.")
     return sentences
 
 
 def _labels(
     record: Mapping[str, Any], runs: list[Run], labels: npt.NDArray[Any] | None
 ) -> list[str]:
-    own = own_labels(record)
+    own = _left(record)
     if labels is None and not own and runs and all(_is_overlay(run) for run in runs):
         return []
     there = own if labels is None else _there(labels)
@@ -426,9 +431,22 @@ def _labels(
             f"{_count(count, 'object') or 'no object'} {_was(count)} labelled"
         )
     words += f", beside {former} that had been labelled before" if former else ""
-    rules = _distinct(RULE_WORDS[run["overlap_rule"]] for run in runs if _gave(run))
+    # the parts of one mask do not overlap
+    layered = [r for r in runs if _gave(r) and not (_is_split(r) and len(r["questions"]) == 1)]
+    rules = _distinct(RULE_WORDS[run["overlap_rule"]] for run in layered)
     overlap = f"; where objects overlapped, {_listed(rules, 'or')}" if rules and count > 1 else ""
     return [f"{words}{overlap}."]
+
+
+def _left(record: Mapping[str, Any]) -> set[int]:
+    """Return the labels that the runs gave, and took back by no later one."""
+    left: set[int] = set()
+    for run in record["runs"]:
+        for question in run["questions"]:
+            # an object that is refined may be hidden then
+            left -= set((question.get("replaced") or {}).values())
+        left |= own_labels({"runs": [run]})
+    return left
 
 
 def _there(labels: npt.NDArray[Any]) -> set[int]:

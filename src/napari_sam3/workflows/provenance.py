@@ -331,9 +331,9 @@ def _questions(
         questions.append(
             {
                 "prompt": prompt_to_json(prompt),
-                **_answered(result),
                 # of a run that was not cut short, an empty answer is one all the same
                 "answered": not answer.unanswered or _holds_answer(result),
+                **_answered(result),
                 "labels": {str(i - own.start): labels[i] for i in own if i in labels},
                 "replaced": {str(i - own.start): replaced[i] for i in own if i in replaced},
             }

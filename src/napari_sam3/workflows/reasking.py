@@ -18,14 +18,16 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
+from napari_sam3.jobs.estimate import Estimate
+from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.question import pixels_sha256
+from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
-from napari_sam3.workflows.provenance import Record, image_of, prompts_of
-from napari_sam3.workflows.replay import QuestionId, own_labels, plane_of
+from napari_sam3.workflows.provenance import Record, image_of, prompts_of, was_answered
+from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 if TYPE_CHECKING:
-    from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.accounted import Confirm
 
 RGB = npt.NDArray[np.uint8]
@@ -78,12 +80,12 @@ def picture_of(
             "about again."
         )
     reason = ""
-    for make in (_as_recorded, _as_it_is):
+    for make in (_as_recorded, _as_it_is, _as_gray):
         try:
             pixels = make(record, run, path, plane)
         except (ProvenanceError, ImageError) as error:
-            # the second way is a last resort, whose failure tells nothing
-            reason = reason if make is _as_it_is else f" {error}"
+            # the other ways are a last resort, whose failure tells nothing
+            reason = f" {error}" if make is _as_recorded else reason
             continue
         if pixels_sha256(pixels) == wanted:
             return RecordedPicture(pixels, said)
@@ -130,6 +132,19 @@ def _as_it_is(
     return to_rgb8(pixels)
 
 
+def _as_gray(
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None,
+) -> RGB:
+    """Return a picture that was gray when it was asked about, and was saved as colours."""
+    pixels = _as_it_is(record, run, path, plane)
+    if (pixels != pixels[..., :1]).any():
+        raise ImageError("It is not gray.")
+    return to_rgb8(to_uint8(pixels[..., 0], (0, 255)))
+
+
 def _read_plane(
     image: Mapping[str, Any],
     run: Mapping[str, Any],
@@ -166,7 +181,7 @@ def iter_asked_again(
     *,
     fresh: bool = False,
 ) -> Generator[Progress, None, dict[QuestionId, Instances]]:
-    """Ask all questions of a record again; those whose answer is stored are free.
+    """Ask all answered questions of a record again; those whose answer is stored are free.
 
     Parameters
     ----------
@@ -189,19 +204,89 @@ def iter_asked_again(
     from napari_sam3.workflows.accounted import iter_accounted
 
     # all of them are looked at before anything is paid for
-    asked = [(run, _run_again(run, pictures(run))) for run in record["runs"] if run["questions"]]
-    answers: dict[QuestionId, Instances] = {}
+    asked = [(run, _run_again(run, pictures(run))) for run in record["runs"] if _indices(run)]
+    # what was never answered gave no label, and is not paid for now
+    answers: dict[QuestionId, Instances] = {
+        (run["id"], index): empty_answer(run)
+        for run in record["runs"]
+        for index in range(len(run["questions"]))
+    }
     for run, again in asked:
         answer = yield from iter_accounted(engines(run), again, records, confirm, stop, fresh=fresh)
         _refuse_partial(answer)
-        answers |= {(run["id"], i): each.instances for i, each in enumerate(answer.results)}
+        found = zip(_indices(run), answer.results, strict=True)
+        answers |= {(run["id"], index): each.instances for index, each in found}
     return answers
 
 
+def estimate_again(
+    record: Mapping[str, Any],
+    pictures: Callable[[Mapping[str, Any]], RecordedPicture],
+    engines: Callable[[Mapping[str, Any]], Engine],
+    records: Records,
+    *,
+    fresh: bool = False,
+) -> Estimate:
+    """Say what `iter_asked_again` would take for all runs together, without sending anything.
+
+    Parameters
+    ----------
+    record, pictures, engines, records, fresh
+        As in `iter_asked_again`.
+    """
+    from napari_sam3.workflows.accounted import estimate_run
+
+    found = [
+        estimate_run(engines(run), _run_again(run, pictures(run)), records, fresh=fresh)
+        for run in record["runs"]
+        if _indices(run)
+    ]
+    seconds = [each.seconds for each in found if each.seconds is not None]
+    return Estimate(
+        questions=sum(each.questions for each in found),
+        cached=sum(each.cached for each in found),
+        paid=sum(each.paid for each in found),
+        calls=tuple(call for each in found for call in each.calls),
+        unknown=tuple(entry for each in found for entry in each.unknown),
+        low=sum(each.low for each in found),
+        high=sum(each.high for each in found),
+        seconds=sum(seconds) if seconds else None,
+        over_cap=next((each.over_cap for each in found if each.over_cap), ""),
+        confirm_above=records.limits.confirm_above,
+        notices=tuple(dict.fromkeys(words for each in found for words in each.notices)),
+        today=max((each.today for each in found), default=0.0),
+    )
+
+
+def _indices(run: Mapping[str, Any]) -> list[int]:
+    return [index for index, question in enumerate(run["questions"]) if was_answered(question)]
+
+
 def _run_again(run: Mapping[str, Any], picture: RecordedPicture) -> SegmentRun:
-    thresholds = run["thresholds"]
+    thresholds, prompts = run["thresholds"], prompts_of(run)
     return SegmentRun(
-        picture, prompts_of(run), float(thresholds["min_score"]), int(thresholds["max_masks"])
+        picture,
+        tuple(prompts[index] for index in _indices(run)),
+        float(thresholds["min_score"]),
+        int(thresholds["max_masks"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneRun(Records):
+    """Records under which all that is asked counts as one run, so that a cap is for all of it."""
+
+    shared: Origin = field(kw_only=True)
+
+    def origin(self) -> Origin:
+        """Return on whose behalf is asked."""
+        return self.shared
+
+
+def as_one_run(records: Records) -> OneRun:
+    """Return records whose cap for a run is one for all the runs that are asked again."""
+    return OneRun(
+        records.cache, records.ledger, records.limits, records.project, shared=records.origin()
     )
 
 

@@ -54,7 +54,7 @@ def stored_answers(record: Mapping[str, Any], cache: AnswerCache | None) -> Stor
     notices: list[str] = []
     for run in record["runs"]:
         for index, question in enumerate(run["questions"]):
-            found = _empty(run) if not question["objects"] else None
+            found = empty_answer(run) if not question["objects"] else None
             try:
                 found = _stored(question, cache) if found is None else found
             except CacheError as error:
@@ -103,7 +103,8 @@ def _question_sha256(run: Mapping[str, Any], question: Mapping[str, Any]) -> str
     )
 
 
-def _empty(run: Mapping[str, Any]) -> Instances:
+def empty_answer(run: Mapping[str, Any]) -> Instances:
+    """Return what a question of a run has found if it found nothing."""
     rows, cols = run["plane"]["shape"]
     return Instances((rows, cols))
 
@@ -186,7 +187,7 @@ def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[An
 
 def run_objects(run: Mapping[str, Any], answers: Answers) -> Instances:
     """Return all objects of a run in the order of its questions."""
-    empty = _empty(run)
+    empty = empty_answer(run)
     items: list[Instance] = []
     for index in range(len(run["questions"])):
         found = answers.get((run["id"], index))

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.segmind import key as key_module
-from napari_sam3.engines.segmind.options import SegmindOptions
+from napari_sam3.engines.segmind.engine import resume
+from napari_sam3.engines.segmind.options import DEFAULT_URL, SegmindOptions
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.ticket import Ticket, pack_ticket, unpack_ticket
 from napari_sam3.engines.segmind.wire import Reply
-from napari_sam3.errors import AuthenticationError, ResponseError
+from napari_sam3.errors import AuthenticationError, EngineUnavailableError, ResponseError
+from napari_sam3.settings import SEGMIND_URL, write_setting
 from napari_sam3.testing import Behaviour
 
 OPTIONS = SegmindOptions(
@@ -151,7 +153,7 @@ class TestResuming:
         packed = engine.pack(ticket)
         here = engine.collect(ticket)
         monkeypatch.setenv("SEGMIND_API_KEY", server.key)
-        resumed, again = engine_info("segmind").resume(packed)
+        resumed, again = engine_info("segmind").resume(packed, server.url)
         there = resumed.collect(again)
         assert resumed.options == engine.options
         assert there.instances.image_shape == here.instances.image_shape == kit.SHAPE
@@ -176,8 +178,32 @@ class TestResuming:
         engine = engine_for(server, api="v2")
         packed = engine.pack(engine.submit(kit.question()))
         monkeypatch.setattr(key_module, "_session", [])
-        resumed, ticket = engine_info("segmind").resume(packed)
+        resumed, ticket = engine_info("segmind").resume(packed, server.url)
         with pytest.raises(AuthenticationError, match="needs an API key"):
             resumed.collect(ticket)
         monkeypatch.setenv("SEGMIND_API_KEY", server.key)
         assert len(resumed.collect(ticket).instances) == 1
+
+
+class TestAddress:
+    """The ticket does not decide where the key goes."""
+
+    FOREIGN = "https://collect.example.org"
+
+    def packed(self, url):
+        return pack_ticket(TICKETS["v2"], SegmindOptions(url=url))
+
+    def test_the_vendors_and_the_one_in_the_settings_are_asked(self):
+        assert resume(self.packed(DEFAULT_URL))[0].options.url == DEFAULT_URL
+        write_setting(SEGMIND_URL, self.FOREIGN)
+        assert resume(self.packed(self.FOREIGN))[0].options.url == self.FOREIGN
+
+    @pytest.mark.parametrize("url", [FOREIGN, "http://127.0.0.1:8765"])
+    def test_any_other_is_refused_unless_the_user_names_it(self, url):
+        with pytest.raises(EngineUnavailableError, match="--url"):
+            resume(self.packed(url))
+        assert resume(self.packed(url), url)[0].options.url == url
+
+    def test_a_name_for_one_address_is_none_for_another(self):
+        with pytest.raises(EngineUnavailableError):
+            resume(self.packed(DEFAULT_URL), self.FOREIGN)

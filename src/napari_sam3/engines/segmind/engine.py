@@ -28,7 +28,13 @@ from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request
 from napari_sam3.engines.segmind.json_answer import DONE, FAILED, OUTPUT_KEYS
 from napari_sam3.engines.segmind.json_values import number, parse_json
 from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key, redacted
-from napari_sam3.engines.segmind.options import MODEL, PRICE_RANGE, TYPICAL_S, SegmindOptions
+from napari_sam3.engines.segmind.options import (
+    DEFAULT_URL,
+    MODEL,
+    PRICE_RANGE,
+    TYPICAL_S,
+    SegmindOptions,
+)
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.engines.segmind.results import make_result, usage_of
 from napari_sam3.engines.segmind.ticket import Ticket, pack_ticket, unpack_ticket
@@ -36,10 +42,12 @@ from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
     EngineError,
+    EngineUnavailableError,
     OutcomeUnknownError,
     RequestRejectedError,
     ResponseError,
 )
+from napari_sam3.settings import SEGMIND_URL, read_setting
 
 POLL_S = 1.0
 LONGEST_POLL_S = 10.0
@@ -333,15 +341,31 @@ class SegmindEngine:
         return time.monotonic() + self.options.deadline_s
 
 
-def resume(packed: bytes) -> tuple[SegmindEngine, Ticket]:
+def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Ticket]:
     """Return an engine and a ticket that it can collect, of what `SegmindEngine.pack` gave.
+
+    Parameters
+    ----------
+    packed : bytes
+    url : str, optional
+        An address that the user names; else only the vendor's and the one in the settings
+        are asked, whatever the ticket says: the key goes there.
 
     Raises
     ------
     ResponseError
         If it is no such thing.
+    EngineUnavailableError
+        If the question was sent to another address.
     """
     options, ticket = unpack_ticket(packed)
+    known = (DEFAULT_URL, read_setting(SEGMIND_URL, DEFAULT_URL))
+    if options.url != url and (url is not None or options.url not in known):
+        raise EngineUnavailableError(
+            f"It was sent to {options.url}, which is not the address in the settings, so the key "
+            f"was not sent there. If it is yours: napari-sam3 collect --url {options.url}",
+            request_id=ticket.request_id,
+        )
     return SegmindEngine(options), ticket
 
 
