@@ -110,6 +110,8 @@ def write_setting(name: str, value: Any) -> bool:
             path.replace(path.with_name(DAMAGED_NAME))
         beside.replace(path)
     except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         return False
     return True
 

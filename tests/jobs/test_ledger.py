@@ -4,9 +4,10 @@ import sqlite3
 import threading
 import time
 
+import psutil
 import pytest
 
-from napari_sam3.errors import CapReachedError, LedgerError
+from napari_sam3.errors import CapReachedError, LedgerError, PromptError
 from napari_sam3.jobs.ledger import Caps, CostRow, InFlightError, Ledger, Origin, Rate
 
 NOON = 1_700_000_000.0
@@ -253,15 +254,24 @@ class TestUnderWay:
     def test_a_process_id_that_is_used_again_is_not_the_owner(self, ledger):
         submitted(ledger)
         (entry,) = ledger.entries()
-        host, pid, created = entry.owner.rsplit(" ", 2)
-        earlier = f"{host} {pid} {float(created) - 100}"
-        assert not ledger.is_owned(entry._replace(owner=earlier))
+        host, pid, _ = entry.owner.rsplit(" ", 2)
+        began = psutil.Process().create_time()
+        assert ledger.is_owned(entry._replace(owner=f"{host} {pid} {began}"))
+        assert not ledger.is_owned(entry._replace(owner=f"{host} {pid} {began - 100}"))
 
     def test_another_computer_is_trusted_for_as_long_as_an_answer_may_take(self, ledger, clock):
         submitted(ledger)
         entry = ledger.entries()[0]._replace(owner="elsewhere 1 1.0")
         assert ledger.is_owned(entry)
         clock.now += 3600
+        assert not ledger.is_owned(entry)
+
+    def test_another_computer_is_not_trusted_for_ever_after_a_clock_was_set_back(
+        self, ledger, clock
+    ):
+        submitted(ledger)
+        entry = ledger.entries()[0]._replace(owner="elsewhere 1 1.0")
+        clock.now -= 3600
         assert not ledger.is_owned(entry)
 
     def test_what_this_process_plans_is_not_forgotten(self, ledger):
@@ -313,10 +323,11 @@ class TestCaps:
         answered(ledger, 0.02, "answered")
         assert ledger.spent() == pytest.approx(0.05 + 0.05 + 0.02)
 
-    @pytest.mark.parametrize("cap", [-1.0, float("nan")])
+    @pytest.mark.parametrize("cap", [-1.0, float("nan"), float("inf")])
     def test_a_cap_that_stops_nothing_cannot_be_made(self, cap):
-        with pytest.raises(ValueError, match="cap"):
-            Caps(per_day=cap)
+        for name in ("per_run", "per_day"):
+            with pytest.raises(PromptError, match=f"amount of money.* but it is {cap}"):
+                Caps(**{name: cap})
 
 
 class TestDays:

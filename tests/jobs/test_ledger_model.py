@@ -76,7 +76,8 @@ class LedgerMachine(RuleBasedStateMachine):
         run = RUNS[len(self.rows) % 2]
         asked = [(key, "words") for key in keys]
         ids = self.ledger.plan(Origin(run, "session"), "e", "m", asked, cents / 100)
-        assert ids == list(range(len(self.rows) + 1, len(self.rows) + 1 + len(keys)))
+        first = max(self.rows, default=ids[0] - 1) + 1
+        assert ids == list(range(first, first + len(keys)))
         self.rows |= {i: Row(key, run, cents) for i, key in zip(ids, keys, strict=True)}
 
     @precondition(lambda self: self.rows)

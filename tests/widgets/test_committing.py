@@ -168,8 +168,7 @@ def test_a_refined_object_keeps_its_label_and_the_others_theirs(desk):
     assert has_only(layer, C, 1)
     assert has_only(layer, B, 2)
     assert layer.features["area"].tolist() == [200, 525]
-    assert desk.committer.is_answered("a", TWO_CLICKS)
-    assert not desk.committer.is_answered("a", CLICK)
+    assert desk.committer.answered([("a", TWO_CLICKS), ("a", CLICK)]) == [True, False]
 
 
 def test_one_answer_is_one_undo_step(desk):

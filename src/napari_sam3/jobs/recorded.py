@@ -58,6 +58,8 @@ class RecordedEngine:
         Whether to ask although an answer is stored; it is then replaced.
     about : mapping, optional
         What whoever collects an answer later should know of the image; JSON values.
+    image : tuple of ndarray and str, optional
+        The picture that will be asked about and its SHA-256, where that is known already.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class RecordedEngine:
         planned: Mapping[str, int] | None = None,
         fresh: bool = False,
         about: Mapping[str, Any] | None = None,
+        image: tuple[npt.NDArray[np.uint8], str] | None = None,
     ) -> None:
         self._engine = engine
         self._records = records
@@ -86,7 +89,7 @@ class RecordedEngine:
         self._fresh = fresh
         self._lock = threading.Lock()
         self._answers: dict[str, SegmentationResult] = {}
-        self._image: tuple[npt.NDArray[np.uint8], str] | None = None
+        self._image = image
 
     @property
     def name(self) -> str:

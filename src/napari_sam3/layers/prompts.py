@@ -95,8 +95,9 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     on_plane &= np.asarray(layer.shown)
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
+    positions = _rounded(pixels)
     points = tuple(
-        DrawnPoint(_point(pixels[i], signs[i]), groups[i])
+        DrawnPoint(Point(*positions[i], positive=signs[i]), groups[i])
         for i in np.flatnonzero(on_plane & inside).tolist()
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
@@ -132,7 +133,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
             inside = stroke[_inside(stroke, plane.shape)]
-            marks = tuple(DrawnPoint(_point(pixel, positive), group) for pixel in inside)
+            marks = tuple(DrawnPoint(Point(*at, positive=positive), group) for at in _rounded(inside))
             drawn += Drawn(points=marks)
             outside += not marks
             clipped += 0 < len(inside) < len(stroke)
@@ -291,10 +292,9 @@ def _on_extra_axes(
     return np.asarray((np.round(own[:, :extra]) == np.round(here)).all(axis=1))
 
 
-def _point(pixel: FloatArray, positive: bool) -> Point:
+def _rounded(pixels: FloatArray) -> list[tuple[float, float]]:
     # the way through the world leaves errors of rounding, which would make another question
-    row, col = np.round(pixel, POINT_DECIMALS).tolist()
-    return Point(row, col, positive)
+    return [(row, col) for row, col in np.round(pixels, POINT_DECIMALS).tolist()]
 
 
 def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:

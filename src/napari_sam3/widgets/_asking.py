@@ -114,8 +114,9 @@ class Asking:
         else:
             keys, prompts = (None,), (self._prompt(drawn),)
             drawn += Drawn(notices=self._unsent(prompts[0]))
+        info = self._engine_info()
         for prompt in prompts:
-            refuse_unsupported(self._engine_info().name, self._engine_info().capabilities, prompt)
+            refuse_unsupported(info.name, info.capabilities, prompt)
         place = find_output_place(image, plane)
         output: Labels | None = self._form.output.value
         if output is not None and (misfit := place.misfit(output)):
@@ -206,7 +207,10 @@ class Asking:
     def _unanswered(
         self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
     ) -> list[tuple[Hashable, ObjectPrompt]]:
-        open_ones = [(k, p) for k, p in keyed if not self._committer.is_answered(k, p)]
+        answered = self._committer.answered(keyed)
+        open_ones = [
+            one for one, is_answered in zip(keyed, answered, strict=True) if not is_answered
+        ]
         return keyed if all_if_none and not open_ones else open_ones
 
     def identity(self, context: RunContext) -> Hashable:

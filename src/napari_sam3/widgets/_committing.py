@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -179,10 +179,14 @@ class Committer(QObject):
                 return key
         return (*place, prompt)
 
-    def is_answered(self, key: Hashable, prompt: Prompt) -> bool:
-        """Whether this very prompt has its answer in a layer that is still there."""
-        known = self._known.get(key)
-        return known is not None and known.prompt == prompt and self._is_there(known.layer)
+    def answered(self, keyed: Iterable[tuple[Hashable, Prompt]]) -> list[bool]:
+        """Whether each prompt has its answer in a layer that is still there."""
+        there = {id(layer) for layer in self._viewer.layers}
+        known = ((self._known.get(key), prompt) for key, prompt in keyed)
+        return [
+            one is not None and one.prompt == prompt and id(one.layer) in there
+            for one, prompt in known
+        ]
 
     def forget(self, layer: Any) -> None:
         """Forget a layer that was removed; its objects are asked for anew."""

@@ -171,7 +171,7 @@ def iter_accounted(
     for prompt in run.prompts:
         refuse_unsupported(engine.name, engine.capabilities, prompt)
     yield Progress(0, len(run.prompts), "reading the image")
-    run, expected = _prepare(engine, run, records, fresh)
+    run, expected, image = _prepare(engine, run, records, fresh)
     raise_if_stopped(stop)
     if expected.calls and not confirm(expected):
         raise CancelledError("Nothing was sent.")
@@ -182,7 +182,14 @@ def iter_accounted(
     origin = records.origin()
     planned = _plan(engine, expected, records, origin)
     recorded = RecordedEngine(
-        engine, records, consent, origin=origin, planned=planned, fresh=fresh, about=run.about
+        engine,
+        records,
+        consent,
+        origin=origin,
+        planned=planned,
+        fresh=fresh,
+        about=run.about,
+        image=image,
     )
     try:
         return (yield from iter_segment(recorded, run, stop))
@@ -193,13 +200,13 @@ def iter_accounted(
 
 def _prepare(
     engine: Engine, run: SegmentRun, records: Records, fresh: bool
-) -> tuple[SegmentRun, Estimate]:
+) -> tuple[SegmentRun, Estimate, tuple[npt.NDArray[np.uint8], str]]:
     image = run.picture.read()
     read = replace(run, picture=ReadPicture(image, run.picture))
     digest = pixels_sha256(image)
     questions = [Question.of(engine, request, digest) for request in read.requests()]
     found = estimate_questions(engine, questions, records, in_flight=run.in_flight, fresh=fresh)
-    return read, found
+    return read, found, (image, digest)
 
 
 def _plan(engine: Engine, expected: Estimate, records: Records, origin: Origin) -> dict[str, int]:
