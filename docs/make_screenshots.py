@@ -7,13 +7,18 @@ Run under a display, real or virtual::
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
 
+from napari_sam3.jobs.records import close_ledgers
 from napari_sam3.samples import fluorescence, histology
+from napari_sam3.settings import UPLOAD_NOTICE_SEEN, write_setting
+from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.widgets.demo import process_events, save_window, segment_everything, wait_for
 from napari_sam3.widgets.panel import SegmentPanel
 
@@ -25,6 +30,7 @@ def main(folder: Path) -> None:
         _everything(folder / f"everything_{theme}.png", theme)
         _one_object(folder / f"object_{theme}.png", theme)
         _find_all(folder / f"concept_{theme}.png", theme)
+        _history(folder / f"history_{theme}.png", theme)
 
 
 def _window(sample: list[tuple[object, ...]], theme: str) -> tuple[napari.Viewer, SegmentPanel]:
@@ -75,6 +81,30 @@ def _find_all(path: Path, theme: str) -> None:
     panel.form.thresholds.expand(animate=False)
     save_window(viewer, path)
     viewer.close()
+
+
+def _history(path: Path, theme: str) -> None:
+    quick = Behaviour(queued_polls=0, processing_polls=0)
+    with SegmindServer(quick, credits=4.2) as server, TemporaryDirectory() as home:
+        for variable in ("CONFIG", "CACHE", "DATA"):
+            os.environ[f"NAPARI_SAM3_{variable}"] = str(Path(home) / variable.lower())
+        os.environ["SEGMIND_API_KEY"] = server.key
+        write_setting(UPLOAD_NOTICE_SEEN, True)
+        viewer, panel = _window(fluorescence(), theme)
+        segment_everything(viewer, panel)
+        panel.form.engine.value = "segmind"
+        panel.hosted.url.value = server.url
+        panel.form.question.value = "concept"
+        for text in ("nucleus", "bright nucleus", "nucleus"):
+            panel.form.text.value = text
+            panel.run()
+            wait_for(panel)
+        panel.form.engine.value = "builtin"
+        panel.form.history.expand(animate=False)
+        panel.history.table.selectRow(0)
+        save_window(viewer, path)
+        viewer.close()
+        close_ledgers()
 
 
 def _largest_objects(gray: np.ndarray) -> list[tuple[float, float]]:

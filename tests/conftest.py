@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import socket
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 # napari and platformdirs read these when they are first imported, so they are set here
 # and not in a fixture.  Plain `pytest` then means the same as ./scripts/test.
 _HOME = Path(tempfile.mkdtemp(prefix="napari-sam3-tests-"))
+_numbers = itertools.count()
 os.environ |= {
     "NAPARI_CONFIG": str(_HOME / "settings.yaml"),
     "XDG_CONFIG_HOME": str(_HOME / "config"),
@@ -37,6 +41,18 @@ def pytest_unconfigure() -> None:
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_records(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Settings, stored answers and ledger of its own for each test."""
+    folder = _HOME / "tests" / f"{next(_numbers)}"
+    for variable in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"NAPARI_SAM3_{variable}", str(folder / variable.lower()))
+    yield
+    records = sys.modules.get("napari_sam3.jobs.records")
+    if records is not None:
+        records.close_ledgers()
 
 
 def _is_local(host: str | bytes) -> bool:

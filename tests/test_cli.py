@@ -12,9 +12,10 @@ from napari_sam3 import cli, engines
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt
-from napari_sam3.engines.base import NEVER, Capabilities, SegmentationResult
+from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
+from napari_sam3.workflows.segment import iter_segment
 
 SHAPE = (60, 90)
 
@@ -22,7 +23,7 @@ SHAPE = (60, 90)
 class FakeEngine:
     """Remembers what it is asked, and finds two overlapping squares each time."""
 
-    name = "builtin"
+    name, model, parameters = "builtin", "fake 1", NO_PARAMETERS
     capabilities = Capabilities(
         exemplars=True, negative_exemplars=True, points=True, object_box=True, everything=True
     )
@@ -243,7 +244,7 @@ class TestProgress:
         terminal = SimpleNamespace(isatty=lambda: True, write=len, flush=lambda: None)
         monkeypatch.setattr(cli.sys, "stderr", terminal)
         prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
-        answer = cli._follow(fake, cli._prepare(image, None, None, prompts))
+        answer = cli._follow(iter_segment(fake, cli._prepare(image, None, None, prompts)))
         assert len(answer.instances) == 4
         assert fake.prompts == list(prompts)
 
@@ -278,6 +279,7 @@ class TestDemo:
         assert done.exit_code == 0, done.stderr
         assert {path.name for path in folder.iterdir()} == {
             "nuclei_labels.tif",
+            "nuclei_labels.json",
             "demo.png",
             "nuclei.png",
         }

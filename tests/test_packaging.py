@@ -77,7 +77,8 @@ def _keys(value):
 
 def test_every_command_that_is_shown_somewhere_is_defined(manifest):
     contributions = manifest["contributions"]
-    shown = [item["command"] for item in contributions["widgets"] + contributions["sample_data"]]
+    kinds = ("widgets", "writers", "sample_data")
+    shown = [item["command"] for kind in kinds for item in contributions[kind]]
     shown += [item["command"] for menu in contributions["menus"].values() for item in menu]
     assert set(shown) == {command["id"] for command in contributions["commands"]}
 

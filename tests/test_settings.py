@@ -1,8 +1,19 @@
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
-from napari_sam3.settings import read_setting, settings_path, write_setting
+from napari_sam3.settings import (
+    CAP_PER_DAY,
+    CAP_PER_RUN,
+    cache_folder,
+    data_folder,
+    read_setting,
+    settings_path,
+    settings_problem,
+    write_setting,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +30,104 @@ def test_a_setting_is_remembered_beside_the_others():
     assert json.loads(settings_path().read_text()) == {"colour": "green", "size": 3}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\x00\xff"])
-def test_a_damaged_file_counts_as_empty_and_is_mended_by_the_next_write(text):
-    settings_path().parent.mkdir(parents=True)
-    settings_path().write_text(text)
+DAMAGED = ["", "{", "[1, 2]", "\x00\xff", '"text"', "[" * 200_000]
+
+
+def damage(text="{", name="settings.json"):
+    settings_path().parent.mkdir(parents=True, exist_ok=True)
+    settings_path().with_name(name).write_text(text)
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_counts_as_empty_and_is_kept_by_the_next_write(text):
+    damage(text)
     assert read_setting("colour", "red") == "red"
     assert write_setting("colour", "green")
     assert read_setting("colour") == "green"
+    assert write_setting("size", 3)
+    assert settings_path().with_name("settings.json.damaged").read_text() == text
+    names = {path.name for path in settings_path().parent.iterdir()}
+    assert names == {"settings.json", "settings.json.damaged"}
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_limits_that_cannot_be_read_are_a_problem_that_says_what_to_do(text):
+    assert settings_problem() == ""
+    assert write_setting("colour", "green")
+    assert settings_problem() == ""
+    damage(text)
+    assert str(settings_path()) in settings_problem()
+    assert "napari-sam3 limits" in settings_problem()
+
+
+def test_a_file_that_nobody_may_read_is_a_problem(monkeypatch):
+    write_setting(CAP_PER_RUN, 0.5)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        assert "cannot be read (Permission denied)" in settings_problem()
+        assert read_setting(CAP_PER_RUN) is None
+    assert (settings_problem(), read_setting(CAP_PER_RUN)) == ("", 0.5)
+
+
+def test_a_lost_cap_is_a_problem_until_it_is_set_anew():
+    damage()
+    # what is written by itself, without the user
+    write_setting("segmind_upload_notice_seen", True)
+    assert "settings.json.damaged" in settings_problem()
+    write_setting(CAP_PER_RUN, 1.0)
+    assert settings_problem() != ""
+    write_setting(CAP_PER_DAY, None)
+    assert settings_problem() == ""
+
+
+def test_whoever_removes_the_damaged_file_has_the_usual_caps():
+    damage()
+    settings_path().unlink()
+    assert settings_problem() == ""
+    damage()
+    write_setting("colour", "green")
+    settings_path().with_name("settings.json.damaged").unlink()
+    assert settings_problem() == ""
+
+
+def test_a_damaged_file_that_cannot_be_moved_is_not_overwritten():
+    damage("{ mine")
+    (settings_path().with_name("settings.json.damaged") / "in the way").mkdir(parents=True)
+    assert not write_setting("colour", "green")
+    assert settings_path().read_text() == "{ mine"
+    assert len(list(settings_path().parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder_of"),
+    [
+        ("NAPARI_SAM3_CACHE", cache_folder),
+        ("NAPARI_SAM3_DATA", data_folder),
+        ("NAPARI_SAM3_CONFIG", lambda: settings_path().parent),
+    ],
+)
+def test_a_folder_stays_the_same_when_the_program_goes_elsewhere(
+    tmp_path, monkeypatch, variable, folder_of
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for said in ("here", "./here", "~/here", str(tmp_path / "here")):
+        monkeypatch.setenv(variable, said)
+        assert folder_of() == tmp_path / "here"
+    monkeypatch.setenv(variable, "~no such user/here")
+    assert folder_of() == tmp_path / "~no such user" / "here"
+
+
+def test_a_cache_folder_that_is_set_is_absolute_too(tmp_path, monkeypatch):
+    monkeypatch.delenv("NAPARI_SAM3_CACHE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_setting("cache_folder", "answers")
+    assert cache_folder() == tmp_path / "answers"
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(folder):

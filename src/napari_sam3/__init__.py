@@ -15,6 +15,8 @@ Examples
 150
 """
 
+from typing import TYPE_CHECKING, Any
+
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import (
@@ -34,13 +36,18 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.errors import (
     AuthenticationError,
+    CacheError,
     CancelledError,
+    CapReachedError,
+    ConsentError,
     CreditsError,
     EngineError,
     EngineUnavailableError,
     ImageError,
+    LedgerError,
     OutcomeUnknownError,
     PromptError,
+    ProvenanceError,
     RateLimitError,
     RequestRejectedError,
     ResponseError,
@@ -49,14 +56,20 @@ from napari_sam3.errors import (
 )
 from napari_sam3.workflows.segment import segment
 
+if TYPE_CHECKING:
+    from napari_sam3.workflows.accounted import estimate
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
     "Box",
+    "CacheError",
     "CancelledError",
+    "CapReachedError",
     "Capabilities",
     "ConceptPrompt",
+    "ConsentError",
     "CreditsError",
     "Engine",
     "EngineError",
@@ -66,10 +79,12 @@ __all__ = [
     "ImageError",
     "Instance",
     "Instances",
+    "LedgerError",
     "ObjectPrompt",
     "OutcomeUnknownError",
     "Point",
     "PromptError",
+    "ProvenanceError",
     "RateLimitError",
     "RequestRejectedError",
     "ResponseError",
@@ -80,5 +95,15 @@ __all__ = [
     "Usage",
     "__version__",
     "create_engine",
+    "estimate",
     "segment",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only some need: an estimate brings the ledger's database along."""
+    if name == "estimate":
+        from napari_sam3.workflows.accounted import estimate
+
+        return estimate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,12 @@
         RequestRejectedError
         OutcomeUnknownError            sent, answer lost: may have been billed
         ResponseError                  an answer that cannot be read
-      CancelledError                   the user stopped it; nothing went wrong
+      CancelledError (.was_sent)       the user stopped it; nothing went wrong
+      CapReachedError                  the run or the day has cost as much as was allowed
+      ConsentError                     it would cost money that nobody agreed to
+      CacheError                       a stored answer cannot be kept or read; nothing is lost by it
+      LedgerError                      what is paid cannot be written down, so nothing is sent
+      ProvenanceError                  a record of how labels were made cannot be read or followed
 
 Anything else that is raised is a bug and keeps its traceback.
 """
@@ -49,7 +54,14 @@ class EngineError(Sam3Error):
         The id under which the engine knows the request, if it got that far.
     status : int, optional
         The HTTP status of the answer, if there was one.
+
+    Attributes
+    ----------
+    maybe_billed : bool
+        Whether the request may cost money all the same.
     """
+
+    maybe_billed = False
 
     def __init__(
         self, message: str, *, request_id: str | None = None, status: int | None = None
@@ -101,6 +113,8 @@ class OutcomeUnknownError(EngineError):
     Never sent again by itself.
     """
 
+    maybe_billed = True
+
 
 class ResponseError(EngineError):
     """The engine answered with something that cannot be read.
@@ -135,4 +149,36 @@ class ResponseError(EngineError):
 
 
 class CancelledError(Sam3Error):
-    """The user stopped the run; what was answered before is kept."""
+    """The user stopped the run; what was answered before is kept.
+
+    Parameters
+    ----------
+    message : str
+        The sentence for the user.
+    was_sent : bool
+        Whether a paid question had left already, and may be billed.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+
+
+class CapReachedError(Sam3Error):
+    """The next question might cost more than was allowed; it was not sent."""
+
+
+class ConsentError(Sam3Error):
+    """The question would cost money that nobody agreed to; it was not sent."""
+
+
+class CacheError(Sam3Error):
+    """An answer cannot be stored, or a stored one cannot be read; work goes on without."""
+
+
+class LedgerError(Sam3Error):
+    """The ledger cannot be read or written, so no paid question is sent."""
+
+
+class ProvenanceError(Sam3Error):
+    """A record of how labels were made cannot be read, or cannot be followed here."""

@@ -1,12 +1,14 @@
 """What is remembered between sessions: a small JSON file, and never a key.
 
 It lies in the platform's configuration folder, or where the environment variable
-``NAPARI_SAM3_CONFIG`` points.  A file that cannot be read counts as empty, and one
-that cannot be written is no reason to stop.
+``NAPARI_SAM3_CONFIG`` points.  A file that cannot be read counts as empty, but
+`settings_problem` tells of it: limits on what may be spent were perhaps in there.  It is
+never overwritten, but moved aside.  One that cannot be written is no reason to stop.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -14,44 +16,131 @@ from typing import Any
 
 ENVIRONMENT_VARIABLE = "NAPARI_SAM3_CONFIG"
 FILE_NAME = "settings.json"
+DAMAGED_NAME = "settings.json.damaged"
 
 UPLOAD_NOTICE_SEEN = "segmind_upload_notice_seen"
 UPLOAD_NOTICE_PRINTED = "segmind_upload_notice_printed"
 SEGMIND_URL = "segmind_url"
+CACHE_FOLDER = "cache_folder"
+CACHE_MAX_MB = "cache_max_mb"
+CACHE_USED = "cache_used"
+CONFIRM_ABOVE = "confirm_above"
+CAP_PER_RUN = "cap_per_run"
+CAP_PER_DAY = "cap_per_day"
+PROJECT = "project"
+
+CACHE_VARIABLE = "NAPARI_SAM3_CACHE"
+DATA_VARIABLE = "NAPARI_SAM3_DATA"
 
 
 def settings_path() -> Path:
     """Return where the settings lie; the file need not exist."""
     folder = os.environ.get(ENVIRONMENT_VARIABLE)
     if folder:
-        return Path(folder) / FILE_NAME
+        return _absolute(folder) / FILE_NAME
     from platformdirs import user_config_path
 
     return user_config_path("napari-sam3", appauthor=False) / FILE_NAME
 
 
+def cache_folder() -> Path:
+    """Return where answers are stored; the folder need not exist.
+
+    That is what ``NAPARI_SAM3_CACHE`` says, else the setting, else the platform's cache folder.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE) or read_setting(CACHE_FOLDER)
+    if isinstance(chosen, str) and chosen:
+        return _absolute(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-sam3", appauthor=False)
+
+
+def data_folder() -> Path:
+    """Return where the ledger lies: ``NAPARI_SAM3_DATA``, or the platform's data folder."""
+    chosen = os.environ.get(DATA_VARIABLE)
+    if chosen:
+        return _absolute(chosen)
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-sam3", appauthor=False)
+
+
 def read_setting(name: str, otherwise: Any = None) -> Any:
     """Return a setting, or `otherwise` if it was never made."""
-    return _read().get(name, otherwise)
+    return _read()[0].get(name, otherwise)
+
+
+def settings_problem() -> str:
+    """Return why what was set is not known, and what to do; empty if it is known.
+
+    That a damaged file was moved aside does not yet make the limits known that were in it:
+    both caps must be set anew, or the damaged file removed.
+    """
+    values, problem = _read()
+    if problem:
+        return (
+            f"The settings in {settings_path()} {problem}, so the limits on what may be spent "
+            "are not known. Mend or remove that file, then set the limits anew: "
+            "napari-sam3 limits --per-run USD --per-day USD"
+        )
+    aside = settings_path().with_name(DAMAGED_NAME)
+    if {CAP_PER_RUN, CAP_PER_DAY} <= values.keys() or not _exists(aside):
+        return ""
+    return (
+        f"The settings were damaged and are kept in {aside}, so the limits on what may be spent "
+        "are not known. Set both anew: napari-sam3 limits --per-run USD --per-day USD; "
+        "or remove that file, then the usual ones hold."
+    )
 
 
 def write_setting(name: str, value: Any) -> bool:
-    """Remember a setting; return whether that worked."""
+    """Remember a setting; return whether that worked.
+
+    A file that cannot be read is moved aside before.
+    """
     path = settings_path()
-    text = json.dumps({**_read(), name: value}, indent=2, sort_keys=True)
+    values, problem = _read()
+    text = json.dumps({**values, name: value}, indent=2, sort_keys=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8")
+        if problem:
+            path.replace(path.with_name(DAMAGED_NAME))
         beside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        return False
+    return True
+
+
+def _read() -> tuple[dict[str, Any], str]:
+    """Return what is set, and what is wrong with the file; empty if nothing is."""
+    try:
+        value = json.loads(settings_path().read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, ""
+    except OSError as error:
+        return {}, f"cannot be read ({error.strerror or type(error).__name__})"
+    except (ValueError, RecursionError):
+        return {}, "are damaged"
+    return (value, "") if isinstance(value, dict) else ({}, "are damaged")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
     except OSError:
         return False
     return True
 
 
-def _read() -> dict[str, Any]:
-    try:
-        value = json.loads(settings_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _absolute(folder: str) -> Path:
+    """Return a folder that stays the same when the program goes to another one."""
+    path = Path(folder)
+    # where there is no such user, or no home, it is a name like any other
+    with contextlib.suppress(RuntimeError):
+        path = path.expanduser()
+    return path.absolute()

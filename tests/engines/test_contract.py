@@ -1,5 +1,7 @@
 """What every engine promises, whoever it is."""
 
+import base64
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,9 +17,10 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
-from napari_sam3.engines import ENGINES, engine_info
+from napari_sam3.engines import ENGINES, create_engine, engine_info
 from napari_sam3.engines.base import Capabilities, SegmentationRequest, needs
 from napari_sam3.errors import CancelledError, UnsupportedPromptError
+from napari_sam3.testing import TEST_KEY
 
 RIGHT = Box(6, 70, 16, 84)
 LEFT = Box(30, 10, 42, 18)
@@ -59,6 +62,54 @@ def as_plain(instances):
 def test_its_name_and_capabilities_are_those_on_the_list(engine):
     assert engine_info(engine.name).capabilities == engine.capabilities
     assert isinstance(engine.capabilities, Capabilities)
+
+
+def test_it_says_which_model_answers_and_what_else_changes_the_answer(engine):
+    assert isinstance(engine.model, str)
+    assert engine.model.strip()
+    parameters = dict(engine.parameters)
+    assert json.loads(json.dumps(parameters, allow_nan=False)) == parameters
+    assert all(isinstance(name, str) for name in parameters)
+    assert dict(engine.parameters) == parameters
+
+
+def test_what_a_billed_engine_notes_of_a_question_holds_no_key_and_no_picture(engine, wide_image):
+    if not engine.capabilities.billed:
+        return
+    assert 0 <= engine.price.low <= engine.price.high
+    assert engine.price.seconds > 0
+    assert engine.kept_s > 0
+    ticket = engine.submit(SegmentationRequest(wide_image, PROMPTS["exemplar"]))
+    packed = engine.pack(ticket)
+    assert isinstance(packed, bytes)
+    sent = engine.payload(SegmentationRequest(wide_image, PROMPTS["exemplar"]))
+    for secret in (TEST_KEY.encode(), sent.picture, base64.b64encode(sent.picture)):
+        assert secret not in packed
+    # and yet it is enough, even where the key is found by itself
+    resumed, again = engine_info(engine.name).resume(packed, engine.options.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGMIND_API_KEY", TEST_KEY)
+        there, here = resumed.collect(again), engine.collect(ticket)
+    assert as_plain(there.instances) == as_plain(here.instances)
+    assert len(here.instances) > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"answer": "separate masks"}, {"image_format": "jpeg"}, {"max_side": 640},
+     {"url": "https://other.example"}],
+    ids=lambda options: f"{next(iter(options))}",
+)  # fmt: skip
+def test_an_engine_that_answers_otherwise_has_other_parameters(options):
+    usual, other = create_engine("segmind"), create_engine("segmind", **options)
+    assert dict(usual.parameters) != dict(other.parameters)
+    assert usual.model == other.model
+
+
+@pytest.mark.parametrize("options", [{"api": "v1"}, {"deadline_s": 5.0}, {"read_timeout_s": 5.0}])
+def test_how_an_answer_is_fetched_is_no_parameter_of_it(options):
+    usual, other = create_engine("segmind"), create_engine("segmind", **options)
+    assert dict(usual.parameters) == dict(other.parameters)
 
 
 def test_masks_are_bool_not_empty_and_inside_the_image(engine, wide_image, prompt):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,8 +14,17 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt
 from napari_sam3.engines import EngineInfo
-from napari_sam3.engines.base import NEVER, Capabilities, SegmentationResult, raise_if_stopped
-from napari_sam3.widgets import panel as panel_module
+from napari_sam3.engines.base import (
+    NEVER,
+    NO_PARAMETERS,
+    Capabilities,
+    Price,
+    SegmentationResult,
+    Usage,
+    raise_if_stopped,
+)
+from napari_sam3.settings import CACHE_USED, write_setting
+from napari_sam3.widgets import _consent
 
 SHAPE = (60, 90)
 LIMIT_S = 20
@@ -54,6 +63,14 @@ def fill_what_is_marked(request):
     return Instances(request.shape, tuple(solid(box) for box in clipped if box))
 
 
+@dataclass(eq=False)
+class FakeTicket:
+    """What a fake engine gives for a request; it knows of no id."""
+
+    request: object
+    request_id: str | None = None
+
+
 @dataclass
 class FakeEngine:
     """Answers at once, or when it is let to; remembers all that it was asked."""
@@ -78,6 +95,21 @@ class FakeEngine:
 
     def release(self):
         self._open.set()
+
+    model = "fake-1"
+    parameters = NO_PARAMETERS
+    price = Price(0.005, 0.007, 4.8)
+    kept_s = 3600.0
+
+    def submit(self, request, stop=NEVER):
+        return FakeTicket(request)
+
+    def collect(self, ticket, stop=NEVER):
+        result = self.segment(ticket.request, stop)
+        return replace(result, usage=Usage(self.price.high, 1.0, ticket.request_id))
+
+    def pack(self, ticket):
+        return b"a fake ticket"
 
     def segment(self, request, stop=NEVER):
         with self._lock:
@@ -134,7 +166,13 @@ def registry(monkeypatch, engine, paid_engine):
 @pytest.fixture(autouse=True)
 def agreed_to_upload(monkeypatch):
     """The question before the first upload is tested by itself; here it was answered long ago."""
-    monkeypatch.setattr(panel_module, "upload_was_agreed", lambda _parent: True)
+    monkeypatch.setattr(_consent, "upload_was_agreed", lambda _parent: True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stored(own_records):
+    """Each question is asked; what is stored is tested by itself."""
+    write_setting(CACHE_USED, False)
 
 
 @pytest.fixture

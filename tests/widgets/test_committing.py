@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -11,7 +13,9 @@ from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import capture_picture, find_plane
-from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.widgets._committing import Committer, RunContext, picture_metadata
+from napari_sam3.workflows.provenance import check_record
+from napari_sam3.workflows.replay import rebuild
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 from .conftest import (
@@ -24,6 +28,7 @@ from .conftest import (
 
 A, B, C = Box(2, 3, 12, 23), Box(30, 40, 45, 75), Box(50, 5, 58, 30)
 CLICK = ObjectPrompt((Point(5, 5),))
+GRAY = {"kind": "gray", "contrast_limits": [0.0, 255.0], "gamma": 1.0, "inverted": False}
 TWO_CLICKS = ObjectPrompt((Point(5, 5), Point(9, 9)))
 
 
@@ -61,7 +66,7 @@ class Desk:
         results = tuple(
             SegmentationResult(Instances(shape, tuple(items)), notices=notices) for items in answers
         )
-        answer = SegmentAnswer(results, shape)
+        answer = SegmentAnswer(results, shape, picture=GRAY)
         self.committer.commit(context, answer, self.done.append, self.failed.append)
 
     def write(self, *boxes, **kwargs):
@@ -163,8 +168,7 @@ def test_a_refined_object_keeps_its_label_and_the_others_theirs(desk):
     assert has_only(layer, C, 1)
     assert has_only(layer, B, 2)
     assert layer.features["area"].tolist() == [200, 525]
-    assert desk.committer.is_answered("a", TWO_CLICKS)
-    assert not desk.committer.is_answered("a", CLICK)
+    assert desk.committer.answered([("a", TWO_CLICKS), ("a", CLICK)]) == [True, False]
 
 
 def test_one_answer_is_one_undo_step(desk):
@@ -346,3 +350,119 @@ def test_a_layer_that_is_not_editable_is_left_alone(desk):
     desk.committer.finish()
     assert not chosen.data.any()
     assert any("read-only" in notice for notice in desk.done[-1].notices)
+
+
+# --- the record of what was written -----------------------------------------------------
+
+
+def record_of(layer):
+    return check_record(json.loads(json.dumps(layer.metadata["napari_sam3"], allow_nan=False)))
+
+
+def replayed(desk, layer):
+    """Return the layer's labels once more, from its record and the answers alone."""
+    record = record_of(layer)
+    answers = {
+        (run["id"], index): result.instances
+        for run, done in zip(record["runs"], desk.done, strict=True)
+        for index, result in enumerate(done.answer.results)
+    }
+    return rebuild(record, answers)
+
+
+def test_each_run_is_on_the_layer_s_record(desk):
+    desk.write(A, B)
+    desk.write(C)
+    record = record_of(only_labels(desk.viewer))
+    assert record["began"] == "empty"
+    assert record["image"] == {"name": "cells", "shape": list(SHAPE)}
+    assert record["layer"]["scale"] == [1.0, 1.0]
+    assert [run["questions"][0]["labels"] for run in record["runs"]] == [{"0": 1, "1": 2}, {"0": 3}]
+    assert record["software"]["napari"]
+    assert record["runs"][0]["skips_known"]
+
+
+def test_a_refined_object_can_be_replayed_to_the_last_pixel(desk):
+    shifted, wide = Box(6, 8, 20, 40), Box(1, 1, 14, 30)
+    desk.commit(desk.context(CLICK, TWO_CLICKS, keys=("a", "b")), [solid(A)], [solid(B)])
+    desk.commit(desk.context(), [solid(wide), solid(C)])
+    desk.commit(desk.context(TWO_CLICKS, keys=("a",)), [solid(shifted)])
+    desk.commit(desk.context(CLICK, keys=("b",)), [solid(wide)])
+    desk.committer.finish()
+    layer = only_labels(desk.viewer)
+    assert np.array_equal(replayed(desk, layer), layer.data)
+    first, _, third, _ = record_of(layer)["runs"]
+    assert third["former"] == [[first["id"], 0, 0]]
+    assert third["questions"][0]["replaced"] == {"0": 1}
+
+
+def test_runs_on_turned_planes_of_a_stack_can_be_replayed(qtbot):
+    desk = Desk((4, *SHAPE))
+    desk.viewer.dims.set_point(0, 2)
+    desk.write(A, B)
+    desk.viewer.dims.order = (1, 2, 0)
+    desk.viewer.dims.set_point(1, 7)
+    desk.write(Box(3, 1, 40, 4))
+    layer = only_labels(desk.viewer)
+    assert [run["plane"]["shown"] for run in record_of(layer)["runs"]] == [[1, 2], [2, 0]]
+    assert np.array_equal(replayed(desk, layer), layer.data)
+
+
+def test_what_others_keep_in_the_metadata_stays(desk):
+    desk.write(A)
+    layer = only_labels(desk.viewer)
+    layer.metadata["other plugin"] = {"x": 1}
+    desk.write(B)
+    assert layer.metadata["other plugin"] == {"x": 1}
+    assert len(record_of(layer)["runs"]) == 2
+
+
+@pytest.mark.parametrize(
+    "mangled", ["text", [1], {"schema": 1}, {"schema": 9, "runs": []}, {"runs": [None]}]
+)
+def test_a_mangled_record_is_set_aside_and_a_new_one_begins(desk, mangled):
+    desk.write(A)
+    layer = only_labels(desk.viewer)
+    for number in (1, 2):
+        layer.metadata["napari_sam3"] = mangled
+        desk.write(B)
+        record = record_of(layer)
+        assert (record["began"], len(record["runs"])) == ("labels", 1)
+        assert layer.metadata[f"napari_sam3_unreadable_{number}"] == mangled
+        assert any("changed or removed" in notice for notice in desk.done[-1].notices)
+
+
+def test_a_record_that_was_removed_begins_anew_and_this_is_told(desk):
+    desk.write(A)
+    layer = only_labels(desk.viewer)
+    layer.metadata = {}
+    desk.write(B)
+    assert record_of(layer)["began"] == "labels"
+    assert any("changed or removed" in notice for notice in desk.done[-1].notices)
+    desk.write(C)
+    assert len(record_of(layer)["runs"]) == 2
+    assert desk.done[-1].notices == ()
+
+
+@pytest.mark.parametrize(("value", "began"), [(0, "empty"), (5, "labels")])
+def test_the_record_says_whether_a_layer_from_elsewhere_held_labels(desk, value, began):
+    own = Labels(np.zeros(SHAPE, np.uint8), name="mine")
+    own.data[-1, -1] = value
+    desk.viewer.add_layer(own)
+    desk.write(A, output=own)
+    assert record_of(own)["began"] == began
+    assert desk.done[-1].notices == ()
+
+
+def test_an_answer_without_an_object_is_on_record_too(desk):
+    desk.write()
+    assert record_of(only_labels(desk.viewer))["runs"][0]["questions"][0]["objects"] == 0
+
+
+def test_a_picture_from_an_engine_has_a_record_too(desk):
+    context = desk.context(CLICK)
+    answer = SegmentAnswer((SegmentationResult(Instances(SHAPE)),), SHAPE, picture=GRAY)
+    metadata = picture_metadata(context, answer, (30, 45, 3))
+    record = check_record(metadata["napari_sam3"])
+    assert record["layer"]["shape"] == [30, 45]
+    assert len(record["runs"]) == 1

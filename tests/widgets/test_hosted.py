@@ -13,8 +13,7 @@ from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.engines.segmind import key as keys
 from napari_sam3.settings import UPLOAD_NOTICE_SEEN, read_setting, settings_path
 from napari_sam3.testing import Behaviour, SegmindServer
-from napari_sam3.widgets import _hosted
-from napari_sam3.widgets import panel as panel_module
+from napari_sam3.widgets import _consent, _hosted
 from napari_sam3.widgets.panel import SegmentPanel
 
 SHAPE = (60, 90)
@@ -167,7 +166,7 @@ def test_several_objects_show_their_price_before_run(with_key, server, wait):
     for place in ((5, 5), (20, 20), (25, 70)):
         points.add(place)
         panel.next_object()
-    assert panel.form.price.text() == "Run makes 3 calls, about $0.02."
+    assert panel.form.price.text() == "Run makes 3 calls, about $0.018; what is stored is free."
     assert panel.form.price.isVisibleTo(panel)
     assert server.ledger.posts == 0
     panel.form.engine.value = "builtin"
@@ -236,7 +235,7 @@ def test_the_first_upload_is_asked_for_and_the_answer_remembered(
     with_key, server, wait, monkeypatch, agreed
 ):
     panel = with_key
-    monkeypatch.setattr(panel_module, "upload_was_agreed", _hosted.upload_was_agreed)
+    monkeypatch.setattr(_consent, "upload_was_agreed", _hosted.upload_was_agreed)
     asked = []
 
     def press(dialog):
@@ -259,13 +258,13 @@ def test_the_first_upload_is_asked_for_and_the_answer_remembered(
 
 def test_the_service_is_asked_off_the_windows_thread(with_key, server, wait, monkeypatch):
     threads = []
-    original = segmind_engine.SegmindEngine.segment
+    original = segmind_engine.SegmindEngine.submit
 
-    def segment(self, request, stop):
+    def submit(self, request, stop):
         threads.append(threading.current_thread())
         return original(self, request, stop)
 
-    monkeypatch.setattr(segmind_engine.SegmindEngine, "segment", segment)
+    monkeypatch.setattr(segmind_engine.SegmindEngine, "submit", submit)
     with_key.run()
     wait()
     assert threads
@@ -285,7 +284,7 @@ def test_an_address_that_could_give_the_key_away_is_refused_before_anything_is_s
 def test_nothing_is_queued_behind_a_free_run_without_consent(with_key, server, wait, monkeypatch):
     panel = with_key
     asked = []
-    monkeypatch.setattr(panel_module, "upload_was_agreed", lambda _p: asked.append(1))
+    monkeypatch.setattr(_consent, "upload_was_agreed", lambda _p: asked.append(1))
     panel.form.engine.value = "builtin"
     panel.form.run.native.click()
     panel.form.engine.value = "segmind"

@@ -12,9 +12,11 @@ from napari_sam3.workflows.files import (
     LABEL_SUFFIXES,
     check_label_path,
     open_image,
+    open_labels,
     overlay,
     save_labels,
     save_picture,
+    save_text,
 )
 
 GRAY = (np.arange(35 * 50) * 37 % 251).astype(np.uint8).reshape(35, 50)
@@ -372,3 +374,43 @@ class TestOverlay:
     def test_a_picture_can_be_saved(self, tmp_path):
         save_picture(tmp_path / "shown.png", RGB)
         np.testing.assert_array_equal(open_image(tmp_path / "shown.png"), RGB)
+
+
+class TestLabelsOfAnyDimension:
+    @pytest.mark.parametrize("suffix", [".tif", ".npy"])
+    @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 3, 40, 3), (4, 1, 5, 7), (1, 5, 4)])
+    def test_are_saved_and_opened_as_they_are(self, tmp_path, suffix, shape):
+        labels = np.arange(np.prod(shape)).reshape(shape)
+        save_labels(tmp_path / f"x{suffix}", labels)
+        opened = open_labels(tmp_path / f"x{suffix}")
+        assert opened.dtype == np.uint16
+        np.testing.assert_array_equal(opened, labels)
+
+    def test_a_png_holds_one_plane(self, tmp_path):
+        with pytest.raises(ImageError, match="one plane"):
+            save_labels(tmp_path / "x.png", np.zeros((3, 5, 7), int))
+        save_labels(tmp_path / "x.png", np.full((5, 7), 300))
+        assert open_labels(tmp_path / "x.png").max() == 300
+
+    @pytest.mark.parametrize(("value", "words"), [(-1, "below 0"), (1 << 40, "does not fit")])
+    def test_what_a_label_image_cannot_hold_is_refused(self, tmp_path, value, words):
+        with pytest.raises(ImageError, match=words):
+            save_labels(tmp_path / "x.tif", np.full((5, 7), value))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_picture_is_no_label_image(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.zeros((5, 7)))
+        with pytest.raises(ImageError, match="holds no labels"):
+            open_labels(tmp_path / "x.npy")
+
+    @pytest.mark.parametrize("start", [b"II*\0", b"\x93NUMPY", b"no image"])
+    def test_a_damaged_file_is_refused_with_a_sentence(self, tmp_path, start):
+        (tmp_path / "x.tif").write_bytes(start + b"abc")
+        with pytest.raises(ImageError, match=r"x\.tif"):
+            open_labels(tmp_path / "x.tif")
+
+    def test_a_text_is_written_whole_or_not_at_all(self, tmp_path):
+        save_text(tmp_path / "x.json", "“é”")
+        assert (tmp_path / "x.json").read_text("utf-8") == "“é”"
+        with pytest.raises(ImageError, match="no folder"):
+            save_text(tmp_path / "no" / "x.json", "")

@@ -20,7 +20,8 @@ from napari_sam3 import (
     Usage,
     segment,
 )
-from napari_sam3.engines.base import NEVER, Capabilities, question_of
+from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, question_of
+from napari_sam3.workflows import segment as segment_module
 from napari_sam3.workflows.asking import object_prompts, require_inside
 from napari_sam3.workflows.segment import (
     ArrayPicture,
@@ -36,7 +37,7 @@ IMAGE = (np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)
 class FakeEngine:
     """Answers each prompt with its box, or everything with nothing."""
 
-    name = "builtin"
+    name, model, parameters = "builtin", "fake 1", NO_PARAMETERS
     capabilities = Capabilities(points=True, object_box=True, exemplars=True, everything=True)
 
     def __init__(self, usages=(), notices=()):
@@ -91,6 +92,9 @@ class TestIterSegment:
             def read(self):
                 reads.append(1)
                 return ArrayPicture(IMAGE).read()
+
+            def describe(self):
+                return {}
 
         run = SegmentRun(Counted(), (boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
         workflow = iter_segment(FakeEngine(), run)
@@ -380,3 +384,38 @@ class TestInFlight:
         steps = list(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
         assert [step.done for step in steps] == [0, 1, 2, 3, 4]
         assert {step.total for step in steps} == {4}
+
+
+class TestDescribedPictures:
+    def test_limits_that_were_found_are_told_as_numbers(self):
+        pixels = np.arange(600, dtype=np.uint16).reshape(20, 30) + 100
+        assert ArrayPicture(pixels).describe() == {
+            "kind": "gray",
+            "dtype": "uint16",
+            "contrast_limits": [101.0, 698.0],
+            "gamma": 1.0,
+            "inverted": False,
+        }
+
+    def test_limits_are_found_once(self, monkeypatch):
+        found = []
+        find = segment_module.auto_contrast_limits
+        monkeypatch.setattr(
+            segment_module, "auto_contrast_limits", lambda p: found.append(1) or find(p)
+        )
+        picture = ArrayPicture(np.arange(600.0).reshape(20, 30))
+        picture.read()
+        picture.describe()
+        picture.read()
+        assert found == [1]
+
+    def test_limits_that_were_given_are_told(self):
+        assert ArrayPicture(IMAGE, (3, 9)).describe()["contrast_limits"] == [3.0, 9.0]
+
+    def test_colours_have_no_limits(self):
+        said = ArrayPicture(np.zeros((20, 30, 3), np.uint8)).describe()
+        assert said == {"kind": "rgb", "dtype": "uint8"}
+
+    def test_an_answer_says_how_its_picture_was_made(self):
+        answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
+        assert answer.picture == ArrayPicture(IMAGE).describe()

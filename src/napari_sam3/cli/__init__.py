@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,14 +21,11 @@ from rich.table import Table
 
 from napari_sam3.cli.hosted import (
     HostedOptions,
-    agree_to_upload,
     errors_as_sentences,
     hosted_options,
     probe_segmind,
-    require_key,
     save_pictures,
     standin,
-    tell_address,
 )
 from napari_sam3.cli.parsing import (
     Limits,
@@ -34,6 +34,17 @@ from napari_sam3.cli.parsing import (
     parse_limits,
     parse_plane,
     parse_point,
+)
+from napari_sam3.cli.provenance import cite, replay
+from napari_sam3.cli.records import (
+    cache_app,
+    collect,
+    confirmation,
+    costs,
+    limits,
+    tell_estimate,
+    what_is_left,
+    with_limits,
 )
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
@@ -45,15 +56,23 @@ from napari_sam3.core.prompts import (
     Point,
     Prompt,
 )
-from napari_sam3.errors import ImageError, PromptError
+from napari_sam3.errors import CancelledError, ImageError, PromptError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_sam3.engines import EngineInfo
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
+    Ask = Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]
+
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+
+UNANSWERED = 4
+"""Exit code where a cap or an error ended a paid run; what was answered is saved."""
 
 DEMO_CLICK = (199, 343)
 """A pixel on one nucleus of the fluorescence sample."""
@@ -208,12 +227,32 @@ def segment_file(
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Hosted: the service's address.")
     ] = None,
+    cap: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Hosted: most that this run may cost."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
+    ] = False,
+    project: Annotated[
+        str | None, typer.Option(help="Hosted: count the cost under this project.")
+    ] = None,
+    estimate_only: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask although the answer is stored already.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither look up nor store answers.")
+    ] = False,
 ) -> None:
     """Segment one image file and save a label image.
 
     Positions are (row, col) pixels; boxes reach from the first row and column inside to
     the first behind.  Each --box and each --point alone is an object of its own; with
     one --box, all points belong to it, and with several, each to the box around it.
+    Ends with 4 if a paid run was cut short; what was answered is saved.
     """
     clicks = [*(points or ()), *(Point(*p.position, False) for p in negative_points or ())]
     examples = [*_exemplars(exemplars, True), *_exemplars(negative_exemplars, False)]
@@ -229,6 +268,10 @@ def segment_file(
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
     if picture and (output or picture.suffix.lower() != ".png"):
         raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
+    from napari_sam3.jobs.records import open_records
+    from napari_sam3.workflows.accounted import estimate_run, iter_accounted
+    from napari_sam3.workflows.provenance import record_of_file
+
     options = hosted_options(
         HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
     )
@@ -236,23 +279,50 @@ def segment_file(
     min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
     target = output or image.with_name(f"{image.stem}_labels.tif")
     with errors_as_sentences():
-        _check_output(picture or target, image, overwrite)
+        if not estimate_only:
+            _check_output(picture or target, image, overwrite)
         who = _able_engine(engine, prompts, options)
         run = _prepare(image, plane, contrast_limits, prompts)
-        if who.capabilities.billed:
-            require_key()
-            tell_address(options.url)
-            agree_to_upload(len(prompts))
-        run = replace(run, min_score=min_score, max_masks=max_masks, in_flight=in_flight)
-        answer = _unless_interrupted(who, run)
-        written = save_pictures(picture, answer) if picture else _save(target, answer)
+        run = replace(
+            run,
+            min_score=min_score,
+            max_masks=max_masks,
+            in_flight=in_flight,
+            about={"image": image.name},
+        )
+        opened = open_records(use_cache=False if no_cache else None, project=project)
+        records = with_limits(opened, cap)
+        if estimate_only:
+            tell_estimate(estimate_run(who, run, records, fresh=fresh))
+            return
+        confirm = confirmation(records, options.url, yes=yes)
+
+        def ask(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+            return iter_accounted(who, run, records, confirm, stop, fresh=fresh)
+
+        answer = _unless_interrupted(ask, records, billed=who.capabilities.billed)
+        if answer.unanswered and target.exists():
+            # half an answer does not take the place of a whole one
+            target = target.with_stem(f"{target.stem}_partial")
+        labels = None if picture else answer.instances.to_labels()
+        record = record_of_file(
+            image.name, run, answer, engine=who.name, plane=plane, labels=labels
+        )
+        written = _save(picture or target, answer, record, labels)
     for notice in answer.notices:
         typer.echo(notice, err=True)
     typer.echo(f"{_summary(answer)} → {written}")
+    if answer.unanswered:
+        raise typer.Exit(UNANSWERED)
 
 
 app.command("standin")(standin)
+app.command("replay")(replay)
+app.command("cite")(cite)
 app.command("probe-segmind")(probe_segmind)
+app.add_typer(cache_app, name="cache")
+for command in (costs, limits, collect):
+    app.command()(command)
 
 
 @app.command("engines")
@@ -355,14 +425,16 @@ def _questions(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
 
 def _check_output(target: Path, image: Path, overwrite: bool) -> None:
     from napari_sam3.workflows.files import check_label_path
+    from napari_sam3.workflows.sidecars import sidecar_path
 
     check_label_path(target)
-    if not target.exists():
-        return
-    if image.exists() and target.samefile(image):
-        raise ImageError(f"{target} is the image itself; choose another --output.")
-    if not overwrite:
-        raise ImageError(f"{target} exists already; choose another --output, or add --overwrite.")
+    for path in (target, sidecar_path(target)):
+        if not path.exists():
+            continue
+        if image.exists() and path.samefile(image):
+            raise ImageError(f"{path} is the image itself; choose another --output.")
+        if not overwrite:
+            raise ImageError(f"{path} exists already; choose another --output, or add --overwrite.")
 
 
 def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions) -> Engine:
@@ -386,23 +458,49 @@ def _prepare(
     return SegmentRun(ArrayPicture(pixels, limits), prompts)
 
 
-def _follow(engine: Engine, run: SegmentRun) -> SegmentAnswer:
-    from napari_sam3.workflows.segment import finish, iter_segment
+def _follow(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
+    from napari_sam3.workflows.segment import finish
 
-    workflow = iter_segment(engine, run)
     if not sys.stderr.isatty():
         return finish(workflow)
     return finish(_with_bar(workflow))
 
 
-def _unless_interrupted(engine: Engine, run: SegmentRun) -> SegmentAnswer:
+def _unless_interrupted(ask: Ask, records: Records, *, billed: bool) -> SegmentAnswer:
+    """Follow a run; the first Ctrl-C ends it in good order, a second one at once."""
+    stop = threading.Event()
     try:
-        return _follow(engine, run)
+        with _stopped_by_interrupt(stop):
+            answer = _follow(ask(stop))
+        if not stop.is_set():
+            return answer
     except KeyboardInterrupt:
-        paid = " The service may still compute the answer, and bill it."
-        words = f"Stopped; nothing was saved.{paid if engine.capabilities.billed else ''}"
-        typer.echo(words, err=True)
-        raise typer.Exit(130) from None
+        stop.set()
+    except CancelledError:
+        if not stop.is_set():
+            raise
+    left = f" {what_is_left(records)}" if billed else ""
+    typer.echo(f"Stopped; no labels were written.{left}", err=True)
+    raise typer.Exit(130)
+
+
+@contextmanager
+def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
+    def on_interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    try:
+        usual = signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:
+        # not the main thread: whoever runs this there has its own way to stop it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _with_bar(
@@ -426,10 +524,17 @@ def _with_bar(
             yield step
 
 
-def _save(target: Path, answer: SegmentAnswer) -> Path:
+def _save(
+    target: Path, answer: SegmentAnswer, record: dict[str, Any], labels: NDArray[Any] | None
+) -> Path:
     from napari_sam3.workflows.files import save_labels
+    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
-    save_labels(target, answer.instances.to_labels())
+    if labels is None:
+        save_pictures(target, answer)
+    else:
+        save_labels(target, labels)
+    write_sidecar(sidecar_path(target), record, labels, target.name)
     return target
 
 
@@ -439,7 +544,9 @@ def _summary(answer: SegmentAnswer) -> str:
     if any(result.pictures for result in answer.results):
         parts = ["a picture, no labels"]
     parts += [f"{overlapping} overlap"] if overlapping else []
-    parts += [f"${answer.usage.credits:.4f}"] if answer.usage.credits is not None else []
+    usage = answer.usage
+    parts += [f"${usage.credits:.4f}"] if usage.credits is not None else []
+    parts += [answer.cached_words] if answer.cached_words else []
     return ", ".join([*parts, f"{answer.seconds:.1f} s"])
 
 
@@ -474,30 +581,41 @@ def _demo(folder: Path) -> list[Path]:
     import numpy as np
 
     from napari_sam3.engines import create_engine
+    from napari_sam3.jobs.records import open_records
     from napari_sam3.samples import sample_path
-    from napari_sam3.workflows.files import open_image, overlay, save_labels, save_picture
+    from napari_sam3.workflows.accounted import iter_accounted
+    from napari_sam3.workflows.files import (
+        make_folder,
+        open_image,
+        overlay,
+        save_labels,
+        save_picture,
+    )
+    from napari_sam3.workflows.provenance import record_of_file
     from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
-    engine = create_engine()
-    picture = ArrayPicture(open_image(sample_path("fluorescence")))
+    engine, records, sample = create_engine(), open_records(), sample_path("fluorescence")
+    picture = ArrayPicture(open_image(sample))
     click = ObjectPrompt(points=(Point(*DEMO_CLICK),))
-    everything = _follow(engine, SegmentRun(picture, (Everything(),), 0.5))
-    one = _follow(engine, SegmentRun(picture, (click,)))
+    runs = SegmentRun(picture, (Everything(),), 0.5), SegmentRun(picture, (click,))
+    # the built-in engine is free: nobody is asked, and its answers are there for a replay
+    everything, one = (
+        _follow(iter_accounted(engine, run, records, lambda _: True)) for run in runs
+    )
     typer.echo(f"Everything: {_summary(everything)}")
     typer.echo(f"One click at {DEMO_CLICK}: {_summary(one)}")
+    for notice in everything.notices:
+        typer.echo(notice, err=True)
     written = [folder / "nuclei_labels.tif", folder / "demo.png"]
-    _make_folder(folder)
+    make_folder(folder)
     labels = [answer.instances.to_labels() for answer in (everything, one)]
     save_labels(written[0], labels[0])
+    record = record_of_file(sample.name, runs[0], everything, engine=engine.name, labels=labels[0])
+    written.append(sidecar_path(written[0]))
+    write_sidecar(written[2], record, labels[0], written[0].name)
     rgb = picture.read()
     written.append(folder / "nuclei.png")
-    save_picture(written[2], rgb)
+    save_picture(written[3], rgb)
     save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
     return written
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error

@@ -90,9 +90,9 @@ def require_key() -> None:
         )
 
 
-def agree_to_upload(calls: int) -> None:
-    """Say what leaves this computer and what it costs; ask once where somebody can answer."""
-    from napari_sam3.engines.segmind.options import UPLOAD_NOTICE, price_of
+def agree_to_upload() -> None:
+    """Say what leaves this computer; ask once where somebody can answer."""
+    from napari_sam3.engines.segmind.options import UPLOAD_NOTICE
     from napari_sam3.settings import (
         UPLOAD_NOTICE_PRINTED,
         UPLOAD_NOTICE_SEEN,
@@ -100,12 +100,10 @@ def agree_to_upload(calls: int) -> None:
         write_setting,
     )
 
-    if calls > 1:
-        typer.echo(f"{price_of(calls)}.", err=True)
     if read_setting(UPLOAD_NOTICE_SEEN, False) or read_setting(UPLOAD_NOTICE_PRINTED, False):
         return
     typer.echo(UPLOAD_NOTICE, err=True)
-    if not _is_terminal():
+    if not is_terminal():
         # nobody is there to answer; the window will still ask
         write_setting(UPLOAD_NOTICE_PRINTED, True)
         return
@@ -114,7 +112,8 @@ def agree_to_upload(calls: int) -> None:
     write_setting(UPLOAD_NOTICE_SEEN, True)
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -162,7 +161,7 @@ def probe_segmind(
             raise EngineError("The probe needs an API key: set SEGMIND_API_KEY.")
         options = SegmindOptions(url=_url(url))
         typer.echo(f"This makes {probe_price()}, with the key from {found[1]}.", err=True)
-        if not yes and not (_is_terminal() and typer.confirm("Go on?", err=True)):
+        if not yes and not (is_terminal() and typer.confirm("Go on?", err=True)):
             raise EngineError("Nothing was sent; agree to the price with --yes.")
         for line in iter_probe(options, found[0]):
             typer.echo(line)

@@ -12,9 +12,11 @@ from typing import Any
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import (
     CAPABILITY_WORDS,
+    BilledEngine,
     Capabilities,
     Capability,
     Engine,
+    Ticket,
 )
 from napari_sam3.engines.builtin import CAPABILITIES as BUILTIN_CAPABILITIES
 from napari_sam3.engines.segmind import CAPABILITIES as SEGMIND_CAPABILITIES
@@ -33,6 +35,18 @@ def _create_segmind(options: Any) -> Engine:
     from napari_sam3.engines.segmind.engine import SegmindEngine
 
     return SegmindEngine(options)
+
+
+def _resume_segmind(packed: bytes, url: str | None) -> tuple[BilledEngine, Ticket]:
+    from napari_sam3.engines.segmind.engine import resume
+
+    return resume(packed, url)
+
+
+def _read_segmind_ticket(packed: bytes) -> Ticket:
+    from napari_sam3.engines.segmind.ticket import unpack_ticket
+
+    return unpack_ticket(packed)[1]
 
 
 def _segmind_lacks() -> str:
@@ -61,6 +75,11 @@ class EngineInfo:
         Makes the engine of its options; None where this version does not contain it.
     lacks : callable, optional
         Says what is still missing before it can answer; may ask the system's keyring.
+    read_ticket : callable, optional
+        Makes a ticket of what `BilledEngine.pack` gave.
+    resume : callable, optional
+        Makes of that, and of an address that the user names, an engine and the ticket that
+        it can collect.
     """
 
     name: str
@@ -69,6 +88,8 @@ class EngineInfo:
     capabilities: Capabilities
     create: Callable[[Any], Engine] | None = None
     lacks: Callable[[], str] | None = None
+    read_ticket: Callable[[bytes], Ticket] | None = None
+    resume: Callable[[bytes, str | None], tuple[BilledEngine, Ticket]] | None = None
 
     @property
     def missing(self) -> str:
@@ -95,6 +116,8 @@ ENGINES: tuple[EngineInfo, ...] = (
         SEGMIND_CAPABILITIES,
         _create_segmind,
         _segmind_lacks,
+        _read_segmind_ticket,
+        _resume_segmind,
     ),
     EngineInfo("local", "SAM3 here", "SAM3 on this computer; needs its weights", _SAM3),
     EngineInfo("server", "SAM3 server", "SAM3 on your lab's server; needs its address", _SAM3),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +112,48 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RawPart:
+    """A piece of an answer as it came, before it was read.
+
+    Parameters
+    ----------
+    content_type : str
+        What the engine said it is.
+    body : bytes
+    """
+
+    content_type: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """What identifies an answer and the question that it belongs to.
+
+    Parameters
+    ----------
+    key : str
+        SHA-256 of the question: pixels, prompt, parameters, engine and model.
+    image_sha256, answer_sha256 : str
+        Of the picture that was asked about, and of the objects found.
+    engine, model : str
+        Who answered.
+    parameters : mapping
+        What else changes that engine's answers.
+    answered_at : float
+        Unix time; of the first answer, if it came from the cache.
+    """
+
+    key: str
+    image_sha256: str
+    answer_sha256: str
+    engine: str
+    model: str
+    parameters: Mapping[str, Any]
+    answered_at: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SegmentationResult:
     """The answer to one request.
 
@@ -123,12 +167,18 @@ class SegmentationResult:
         Sentences that the user should read beside the result.
     pictures : tuple of ndarray of uint8, shape (rows, cols, 3)
         For the eye, where the engine was asked for such; never a source of masks.
+    raw : tuple of RawPart
+        The answer as it came, where it came from elsewhere.
+    record : AnswerRecord, optional
+        What identifies it, once it went through `napari_sam3.jobs`.
     """
 
     instances: Instances
     usage: Usage = field(default_factory=Usage)
     notices: tuple[str, ...] = ()
     pictures: tuple[npt.NDArray[np.uint8], ...] = ()
+    raw: tuple[RawPart, ...] = field(default=(), repr=False)
+    record: AnswerRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +270,10 @@ class Engine(Protocol):
         As `napari_sam3.engines.create_engine` knows it.
     capabilities : Capabilities
         What it can answer; a prompt beyond that is refused before anything is sent.
+    model : str
+        Which model answers, and in which version: it changes whenever answers change.
+    parameters : mapping
+        What else of the engine's options changes its answers, by name; JSON values.
     """
 
     @property
@@ -230,6 +284,16 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What it can answer."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Which model answers, and in which version."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What else of the engine's options changes its answers."""
         ...
 
     def segment(
@@ -257,6 +321,79 @@ class Engine(Protocol):
         EngineError
             If the engine failed.
         """
+        ...
+
+
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one question costs at an engine that is billed.
+
+    Parameters
+    ----------
+    low, high : float
+        US dollars.
+    seconds : float
+        How long an answer takes, about.
+    """
+
+    low: float
+    high: float
+    seconds: float
+
+
+class Ticket(Protocol):
+    """A question that a billed engine has accepted, and so is paid for."""
+
+    @property
+    def request_id(self) -> str | None:
+        """Under which its answer can be collected; None if it cannot, or came at once."""
+        ...
+
+
+class BilledEngine(Engine, Protocol):
+    """An engine whose answers cost money: asking and collecting are two steps.
+
+    Attributes
+    ----------
+    price : Price
+        Of one question, as the engine's vendor states it.
+    kept_s : float
+        For how many seconds an answer can be collected.
+    """
+
+    @property
+    def price(self) -> Price:
+        """Of one question, as the engine's vendor states it."""
+        ...
+
+    @property
+    def kept_s(self) -> float:
+        """For how many seconds an answer can be collected."""
+        ...
+
+    def submit(self, request: SegmentationRequest, stop: threading.Event = NEVER) -> Ticket:
+        """Send one question; once this returns it is paid for.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            If it was sent and its answer was lost.
+        CancelledError
+            If stopped; `was_sent` says whether it may be billed.
+        EngineError
+            Any other one means that nothing was billed.
+        """
+        ...
+
+    def collect(self, ticket: Any, stop: threading.Event = NEVER) -> SegmentationResult:
+        """Wait for the answer of a ticket; costs nothing, and may be repeated."""
+        ...
+
+    def pack(self, ticket: Any) -> bytes:
+        """Return all that is needed to collect an answer later; holds no key and no picture."""
         ...
 
 

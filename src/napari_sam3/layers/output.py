@@ -21,6 +21,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule, bottom_to_top
 from napari_sam3.errors import ImageError
+from napari_sam3.layers.describing import describe_image, describe_placement
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
 
@@ -58,6 +59,8 @@ class OutputPlace:
         Scale, translate and so on, for a new layer.
     plane : Plane
         The plane that is written.
+    image : dict
+        What is known of the image, as JSON values.
     """
 
     name: str
@@ -65,6 +68,11 @@ class OutputPlace:
     transform: LayerTransform
     kwargs: dict[str, Any]
     plane: Plane
+    image: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the shape of the labels and where they lie, as JSON values."""
+        return describe_placement(self.shape, self.kwargs)
 
     def new_layer(self) -> Labels:
         """Make an empty Labels layer over the whole image; not yet in a viewer.
@@ -113,7 +121,8 @@ def find_output_place(image: Image, plane: Plane) -> OutputPlace:
         transform = LayerTransform(
             transform.linear * factors, transform.linear @ centre + transform.offset
         )
-    return OutputPlace(f"{image.name} objects", shape, transform, kwargs, plane)
+    name = f"{image.name} objects"
+    return OutputPlace(name, shape, transform, kwargs, plane, describe_image(image))
 
 
 def picture_kwargs(place: OutputPlace, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -342,6 +351,22 @@ def _bands(box: Box) -> Iterator[Box]:
     step = max(1, CELLS_PER_STEP // box.shape[1])
     for top in range(box.top, box.bottom, step):
         yield Box(top, box.left, min(box.bottom, top + step), box.right)
+
+
+def iter_is_empty(layer: Labels) -> Generator[None, None, bool]:
+    """Look, some milliseconds at a time, whether a layer holds no label; return that."""
+    data = layer.data
+    blocks = data if data.ndim > 2 else [data]
+    looked_at = 0
+    for block in blocks:
+        for rows in np.array_split(block, -(-block.size // CELLS_PER_STEP) or 1):
+            if rows.any():
+                return False
+            looked_at += rows.size
+            if looked_at >= CELLS_PER_STEP:
+                looked_at = 0
+                yield
+    return True
 
 
 def next_free_label(layer: Labels, plane: Plane, highest: int = 0) -> int:

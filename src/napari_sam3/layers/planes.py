@@ -98,6 +98,14 @@ class Plane:
         shown = np.asarray(points, dtype=float)[:, self.shown]
         return np.asarray((shown + 0.5) / factors - 0.5, dtype=float)
 
+    def to_data(self, pixels: npt.ArrayLike) -> FloatArray:
+        """Map (row, col) of the level, (n, 2), to full-resolution data points, (n, ndim)."""
+        rows_cols = np.asarray(pixels, dtype=float)
+        factors = np.asarray([self.factors[axis] for axis in self.shown])
+        data = np.tile(np.asarray(self.index, dtype=float), (len(rows_cols), 1))
+        data[:, self.shown] = (rows_cols + 0.5) * factors - 0.5
+        return data
+
     def holds(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return which full-resolution data points, (n, ndim), lie on this plane."""
         hidden = list(self.hidden)
@@ -209,6 +217,19 @@ class LayerPicture:
         pixels = self.pixels()
         return to_rgb8(pixels if self.rgb else self._levels(pixels, inverted=self.inverted))
 
+    def describe(self) -> dict[str, Any]:
+        """Return how its values become grey levels or colours, as JSON values."""
+        dtype = str(np.dtype(self.data.dtype))
+        if self.rgb:
+            return {"kind": "rgb", "dtype": dtype}
+        return {
+            "kind": "gray",
+            "dtype": dtype,
+            "contrast_limits": list(self.contrast_limits),
+            "gamma": self.gamma,
+            "inverted": self.inverted,
+        }
+
     def channel(self) -> npt.NDArray[np.uint8]:
         """Return levels for the colormap, (rows, cols), or the colours, (rows, cols, 3)."""
         pixels = self.pixels()
@@ -267,6 +288,27 @@ class _Overlaid:
     blending: Blending
     # maps (row, col) of the composed picture to (row, col) of this one; None where equal
     mapping: tuple[FloatArray, FloatArray] | None
+    name: str = ""
+    colormap: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Return how it becomes a part of the picture, as JSON values."""
+        said = self.picture.describe() | {
+            "name": self.name,
+            "opacity": self.opacity,
+            "blending": self.blending,
+        }
+        if self.lut is not None:
+            # what the colormap does to the levels is all in its table
+            said |= {
+                "inverted": False,
+                "colormap": self.colormap,
+                "colors": self.lut.tobytes().hex(),
+            }
+        if self.mapping is not None:
+            matrix, offset = self.mapping
+            said |= {"matrix": matrix.tolist(), "offset": offset.tolist()}
+        return said
 
     def channel(self, shape: tuple[int, int]) -> tuple[Channel, npt.NDArray[np.bool_] | None]:
         """Return the layer on the pixels of the picture, and where it is (None: everywhere)."""
@@ -309,6 +351,14 @@ class ComposedPicture:
                 channels = [Channel(mixed)]
         return compose(channels, self.shape)
 
+    def describe(self) -> dict[str, Any]:
+        """Return how each layer becomes a part of the picture, as JSON values."""
+        return {
+            "kind": "composed",
+            "shape": list(self.shape),
+            "layers": [layer.describe() for layer in self.layers],
+        }
+
 
 def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> ComposedPicture:
     """Freeze how several layers look together, on the pixels of one of them.
@@ -344,6 +394,8 @@ def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> C
                 float(image.opacity),
                 cast(Blending, str(image.blending)),
                 _mapping(reference, plane),
+                str(image.name),
+                "" if image.rgb else str(image.colormap.name),
             )
         )
     if not overlaid:
@@ -364,11 +416,8 @@ def _mapping(reference: Plane, plane: Plane) -> tuple[FloatArray, FloatArray] | 
 
 
 def _to_world(plane: Plane, pixels: FloatArray, ndim: int) -> FloatArray:
-    factors = np.asarray([plane.factors[axis] for axis in plane.shown])
-    data = np.tile(np.asarray(plane.index, dtype=float), (len(pixels), 1))
-    data[:, plane.shown] = (pixels + 0.5) * factors - 0.5
     world = np.tile(np.asarray(plane.world), (len(pixels), 1))
-    world[:, ndim - plane.ndim :] = plane.transform.to_world(data)
+    world[:, ndim - plane.ndim :] = plane.transform.to_world(plane.to_data(pixels))
     return world
 
 

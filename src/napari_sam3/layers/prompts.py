@@ -30,6 +30,9 @@ STROKE_SPACING = 8.0
 """Pixels between the points along a drawn line."""
 MAX_STROKE_POINTS = 16
 
+POINT_DECIMALS = 6
+"""A click is known to a millionth of a pixel."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnPoint:
@@ -92,8 +95,9 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     on_plane &= np.asarray(layer.shown)
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
+    positions = _rounded(pixels)
     points = tuple(
-        DrawnPoint(Point(float(pixels[i, 0]), float(pixels[i, 1]), signs[i]), groups[i])
+        DrawnPoint(Point(*positions[i], positive=signs[i]), groups[i])
         for i in np.flatnonzero(on_plane & inside).tolist()
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
@@ -129,7 +133,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
             inside = stroke[_inside(stroke, plane.shape)]
-            marks = tuple(DrawnPoint(Point(float(r), float(c), positive), group) for r, c in inside)
+            marks = tuple(DrawnPoint(Point(*at, positive=positive), group) for at in _rounded(inside))
             drawn += Drawn(points=marks)
             outside += not marks
             clipped += 0 < len(inside) < len(stroke)
@@ -286,6 +290,11 @@ def _on_extra_axes(
         return np.ones(len(own), dtype=bool)
     here = transform.to_data(np.asarray(plane.world)[np.newaxis])[0, :extra]
     return np.asarray((np.round(own[:, :extra]) == np.round(here)).all(axis=1))
+
+
+def _rounded(pixels: FloatArray) -> list[tuple[float, float]]:
+    # the way through the world leaves errors of rounding, which would make another question
+    return [(row, col) for row, col in np.round(pixels, POINT_DECIMALS).tolist()]
 
 
 def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:

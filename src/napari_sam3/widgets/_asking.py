@@ -19,7 +19,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsupported
 from napari_sam3.engines.base import Question
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
 from napari_sam3.layers.prompts import (
     Drawn,
@@ -32,6 +32,7 @@ from napari_sam3.layers.transforms import refuse_other_units
 from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
+from napari_sam3.workflows.provenance import bare_name
 from napari_sam3.workflows.segment import Picture, SegmentRun
 
 
@@ -113,13 +114,20 @@ class Asking:
         else:
             keys, prompts = (None,), (self._prompt(drawn),)
             drawn += Drawn(notices=self._unsent(prompts[0]))
+        info = self._engine_info()
         for prompt in prompts:
-            refuse_unsupported(self._engine_info().name, self._engine_info().capabilities, prompt)
+            refuse_unsupported(info.name, info.capabilities, prompt)
         place = find_output_place(image, plane)
         output: Labels | None = self._form.output.value
         if output is not None and (misfit := place.misfit(output)):
             raise ImageError(f"{misfit}; choose another layer under “Add to”.")
-        run = SegmentRun(self._picture(image, plane), prompts, *self._limits())
+        lies = picture_kwargs(place, plane.shape)["affine"].tolist()
+        run = SegmentRun(
+            self._picture(image, plane),
+            prompts,
+            *self._limits(),
+            about={"image": bare_name(image.name), "affine": lies},
+        )
         return RunContext(
             run,
             self._form.engine.value,
@@ -199,7 +207,10 @@ class Asking:
     def _unanswered(
         self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
     ) -> list[tuple[Hashable, ObjectPrompt]]:
-        open_ones = [(k, p) for k, p in keyed if not self._committer.is_answered(k, p)]
+        answered = self._committer.answered(keyed)
+        open_ones = [
+            one for one, is_answered in zip(keyed, answered, strict=True) if not is_answered
+        ]
         return keyed if all_if_none and not open_ones else open_ones
 
     def identity(self, context: RunContext) -> Hashable:

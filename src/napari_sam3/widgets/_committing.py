@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable
+import itertools
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from napari.components import ViewerModel
@@ -15,13 +17,26 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
+from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.drawing import PromptLayer
 from napari_sam3.layers.output import (
+    METADATA_KEY,
     OutputPlace,
     Written,
     add_features,
+    iter_is_empty,
     next_free_label,
+    picture_kwargs,
     write_instances,
+)
+from napari_sam3.workflows.provenance import (
+    Began,
+    Source,
+    append_run,
+    is_record,
+    new_record,
+    new_run_id,
+    run_record,
 )
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
@@ -92,6 +107,7 @@ class _Known:
     label: int
     prompt: Prompt
     mask: Instance
+    source: Source
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +134,7 @@ class Committer(QObject):
         self._is_writing = False
         self._highest: dict[int, int] = {}
         self._own: dict[Hashable, Labels] = {}
+        self._noted: WeakSet[Labels] = WeakSet()
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._step)
@@ -162,10 +179,14 @@ class Committer(QObject):
                 return key
         return (*place, prompt)
 
-    def is_answered(self, key: Hashable, prompt: Prompt) -> bool:
-        """Whether this very prompt has its answer in a layer that is still there."""
-        known = self._known.get(key)
-        return known is not None and known.prompt == prompt and self._is_there(known.layer)
+    def answered(self, keyed: Iterable[tuple[Hashable, Prompt]]) -> list[bool]:
+        """Whether each prompt has its answer in a layer that is still there."""
+        there = {id(layer) for layer in self._viewer.layers}
+        known = ((self._known.get(key), prompt) for key, prompt in keyed)
+        return [
+            one is not None and one.prompt == prompt and id(one.layer) in there
+            for one, prompt in known
+        ]
 
     def forget(self, layer: Any) -> None:
         """Forget a layer that was removed; its objects are asked for anew."""
@@ -198,27 +219,77 @@ class Committer(QObject):
         self, context: RunContext, answer: SegmentAnswer
     ) -> Generator[None, None, Committed]:
         layer, notices = self._layer(context)
+        began = yield from self._iter_began(layer)
         prompt_of = _prompt_indices(answer)
         instances = answer.instances
-        written = yield from self._iter_write(context, instances, layer, prompt_of)
+        replaced = self._replaced(context, layer, prompt_of)
+        former = self._former(layer, replaced)
+        written = yield from self._iter_write(context, instances, layer, replaced, former)
         if written is None:
             # it was taken away between two steps: write it all into another one
             return (yield from self._iter_commit(context, answer))
         add_features(layer, _feature_rows(context, instances, written, prompt_of))
+        run_id = new_run_id()
         for index, label in written.labels.items():
             key = context.keys[prompt_of[index]]
             if key is not None:
                 prompt = context.run.prompts[prompt_of[index]]
-                self._known[key] = _Known(layer, label, prompt, instances[index])
-        return Committed(context, answer, layer, written, (*notices, *answer.notices))
+                source = (run_id, prompt_of[index], index - prompt_of.index(prompt_of[index]))
+                self._known[key] = _Known(layer, label, prompt, instances[index], source)
+        told = (*notices, *answer.notices)
+        said = run_record(
+            context.run,
+            answer,
+            engine=context.engine,
+            plane=describe_plane(context.place.plane),
+            image=context.place.image,
+            labels=written.labels,
+            rule=context.rule,
+            skips_known=_skips_known(context),
+            replaced=replaced,
+            former=[known.source for known in former],
+            notices=told,
+            run_id=run_id,
+        )
+        told += self._note(layer, context.place, said, began)
+        return Committed(context, answer, layer, written, told)
+
+    def _iter_began(self, layer: Labels) -> Generator[None, None, Began]:
+        """Find out how a layer was before its first run, unless that is on record."""
+        entry = layer.metadata.get(METADATA_KEY)
+        if is_record(entry):
+            return "empty"
+        if entry == {} and layer in self._own.values() and layer not in self._noted:
+            return "empty"
+        is_empty = yield from iter_is_empty(layer)
+        return "empty" if is_empty else "labels"
+
+    def _note(
+        self, layer: Labels, place: OutputPlace, run: dict[str, Any], began: Began
+    ) -> tuple[str, ...]:
+        """Append a run to the layer's record, and say so where that had to begin anew."""
+        entry = layer.metadata.get(METADATA_KEY)
+        notices: tuple[str, ...] = ()
+        if not is_record(entry):
+            if entry or layer in self._noted:
+                lost = f"The record of how “{layer.name}” was made had been changed or removed"
+                notices = (f"{lost}; a new one begins with this run.",)
+            if entry:
+                layer.metadata[_free_key(layer.metadata)] = entry
+            entry = new_record(place.image, place.describe(), began)
+        layer.metadata[METADATA_KEY] = append_run(entry, run)
+        self._noted.add(layer)
+        return notices
 
     def _iter_write(
-        self, context: RunContext, instances: Instances, layer: Labels, prompt_of: list[int]
+        self,
+        context: RunContext,
+        instances: Instances,
+        layer: Labels,
+        replaced: dict[int, int],
+        former: list[_Known],
     ) -> Generator[None, None, Written | None]:
         """Write into a layer; None if it could not keep what was written."""
-        replaced = self._replaced(context, layer, prompt_of)
-        labels = set(replaced.values())
-        former = [k.mask for k in self._known.values() if k.layer is layer and k.label in labels]
         try:
             written = yield from write_instances(
                 layer,
@@ -226,8 +297,8 @@ class Committer(QObject):
                 instances,
                 rule=context.rule,
                 replaced=replaced,
-                former=former,
-                skip_known=not isinstance(context.run.prompts[0], ObjectPrompt),
+                former=[known.mask for known in former],
+                skip_known=_skips_known(context),
                 first_label=self._first_label(layer, context),
             )
         except (IndexError, ValueError):
@@ -237,11 +308,15 @@ class Committer(QObject):
         is_kept = self._is_there(layer) and not context.place.misfit(layer)
         return written if is_kept else None
 
+    def labels_of(self, image_id: Hashable) -> Labels | None:
+        """Return the layer that was made for an image, if it is still there."""
+        layer = self._own.get(image_id)
+        return layer if layer is not None and self._is_there(layer) else None
+
     def own_layer(self, image_id: Hashable, place: OutputPlace) -> Labels | None:
         """Return the layer that was made for an image, if it can still be written in."""
-        layer = self._own.get(image_id)
-        usable = layer is not None and self._is_there(layer) and not place.misfit(layer)
-        return layer if usable else None
+        layer = self.labels_of(image_id)
+        return layer if layer is not None and not place.misfit(layer) else None
 
     def _layer(self, context: RunContext) -> tuple[Labels, tuple[str, ...]]:
         """Return the layer to write in; a new one rather than lose an answer."""
@@ -281,6 +356,11 @@ class Committer(QObject):
                 replaced[index] = known.label
         return replaced
 
+    def _former(self, layer: Labels, replaced: dict[int, int]) -> list[_Known]:
+        """Return what the replaced labels were written with."""
+        labels = set(replaced.values())
+        return [k for k in self._known.values() if k.layer is layer and k.label in labels]
+
     def _first_label(self, layer: Labels, context: RunContext) -> int:
         if id(layer) not in self._highest:
             # someone else's layer: its labels stand in no table of ours
@@ -300,6 +380,34 @@ class Committer(QObject):
             highest = max((int(np.max(v, initial=0)) for v in values), default=0)
             known = self._highest.get(id(layer), 0)
             self._highest[id(layer)] = max(known, int(layer.selected_label), highest)
+
+
+def picture_metadata(
+    context: RunContext, answer: SegmentAnswer, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return the metadata of a layer that shows a picture from an engine."""
+    place = context.place
+    run = run_record(
+        context.run,
+        answer,
+        engine=context.engine,
+        plane=describe_plane(place.plane),
+        image=place.image,
+        labels={},
+        rule=context.rule,
+    )
+    layer = describe_placement(shape[:2], picture_kwargs(place, shape))
+    return {METADATA_KEY: append_run(new_record(place.image, layer), run)}
+
+
+def _skips_known(context: RunContext) -> bool:
+    return not isinstance(context.run.prompts[0], ObjectPrompt)
+
+
+def _free_key(metadata: dict[str, Any]) -> str:
+    """Return a name for what stood where our record belongs, and is none."""
+    names = (f"{METADATA_KEY}_unreadable_{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in metadata)
 
 
 def _prompt_indices(answer: SegmentAnswer) -> list[int]:

@@ -150,6 +150,10 @@ class Form(QWidget):
         self.progress = ProgressBar(value=0, min=0, max=1)
         self.progress.native.setTextVisible(False)
         self.progress.native.setMaximumHeight(8)
+        self.unfinished = wrapped_text()
+        self.collect = PushButton(
+            text="Collect", tooltip="Fetch answers that were paid for; costs nothing."
+        )
         self.price = wrapped_text()
         self.price.hide()
         self.result = wrapped_text()
@@ -170,6 +174,20 @@ class Form(QWidget):
         """Put what an engine needs beside a prompt under its status line."""
         self._service.addWidget(part)
 
+    def add_history(self, part: QWidget) -> None:
+        """Put the list of runs under a title of its own."""
+        self.history.addWidget(part)
+
+    def add_saving(self, button: Widget) -> None:
+        """Put the button that saves labels under what a run found."""
+        self._saving.addWidget(button.native)
+
+    def show_unfinished(self, count: int) -> None:
+        """Offer to collect answers that were paid for and never arrived."""
+        noun = "answer was" if count == 1 else "answers were"
+        self.unfinished.setText(f"{count} paid {noun} never fetched." if count else "")
+        self._offer.setVisible(bool(count))
+
     def show_price(self, words: str) -> None:
         """Say what Run will cost; nothing where it is free or a single call."""
         self.price.setText(words)
@@ -189,6 +207,9 @@ class Form(QWidget):
         column.addWidget(self.status)
         self._service = QVBoxLayout()
         column.addLayout(self._service)
+        self._offer = _offer(self.unfinished, self.collect)
+        self._offer.hide()
+        column.addWidget(self._offer)
         column.addWidget(_line())
         column.addWidget(self.question.native)
         column.addWidget(self.tools)
@@ -213,9 +234,15 @@ class Form(QWidget):
         column.addWidget(self.price)
         column.addWidget(self.progress.native)
         column.addWidget(self.result)
-        column.addWidget(
-            folded_rows("Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule)))
+        self._saving = QVBoxLayout()
+        column.addLayout(self._saving)
+        self.outputs = folded_rows(
+            "Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule))
         )
+        column.addWidget(self.outputs)
+        self.history = QCollapsible("History", expandedIcon="▾", collapsedIcon="▸")
+        self.history.layout().setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.history)
         column.addWidget(self.keys)
         column.addStretch(1)
         self._scroll(inside)
@@ -316,6 +343,15 @@ def _rows(*rows: tuple[str, Widget | QWidget]) -> QWidget:
             # a long layer name must not widen the dock
             native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         form.addRow(name, native)
+    return holder
+
+
+def _offer(words: QLabel, button: Widget) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(words, stretch=1)
+    row.addWidget(button.native)
     return holder
 
 

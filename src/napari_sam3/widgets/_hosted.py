@@ -35,6 +35,7 @@ from napari_sam3.settings import (
     write_setting,
 )
 from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
+from napari_sam3.widgets._limits import LimitsPart
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress
 
@@ -74,6 +75,7 @@ class HostedPart(QWidget):
             value=str(read_setting(SEGMIND_URL, DEFAULT_URL)),
             tooltip="The service's address, for a proxy or the stand-in.",
         )
+        self.limits = LimitsPart()
         self.state = wrapped_text()
         self._runner = Runner(self)
         self._key_place: str | None = None
@@ -103,12 +105,24 @@ class HostedPart(QWidget):
             max_side=int(self.max_side.value),
         )
 
-    def add_cost(self, cost: float | None, credits_left: float | None) -> None:
-        """Count what an answer cost, and note the balance that it told."""
-        self.spent += cost or 0.0
+    def set_options(self, options: SegmindOptions) -> None:
+        """Choose how the service is called; its address stays."""
+        self.api.value = options.api
+        self.answer.value = options.answer
+        self.image_format.value = options.image_format
+        self.max_side.value = options.max_side
+
+    def show_credits(self, credits_left: float | None) -> None:
+        """Note the balance that an answer told."""
         if credits_left is not None:
             self.credits_left = credits_left
         self.show_state()
+
+    def show_spent(self, spent: float) -> None:
+        """Say what the ledger counts for this session."""
+        self.spent = spent
+        if not self.is_busy:
+            self.show_state()
 
     def show_state(self) -> None:
         """Say where the key comes from, what is left and what was spent."""
@@ -210,6 +224,7 @@ class HostedPart(QWidget):
             ("", self.preview),
         )
         column.addWidget(folded_rows("Service options", rows))
+        column.addWidget(self.limits.folded())
 
 
 Looked = Generator[Progress, None, str | None]
@@ -242,17 +257,22 @@ def upload_was_agreed(parent: QWidget) -> bool:
     """Ask once, and for good, whether pictures may leave this computer."""
     if read_setting(UPLOAD_NOTICE_SEEN, False):
         return True
-    dialog = _dialog(parent, "Before the first upload", UPLOAD_NOTICE)
+    agreed = ask(parent, "Before the first upload", UPLOAD_NOTICE)
+    if agreed:
+        write_setting(UPLOAD_NOTICE_SEEN, True)
+    return agreed
+
+
+def ask(parent: QWidget, title: str, words: str) -> bool:
+    """Show a question whether to send something, and return the answer."""
+    dialog = _dialog(parent, title, words)
     buttons = QDialogButtonBox()
     buttons.addButton("Send", QDialogButtonBox.ButtonRole.AcceptRole)
     buttons.addButton("Do not send", QDialogButtonBox.ButtonRole.RejectRole)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     dialog.layout().addWidget(buttons)
-    agreed = dialog.exec() == QDialog.DialogCode.Accepted
-    if agreed:
-        write_setting(UPLOAD_NOTICE_SEEN, True)
-    return bool(agreed)
+    return bool(dialog.exec() == QDialog.DialogCode.Accepted)
 
 
 def show_what_is_sent(parent: QWidget, sents: list[Sent], url: str) -> QDialog:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 from napari.components import ViewerModel
@@ -55,15 +55,19 @@ class PromptLayers:
         """Return the layer in use for a kind of prompt."""
         return self._layers.get(kind)
 
-    def use(self, kind: Kind, layer: PromptLayer | None) -> None:
-        """Read a kind of prompt from this layer from now on."""
+    def use(self, kind: Kind, layer: PromptLayer | None, *, same_numbers: bool = False) -> None:
+        """Read a kind of prompt from this layer from now on.
+
+        With `same_numbers`, its object numbers mean what those of the layer before it meant.
+        """
         old = self._layers.pop(kind, None)
         if old is not None and all(other is not old for other in self._layers.values()):
             old.events.data.disconnect(self._on_data)
             old.events.features.disconnect(self._on_features)
         if layer is None:
             return
-        if kind != "examples" and self._latest.get(kind, layer.unique_id) != layer.unique_id:
+        is_other = self._latest.get(kind, layer.unique_id) != layer.unique_id
+        if kind != "examples" and is_other and not same_numbers:
             # its numbers were given elsewhere
             self._generation += 1
         self._latest[kind] = layer.unique_id
@@ -71,6 +75,26 @@ class PromptLayers:
             layer.events.data.connect(self._on_data)
             layer.events.features.connect(self._on_features)
         self._layers[kind] = layer
+
+    def numbers_again(self, keys: Sequence[Hashable]) -> list[int]:
+        """Return object numbers for the prompts of an earlier run.
+
+        Parameters
+        ----------
+        keys : sequence of hashable
+            What the objects were known by, one per prompt.
+
+        Returns
+        -------
+        list of int
+            Those that they had, if they still mean the same objects, else new ones.
+        """
+        known = [key[-1] if isinstance(key, tuple) else None for key in keys]
+        marks = [mark if isinstance(mark, tuple) and len(mark) == 2 else None for mark in known]
+        if all(mark is not None and mark[0] == self._generation for mark in marks):
+            return [mark[1] for mark in marks if mark is not None]
+        first = max(self._first_number, *(highest_object(one) + 1 for one in self.object_layers), 1)
+        return list(range(first, first + len(keys)))
 
     def forget(self, layer: Layer) -> None:
         """Stop using a layer that was removed from the viewer."""

@@ -80,7 +80,7 @@ def wait_for(panel: SegmentPanel, timeout_s: float = TIMEOUT_S) -> None:
     """
     end = time.monotonic() + timeout_s
     process_events(0.05)
-    while panel.runner.is_busy or panel.committer.is_busy:
+    while panel.is_busy:
         if time.monotonic() > end:
             raise Sam3Error(f"There was no answer within {timeout_s:.0f} s.")
         process_events(0.02)

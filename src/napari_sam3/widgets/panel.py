@@ -20,19 +20,26 @@ from napari_sam3.engines.base import Engine, Question
 from napari_sam3.engines.segmind.options import price_of
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.jobs.collecting import Collected
 from napari_sam3.layers.output import picture_kwargs
 from napari_sam3.widgets._asking import Asking
-from napari_sam3.widgets._committing import Committed, Committer, RunContext
-from napari_sam3.widgets._form import Form, say_why
-from napari_sam3.widgets._hosted import HostedPart, upload_was_agreed
-from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points, is_shapes
-from napari_sam3.widgets._worker import Job, Runner
-from napari_sam3.workflows.segment import (
-    Progress,
-    SegmentAnswer,
-    SegmentRun,
-    iter_segment,
+from napari_sam3.widgets._collected import add_collected
+from napari_sam3.widgets._committing import (
+    Committed,
+    Committer,
+    RunContext,
+    picture_metadata,
 )
+from napari_sam3.widgets._consent import ConsentDesk
+from napari_sam3.widgets._form import Form, say_why
+from napari_sam3.widgets._history import Balance, HistoryPart, Past
+from napari_sam3.widgets._hosted import HostedPart
+from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points, is_shapes
+from napari_sam3.widgets._restoring import restore
+from napari_sam3.widgets._save import SaveButton
+from napari_sam3.widgets._worker import Job, Runner
+from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 STATE_INTERVAL_MS = 250
 NEXT_OBJECT_KEY = "N"
@@ -74,6 +81,11 @@ class SegmentPanel(QWidget):
         self.hosted = HostedPart(self)
         self.hosted.hide()
         self.form.add_service(self.hosted)
+        self.history = HistoryPart(self)
+        self.form.add_history(self.history)
+        self.consent = ConsentDesk(self)
+        self.saving = SaveButton(self, self._layer_to_save, self._say)
+        self.form.add_saving(self.saving.button)
         self.asking = Asking(self._viewer, self.form, self.prompts, self.committer, self._options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -93,6 +105,7 @@ class SegmentPanel(QWidget):
         self.form.engine.value = "builtin"
         self._choose("everything")
         self._on_engine()
+        self.history.refresh()
 
     # ------------------------------------------------------------------ questions
 
@@ -109,7 +122,8 @@ class SegmentPanel(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be asked, answered or written."""
-        return self._live_timer.isActive() or self.runner.is_busy or self.committer.is_busy
+        parts = (self.runner, self.committer, self.history, self.saving)
+        return self._live_timer.isActive() or any(part.is_busy for part in parts)
 
     def value(self) -> SegmentRun:
         """Return the question as it stands now, frozen; no pixel is read yet.
@@ -167,9 +181,6 @@ class SegmentPanel(QWidget):
         if billed and self.committer.is_busy:
             self._say("The answer before this one is just being written; press Run again.")
             return
-        if billed and not upload_was_agreed(self):
-            self._say("Nothing was sent.")
-            return
         job = Job(self._workflow(context), context, lane, billed, self.asking.identity(context))
         if not self.runner.start(job):
             self._say("A paid question is under way; wait for its answer.")
@@ -185,9 +196,13 @@ class SegmentPanel(QWidget):
     def _workflow(
         self, context: RunContext
     ) -> Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]:
+        records = self.history.records()
+
         def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
             engine = self._engine(context.engine, context.options)
-            return (yield from iter_segment(engine, context.run, stop))
+            info = engine_info(context.engine)
+            confirm = self.consent.confirm(stop, info, getattr(context.options, "url", ""))
+            return (yield from iter_accounted(engine, context.run, records, confirm, stop))
 
         return workflow
 
@@ -230,15 +245,17 @@ class SegmentPanel(QWidget):
         bar.value = done
 
     def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
+        self.history.add(Past.of(job.context, answer))
         if job.billed:
-            self._count_cost(job.context, answer)
+            self._count_cost(job.context)
         if any(result.pictures for result in answer.results):
             self._show_pictures(job.context, answer)
             return
         self._say("adding the objects …" if not job.context.live else "")
         self.committer.commit(job.context, answer, self._on_committed, self._on_error)
 
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
+    def _on_failed(self, job: Job, error: BaseException) -> None:
+        self._look_into_ledger(job)
         self._on_error(error)
 
     def _on_cancelled(self, job: Job) -> None:
@@ -246,6 +263,7 @@ class SegmentPanel(QWidget):
         self._on_idle()
         # an engine that costs money says what may have been billed, and under which id
         said = str(job.error) if job.billed and job.error is not None else "Cancelled."
+        self._look_into_ledger(job)
         self._say(f"{said} Nothing was changed.")
 
     def _on_error(self, error: BaseException) -> None:
@@ -258,15 +276,54 @@ class SegmentPanel(QWidget):
     def _on_committed(self, committed: Committed) -> None:
         self._say(_result_line(committed), committed.notices)
 
-    def _count_cost(self, context: RunContext, answer: SegmentAnswer) -> None:
+    def _look_into_ledger(self, job: Job) -> None:
+        if job.billed and self._is_open:
+            self.history.refresh()
+
+    def _on_counted(self, found: Balance) -> None:
+        self.form.show_unfinished(found.unfinished)
+        self.hosted.show_spent(found.session)
+
+    def restore(self, past: Past) -> None:
+        """Bring the prompts and settings of a run back, in prompt layers of their own."""
+        try:
+            restore(past, self._viewer, self.form, self.prompts, self.asking)
+            if past.options is not None:
+                self.hosted.set_options(past.options)
+        except Sam3Error as error:
+            self._say(str(error))
+            return
+        self._on_layers()
+        self._show_counts()
+        self._say("The prompts and settings of that run are back; press Run.")
+
+    def _on_collected(self, done: tuple[Collected, ...]) -> None:
+        """Show answers that were paid for and have come at last."""
+        self._say("\n".join(add_collected(self._viewer, done)) or "Nothing was left to collect.")
+
+    def _layer_to_save(self) -> Labels | None:
+        """Return the layer that is selected, if it holds labels, else the one that is written."""
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Labels):
+            return active
+        if self.form.output.value is not None:
+            return self.form.output.value
+        image = self.form.image.value
+        return None if image is None else self.committer.labels_of(image.unique_id)
+
+    def _count_cost(self, context: RunContext) -> None:
+        self.history.refresh()
         engine = self._engine(context.engine, context.options)
-        self.hosted.add_cost(answer.usage.credits, getattr(engine, "credits_left", None))
+        self.hosted.show_credits(getattr(engine, "credits_left", None))
 
     def _show_pictures(self, context: RunContext, answer: SegmentAnswer) -> None:
         for result in answer.results:
             for picture in result.pictures:
                 kwargs = picture_kwargs(context.place, picture.shape)
-                self._viewer.add_image(picture, rgb=True, name="overlay", **kwargs)
+                metadata = picture_metadata(context, answer, picture.shape)
+                self._viewer.add_image(
+                    picture, rgb=True, name="overlay", metadata=metadata, **kwargs
+                )
         self._say("A picture with the objects marked, and no labels, as chosen.", answer.notices)
 
     def _show_state(self) -> None:
@@ -365,7 +422,7 @@ class SegmentPanel(QWidget):
         except Sam3Error:
             return
         if calls > 1:
-            self.form.show_price(f"Run makes {price_of(calls)}.")
+            self.form.show_price(f"Run makes {price_of(calls)}; what is stored is free.")
 
     def preview(self) -> None:
         """Show what Run would send, without sending it."""
@@ -440,6 +497,10 @@ class SegmentPanel(QWidget):
         form.combine.changed.connect(self._on_question)
         form.one_per_point.changed.connect(self._show_counts)
         self.hosted.preview.changed.connect(self.preview)
+        self.history.restored.connect(self.restore)
+        self.history.collected.connect(self._on_collected)
+        self.history.counted.connect(self._on_counted)
+        form.collect.changed.connect(self.history.collect_now)
         form.run.changed.connect(self.run)
         form.cancel.changed.connect(self.cancel)
         form.text.native.returnPressed.connect(self.run)
@@ -578,6 +639,8 @@ class SegmentPanel(QWidget):
         self._live_timer.stop()
         self.runner.cancel()
         self.hosted.close_down()
+        self.history.close_down()
+        self.saving.finish()
         self.committer.finish()
         self.prompts.close()
         layers = self._viewer.layers.events
@@ -621,6 +684,9 @@ def _result_line(committed: Committed) -> str:
     parts += [f"{count} {words}" for count, words in counts if count]
     cost = committed.answer.usage.credits
     parts += [f"{committed.answer.seconds:.1f} s", *([f"${cost:.4f}"] if cost is not None else [])]
+    parts += [words] if (words := committed.answer.cached_words) else []
     if not instances:
         parts[0] = "Nothing found"
+    elif not written.labels:
+        parts.insert(0, "Nothing added")
     return f"{', '.join(parts)} → “{committed.layer.name}”"

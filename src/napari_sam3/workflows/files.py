@@ -86,8 +86,9 @@ def save_labels(path: str | Path, labels: npt.NDArray[np.integer[Any]]) -> None:
     path : str or Path
         Ends in ``.tif``, ``.tiff`` (compressed), ``.png`` or ``.npy``; an existing file
         is replaced.
-    labels : ndarray of int, shape (rows, cols)
-        0 is background.  Written as uint16, or uint32 where a label needs it.
+    labels : ndarray of int, shape (…, rows, cols)
+        0 is background.  Written as uint16, or uint32 where a label needs it.  A PNG
+        holds one plane.
 
     Raises
     ------
@@ -97,12 +98,27 @@ def save_labels(path: str | Path, labels: npt.NDArray[np.integer[Any]]) -> None:
     path = Path(path)
     write = _label_writer(path)
     largest = int(labels.max(initial=0))
+    _refuse_unstorable(path, labels, largest)
     if path.suffix.lower() == ".png" and largest > np.iinfo(np.uint16).max:
         raise ImageError(
             f"A PNG holds labels up to 65535, but the largest is {largest}; save it as .tif."
         )
     stored = labels.astype(labels_dtype(largest), copy=False)
     _replace_file(path, lambda file: write(file, stored))
+
+
+def _refuse_unstorable(path: Path, labels: Array, largest: int) -> None:
+    if labels.min(initial=0) < 0:
+        raise ImageError(
+            f"The labels go down to {labels.min()}, but a label image holds none below 0."
+        )
+    if largest > np.iinfo(np.uint32).max:
+        raise ImageError(f"The largest label, {largest}, does not fit in a label image.")
+    if path.suffix.lower() == ".png" and labels.ndim != 2:
+        raise ImageError(
+            f"A PNG holds one plane, but the labels have the shape {labels.shape}; "
+            "save them as .tif."
+        )
 
 
 def save_picture(path: str | Path, rgb: npt.NDArray[np.uint8]) -> None:
@@ -116,6 +132,50 @@ def save_picture(path: str | Path, rgb: npt.NDArray[np.uint8]) -> None:
     _replace_file(Path(path), lambda file: _write_png(file, rgb))
 
 
+def save_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; an existing file is replaced.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be written.
+    """
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    _replace_file(Path(path), write)
+
+
+def open_labels(path: str | Path) -> Array:
+    """Read a label image of any number of dimensions.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, or it holds no whole numbers.
+    """
+    path = Path(path)
+    head = _first_bytes(path)
+    if head[:4] in _TIFF_MAGIC:
+        import tifffile
+
+        try:
+            labels = np.asarray(tifffile.imread(path))
+        except Exception as error:  # a damaged file makes decoders raise anything
+            raise _unreadable(path, error) from error
+    elif head.startswith(_NPY_MAGIC):
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _unreadable(path, error) from error
+    else:
+        labels = _open_with_pillow(path, None)
+    if labels.dtype.kind not in "biu":
+        raise ImageError(f"{path} holds no labels: its values are {labels.dtype}.")
+    return labels
+
+
 def check_label_path(path: str | Path) -> None:
     """Raise `ImageError` if labels cannot be written under this name, whatever they are."""
     path = Path(path)
@@ -127,6 +187,20 @@ def check_label_path(path: str | Path) -> None:
             pass
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and those above it.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def overlay(
@@ -325,7 +399,12 @@ def _label_writer(path: Path) -> Callable[[BinaryIO, Array], None]:
 def _write_tiff(file: BinaryIO, labels: Array) -> None:
     import tifffile
 
-    tifffile.imwrite(file, labels, compression="zlib", metadata={"axes": "YX"})
+    # what the first axes are is not known here; the format's letter for that is Q
+    axes = "Q" * (labels.ndim - 2) + "YX"[-labels.ndim :]
+    # or three labels side by side would be taken for a colour
+    tifffile.imwrite(
+        file, labels, compression="zlib", photometric="minisblack", metadata={"axes": axes}
+    )
 
 
 def _write_png(file: BinaryIO, pixels: Array) -> None:

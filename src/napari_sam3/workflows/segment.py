@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.images import to_rgb8
+from napari_sam3.core.images import Limits, auto_contrast_limits, to_rgb8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import count_overlapping
 from napari_sam3.core.prompts import ObjectPrompt, Prompt
@@ -26,6 +26,10 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.errors import Sam3Error
+from napari_sam3.workflows.provenance import software
+
+if TYPE_CHECKING:
+    from napari_sam3.jobs.records import Records
 
 DEFAULT_THRESHOLD = 0.5
 """Least score of what a concept finds, unless another is asked for."""
@@ -40,6 +44,13 @@ class Picture(Protocol):
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return how values become grey levels or colours, as JSON values with numeric limits.
+
+        Called in the worker, after `read`.
+        """
         ...
 
 
@@ -76,6 +87,9 @@ class SegmentRun:
         As in `SegmentationRequest`, for each question.
     in_flight : int
         How many questions are asked at the same time.
+    about : dict
+        JSON values that whoever collects a late answer should know: the image's name, and
+        where the picture lies in the world.  Never sent.
     """
 
     picture: Picture
@@ -83,6 +97,7 @@ class SegmentRun:
     min_score: float = 0.0
     max_masks: int = 0
     in_flight: int = 1
+    about: dict[str, Any] = field(default_factory=dict)
 
     def requests(self) -> Generator[SegmentationRequest]:
         """Read the picture and yield the engine's requests, one per prompt."""
@@ -105,12 +120,18 @@ class SegmentAnswer:
         Wall time from start to end.
     overlapping : int
         How many objects share a pixel with another.
+    picture : dict
+        What the picture's `describe` said once it was read.
+    unanswered : int
+        Questions of a billed engine that got no answer; those that did are kept.
     """
 
     results: tuple[SegmentationResult, ...]
     image_shape: tuple[int, int]
     seconds: float = 0.0
     overlapping: int = 0
+    picture: dict[str, Any] = field(default_factory=dict)
+    unanswered: int = 0
 
     @property
     def instances(self) -> Instances:
@@ -123,6 +144,13 @@ class SegmentAnswer:
         """What the user should read, each sentence once."""
         sentences = (notice for result in self.results for notice in result.notices)
         return tuple(dict.fromkeys(sentences))
+
+    @property
+    def cached_words(self) -> str:
+        """Say how many answers came from the cache; empty if none did."""
+        count = sum(result.usage.cached for result in self.results)
+        is_all = count == len(self.results)
+        return "" if not count else "from cache" if is_all else f"{count} from cache"
 
     @property
     def usage(self) -> Usage:
@@ -170,7 +198,14 @@ def iter_segment(
     requests = list(run.requests())
     answers = _Answers(engine, requests, stop)
     yield from answers.iter_asked(run.in_flight)
-    answer = SegmentAnswer(answers.kept(), requests[0].shape if requests else (0, 0))
+    # for the record, which is made where looking it up for the first time would take too long
+    software()
+    answer = SegmentAnswer(
+        answers.kept(),
+        requests[0].shape if requests else (0, 0),
+        picture=run.picture.describe(),
+        unanswered=answers.unanswered,
+    )
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
 
@@ -199,9 +234,14 @@ class _Answers:
             return
         with ThreadPoolExecutor(in_flight, thread_name_prefix="sam3-ask") as threads:
             asked = [threads.submit(self._ask, index) for index in range(total)]
-            for done, future in enumerate(as_completed(asked), start=1):
-                future.result()
-                yield Progress(done, total, "segmenting")
+            try:
+                for done, future in enumerate(as_completed(asked), start=1):
+                    future.result()
+                    yield Progress(done, total, "segmenting")
+            finally:
+                # nobody reads on: what has not begun need not be paid for
+                for future in asked:
+                    future.cancel()
 
     def _ask(self, index: int) -> None:
         if self._error is not None:
@@ -211,6 +251,11 @@ class _Answers:
             self._results[index] = self._engine.segment(self._requests[index], self._stop)
         except Exception as error:  # noqa: BLE001 - raised again, unless a paid answer would be lost
             self._error = self._error or error
+
+    @property
+    def unanswered(self) -> int:
+        """How many questions have no answer."""
+        return len(self._requests) - len(self._results)
 
     def kept(self) -> tuple[SegmentationResult, ...]:
         """Return one result per question; raise if nothing that was paid for is lost by it."""
@@ -261,10 +306,35 @@ class ArrayPicture:
 
     image: npt.ArrayLike
     contrast_limits: tuple[float, float] | None = None
+    # of an image of 10,000² pixels it takes long to find them, so that is done once
+    _found: list[Limits] = field(default_factory=list, init=False, repr=False)
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
-        return to_rgb8(self.image, self.contrast_limits)
+        pixels = np.asarray(self.image)
+        return to_rgb8(pixels, self._limits(pixels) if pixels.ndim == 2 else None)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what became black and white, found by itself or given."""
+        pixels = np.asarray(self.image)
+        dtype = str(pixels.dtype)
+        if pixels.ndim != 2:
+            return {"kind": "rgb", "dtype": dtype}
+        low, high = self._limits(pixels)
+        return {
+            "kind": "gray",
+            "dtype": dtype,
+            "contrast_limits": [float(low), float(high)],
+            "gamma": 1.0,
+            "inverted": False,
+        }
+
+    def _limits(self, pixels: npt.NDArray[Any]) -> Limits:
+        if self.contrast_limits is not None:
+            return self.contrast_limits
+        if not self._found:
+            self._found.append(auto_contrast_limits(pixels))
+        return self._found[0]
 
 
 def segment(
@@ -276,8 +346,15 @@ def segment(
     max_masks: int = 0,
     contrast_limits: tuple[float, float] | None = None,
     stop: threading.Event = NEVER,
+    records: Records | None = None,
+    remember: bool = True,
+    ask_again: bool = False,
 ) -> SegmentationResult:
     """Segment one image.
+
+    An answer that is stored already is returned as it is, at no cost.  A question to an
+    engine that is billed is written into the ledger before it is sent, and sent as far
+    as the caps allow.
 
     Parameters
     ----------
@@ -298,6 +375,14 @@ def segment(
         Values shown as black and white; by default found from the image.
     stop : threading.Event
         Set by another thread to cancel.
+    records : Records, optional
+        Stored answers, ledger and caps; by default those that the settings name, see
+        `napari_sam3.jobs.records.open_records`.
+    remember : bool
+        Whether answers are looked up and stored.  The ledger is kept in any case.
+    ask_again : bool
+        Whether to send a paid question although it was sent before and its answer lost,
+        so that it may be billed twice.
 
     Returns
     -------
@@ -310,14 +395,34 @@ def segment(
     PromptError
         If a number is out of range, or the engine cannot answer such a prompt.
     EngineError
-        If the engine is missing or fails.
+        If the engine is missing or fails; `OutcomeUnknownError` if a paid question may
+        have been billed and has no answer.
+    CapReachedError
+        If a paid question might cost more than is allowed; it was not sent.
+    LedgerError
+        If a paid question cannot be written down; it was not sent.
     """
+    from napari_sam3.jobs.consent import Consent
+    from napari_sam3.jobs.recorded import RecordedEngine
+    from napari_sam3.jobs.records import open_records
+
     chosen = create_engine(engine) if isinstance(engine, str) else engine
+    request = new_request(to_rgb8(image, contrast_limits), prompt, min_score, max_masks)
+    records = records or open_records()
+    if not remember:
+        records = replace(records, cache=None)
+    recorded = RecordedEngine(chosen, records, Consent(None, None if ask_again else frozenset()))
+    return recorded.segment(request, stop)
+
+
+def new_request(
+    picture: npt.NDArray[np.uint8], prompt: Prompt, min_score: float | None, max_masks: int
+) -> SegmentationRequest:
+    """Return a request, with the threshold that is usual for its prompt where none is given."""
     if min_score is None:
         # how well a click was understood is no reason to leave its object out
         min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
-    picture = to_rgb8(image, contrast_limits)
-    return chosen.segment(SegmentationRequest(picture, prompt, min_score, max_masks), stop)
+    return SegmentationRequest(picture, prompt, min_score, max_masks)
 
 
 def _sum_known(values: list[Any]) -> float | None:

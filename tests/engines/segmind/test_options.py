@@ -88,4 +88,4 @@ def test_only_this_computer_is_this_computer(host, is_here):
 
 def test_the_price_is_told_for_one_and_for_many():
     assert price_of(1) == "1 call, about $0.006"
-    assert price_of(100) == "100 calls, about $0.60"
+    assert price_of(100) == "100 calls, about $0.600"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines.base import (
     NEVER,
+    NO_PARAMETERS,
     Capabilities,
     SegmentationRequest,
     SegmentationResult,
@@ -21,6 +24,9 @@ from napari_sam3.engines.builtin.exemplars import segment_alike
 from napari_sam3.engines.builtin.picture import Picture, PictureCache
 from napari_sam3.engines.builtin.trained import all_objects, proposals
 from napari_sam3.errors import PromptError
+
+MODEL = "classical-1"
+"""Counts up whenever an answer changes, so that stored ones are not taken for new ones."""
 
 
 class BuiltinEngine:
@@ -51,6 +57,16 @@ class BuiltinEngine:
     def capabilities(self) -> Capabilities:
         """What it can answer: everything but text."""
         return CAPABILITIES
+
+    @property
+    def model(self) -> str:
+        """Which algorithms answer, by number."""
+        return MODEL
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Nothing: it has no options."""
+        return NO_PARAMETERS
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER

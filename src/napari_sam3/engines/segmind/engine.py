@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
     Capabilities,
+    Price,
+    RawPart,
     SegmentationRequest,
     SegmentationResult,
     raise_if_stopped,
@@ -25,50 +28,40 @@ from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request
 from napari_sam3.engines.segmind.json_answer import DONE, FAILED, OUTPUT_KEYS
 from napari_sam3.engines.segmind.json_values import number, parse_json
 from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key, redacted
-from napari_sam3.engines.segmind.options import SegmindOptions
+from napari_sam3.engines.segmind.options import (
+    DEFAULT_URL,
+    MODEL,
+    PRICE_RANGE,
+    TYPICAL_S,
+    SegmindOptions,
+)
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.engines.segmind.results import make_result, usage_of
+from napari_sam3.engines.segmind.ticket import Ticket, pack_ticket, unpack_ticket
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
     EngineError,
+    EngineUnavailableError,
     OutcomeUnknownError,
     RequestRejectedError,
     ResponseError,
 )
+from napari_sam3.settings import SEGMIND_URL, read_setting
 
 POLL_S = 1.0
 LONGEST_POLL_S = 10.0
 POLLS_PER_ELAPSED = 10
 """A job that has run for a minute is asked about every six seconds."""
 
+KEPT_S = 3600.0
+"""The service forgets a request an hour after it was submitted (its documents)."""
+
 MAX_CONTROL_BODY = 2**20
 """Bytes of an answer that holds no picture: larger ones are not parsed for a request id."""
 
 UNKNOWN_API = (404, 405)
 """Answers that mean: there is no such address, or not for this verb."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
-    """A question that was accepted, and so is paid for.
-
-    Parameters
-    ----------
-    sent : Sent
-        What was sent, and how to read the answer.
-    request_id : str, optional
-        Under which the answer can be collected, for an hour; None on v1.
-    reply : Reply, optional
-        The answer itself, where it came at once.
-    since : float, optional
-        When it was accepted, by `time.monotonic`; None if that was in another session.
-    """
-
-    sent: Sent = field(repr=False)
-    request_id: str | None = None
-    reply: Reply | None = None
-    since: float | None = None
 
 
 class SegmindEngine:
@@ -104,6 +97,31 @@ class SegmindEngine:
     def capabilities(self) -> Capabilities:
         """What the service can answer."""
         return CAPABILITIES
+
+    @property
+    def model(self) -> str:
+        """The service's name of the model; it tells no version."""
+        return MODEL
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What of the options changes the answer; the way it is fetched does not."""
+        return {
+            "answer": self.options.answer,
+            "image_format": self.options.image_format,
+            "max_side": self.options.max_side,
+            "service": urlsplit(self.options.url).netloc,
+        }
+
+    @property
+    def price(self) -> Price:
+        """Of one question, as the vendor states it."""
+        return Price(*PRICE_RANGE, TYPICAL_S)
+
+    @property
+    def kept_s(self) -> float:
+        """For how many seconds an answer can be collected."""
+        return KEPT_S
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER
@@ -184,9 +202,16 @@ class SegmindEngine:
             return self.collect(Ticket(ticket.sent, answer.request_id), stop)
         request_id = ticket.request_id or answer.request_id
         with self._explained(ticket):
-            answers = [answer, *self._downloaded(http, answer, ticket, stop, deadline)]
+            outputs = self._downloads(http, answer, ticket, stop, deadline)
+            answers = [answer, *self._read(outputs, ticket)]
         usage, self.credits_left = usage_of(reply, answer, request_id)
-        return make_result(ticket.sent, self.options.answer, answers, usage)
+        result = make_result(ticket.sent, self.options.answer, answers, usage)
+        raw = tuple(RawPart(part.content_type, part.body) for part in (reply, *outputs))
+        return replace(result, raw=raw)
+
+    def pack(self, ticket: Ticket) -> bytes:
+        """Return all that is needed to collect a ticket's answer later: no key, no picture."""
+        return pack_ticket(ticket, self.options)
 
     def _outcome(
         self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
@@ -209,19 +234,22 @@ class SegmindEngine:
             due = now + min(LONGEST_POLL_S, max(POLL_S, (now - since) / POLLS_PER_ELAPSED))
         raise OutcomeUnknownError(f"The service is not done after {self.options.deadline_s:.0f} s.")
 
-    def _downloaded(
+    def _downloads(
         self,
         http: SegmindHttp,
         answer: Decoded,
         ticket: Ticket,
         stop: threading.Event,
         deadline: float,
-    ) -> list[Decoded]:
-        found = []
+    ) -> list[Reply]:
+        outputs = []
         for url in answer.urls:
             self.state = "downloading"
-            output = http.download(url, stop, deadline, ticket.request_id or "")
-            found.append(self._decoded(output, ticket.sent))
+            outputs.append(http.download(url, stop, deadline, ticket.request_id or ""))
+        return outputs
+
+    def _read(self, outputs: list[Reply], ticket: Ticket) -> list[Decoded]:
+        found = [self._decoded(output, ticket.sent) for output in outputs]
         if any(one.urls or one.kind == "pending" for one in found):
             raise ResponseError("The output's address leads to another address, not to a picture.")
         return found
@@ -254,7 +282,9 @@ class SegmindEngine:
             return decode(reply.body, reply.content_type, sent.sent_shape, overlay=overlay)
         except RequestRejectedError as error:
             # an error inside of an answer of 200, which is what the service bills
-            raise RequestRejectedError(str(error).replace(NOT_BILLED, MAYBE_BILLED)) from None
+            rejected = RequestRejectedError(str(error).replace(NOT_BILLED, MAYBE_BILLED))
+            rejected.maybe_billed = True
+            raise rejected from None
 
     @contextmanager
     def _explained(self, ticket: Ticket) -> Iterator[None]:
@@ -311,6 +341,34 @@ class SegmindEngine:
         return time.monotonic() + self.options.deadline_s
 
 
+def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Ticket]:
+    """Return an engine and a ticket that it can collect, of what `SegmindEngine.pack` gave.
+
+    Parameters
+    ----------
+    packed : bytes
+    url : str, optional
+        An address that the user names; else only the vendor's and the one in the settings
+        are asked, whatever the ticket says: the key goes there.
+
+    Raises
+    ------
+    ResponseError
+        If it is no such thing.
+    EngineUnavailableError
+        If the question was sent to another address.
+    """
+    options, ticket = unpack_ticket(packed)
+    known = (DEFAULT_URL, read_setting(SEGMIND_URL, DEFAULT_URL))
+    if options.url != url and (url is not None or options.url not in known):
+        raise EngineUnavailableError(
+            f"It was sent to {options.url}, which is not the address in the settings, so the key "
+            f"was not sent there. If it is yours: napari-sam3 collect --url {options.url}",
+            request_id=ticket.request_id,
+        )
+    return SegmindEngine(options), ticket
+
+
 def _status(value: dict[str, Any]) -> str:
     return str(value.get("status", "")).strip().upper()
 
@@ -322,7 +380,8 @@ def _what_remains(ticket: Ticket, status: int | None = None) -> str:
         return f"{MAYBE_BILLED} Look at the service's console."
     return (
         "The request may have been billed; its answer can be collected for an hour, at no cost, "
-        f"under the request id {ticket.request_id}."
+        f"under the request id {ticket.request_id} (“Collect” in the panel, or: "
+        "napari-sam3 collect)."
     )
 
 

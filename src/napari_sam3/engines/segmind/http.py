@@ -239,7 +239,9 @@ class SegmindHttp:
                 ),
             )
         if isinstance(error, TooLongError):
-            return Failure("refused", ResponseError(_too_long(step)))
+            too_long = ResponseError(_too_long(step))
+            too_long.maybe_billed = step in PAID
+            return Failure("refused", too_long)
         what = "it took too long" if is_timeout(error) else "the connection broke off"
         if step in PAID:
             return Failure("broken", unknown_outcome(what))
@@ -268,7 +270,7 @@ class SegmindHttp:
             except DeadlineError as error:
                 failure = self._broken(error, step, request_id)
             except CancelledError:
-                raise CancelledError(_stopped(step)) from None
+                raise CancelledError(_stopped(step), was_sent=step in PAID) from None
             attempt += 1
             delay = retry_delay(step, failure, attempt)
             if delay is None or time.monotonic() + delay > deadline:

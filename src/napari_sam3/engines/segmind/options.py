@@ -17,6 +17,9 @@ Api = Literal["auto", "v1", "v2"]
 Answer = Literal["mask", "separate masks", "overlay"]
 ImageFormat = Literal["png", "jpeg"]
 
+TYPICAL_S = 4.8
+"""How long an answer takes as the vendor states it (average, 2026-11)."""
+
 PRICE_RANGE = (0.005, 0.007)
 """US dollars per call as the vendor states them (averages, 2026-11); a cold start may cost more."""
 
@@ -123,8 +126,8 @@ def price_of(calls: int) -> str:
     Examples
     --------
     >>> price_of(3)
-    '3 calls, about $0.02'
+    '3 calls, about $0.018'
     """
     low, high = (calls * price for price in PRICE_RANGE)
     words = "1 call" if calls == 1 else f"{calls} calls"
-    return f"{words}, about ${(low + high) / 2:.{2 if calls > 1 else 3}f}"
+    return f"{words}, about ${(low + high) / 2:.3f}"

@@ -1,0 +1,411 @@
+"""Records of how labels were made, on the command line: make them again, cite them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from napari_sam3.cli.hosted import (
+    HostedOptions,
+    errors_as_sentences,
+    hosted_options,
+    tell_address,
+)
+from napari_sam3.cli.parsing import Plane, parse_plane
+from napari_sam3.cli.records import confirmation, with_limits
+from napari_sam3.core.drift import Drift, compare_labels
+from napari_sam3.core.prompt_json import prompt_from_json
+from napari_sam3.core.prompts import describe
+from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_sam3.core.instances import Instances
+    from napari_sam3.engines.base import Engine
+    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.jobs.estimate import Estimate
+    from napari_sam3.jobs.records import Records
+    from napari_sam3.workflows.reasking import RecordedPicture
+    from napari_sam3.workflows.replay import QuestionId, Stored
+
+DRIFTED = 3
+"""Exit code where the labels are not what the record says."""
+
+ALTERED = (
+    "The record was altered after it was written: what it says of {count} of its questions "
+    "(prompt, thresholds, engine or picture) does not fit their SHA-256."
+)
+
+Run = Mapping[str, Any]
+Labels = Annotated[
+    Path, typer.Argument(metavar="RECORD", help="The .json beside a label image, or the latter.")
+]
+
+
+def cite(record: Labels) -> None:
+    """Print what a publication should say of labels: methods, references, licence."""
+    from napari_sam3.workflows.cite import cite as make_citation
+    from napari_sam3.workflows.files import open_labels
+    from napari_sam3.workflows.replay import altered_questions
+    from napari_sam3.workflows.sidecars import find_labels, read_sidecar
+
+    with errors_as_sentences():
+        said = read_sidecar(record)
+        found = find_labels(record, said) if "labels" in said else None
+        citation = make_citation(said, open_labels(found) if found else None)
+    if altered_questions(said):
+        typer.echo(ALTERED.format(count=len(altered_questions(said))), err=True)
+    typer.echo(str(citation))
+
+
+def replay(
+    record: Labels,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="The image, where questions have to be asked again."),
+    ] = None,
+    plane: Annotated[
+        Plane | None,
+        typer.Option(
+            metavar="T,Z",
+            parser=parse_plane,
+            help="Which plane of IMAGE, counted from 0; default: the one on record.",
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask again although the answers are stored.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Least IoU of an object with what it was.")
+    ] = 0.99,
+    output: Annotated[
+        Path | None, typer.Option(help="Save the labels that were made again.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Hosted: the service's address; default: as on record."),
+    ] = None,
+    cap: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Hosted: most that all of it may cost."),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Hosted: count the cost under this project.")
+    ] = None,
+) -> None:
+    """Make labels again from their record, and say how far they are from what was saved.
+
+    Stored answers give the same labels to the last pixel, at no cost.  Others are asked for
+    again, which needs the image, and may cost money.  Ends with 3 where an object differs by
+    more than the tolerance, vanished or appeared.
+    """
+    from napari_sam3.jobs.records import open_records
+    from napari_sam3.workflows.files import check_label_path, save_labels
+
+    with errors_as_sentences():
+        if output is not None:
+            check_label_path(output)
+            if output.exists():
+                raise ImageError(f"{output} exists already; choose another --output.")
+        play = _Play(record, image, plane, url)
+        records = with_limits(open_records(project=project), cap)
+        is_within = play.again(records, fresh=fresh, yes=yes, tolerance=tolerance)
+        if output is not None:
+            save_labels(output, play.rebuilt)
+            typer.echo(f"→ {output}")
+    if not is_within:
+        raise typer.Exit(DRIFTED)
+
+
+class _Play:
+    """One record, what lies beside it, and what is made of it."""
+
+    rebuilt: npt.NDArray[Any]
+
+    def __init__(
+        self, path: Path, image: Path | None, plane: Plane | None, url: str | None
+    ) -> None:
+        from napari_sam3.workflows.files import open_labels
+        from napari_sam3.workflows.replay import altered_questions, without_own
+        from napari_sam3.workflows.sidecars import find_labels, read_sidecar
+
+        self.record = read_sidecar(path)
+        if not self.record["runs"]:
+            raise ProvenanceError(f"{path} holds no run: there is nothing to make again.")
+        self._image, self._plane, self._url = image, plane, url
+        if altered := altered_questions(self.record):
+            raise ProvenanceError(f"{ALTERED.format(count=len(altered))} Nothing was made of it.")
+        self._pictures: dict[str, RecordedPicture] = {}
+        self._engines: dict[str, Engine] = {}
+        self._told: list[str] = []
+        found = find_labels(path, self.record) if "labels" in self.record else None
+        self._file = found
+        self._labels = open_labels(found) if found else None
+        if self._labels is not None and list(self._labels.shape) != self.record["layer"]["shape"]:
+            raise ProvenanceError(
+                f"{found} has the shape {self._labels.shape}, so it is not the label image that "
+                "the record is about."
+            )
+        self._base = None
+        if self.record["began"] == "labels":
+            if self._labels is None:
+                raise ProvenanceError(
+                    "There were labels before the first run, and the label image is not here: "
+                    "put it beside its record."
+                )
+            self._base = without_own(self.record, self._labels)
+
+    def again(self, records: Records, *, fresh: bool, yes: bool, tolerance: float) -> bool:
+        """Make the labels again and tell of it; return whether they are as they were."""
+        from napari_sam3.jobs.records import open_cache
+        from napari_sam3.workflows.replay import rebuild, stored_answers
+
+        # looked up even where nothing new is to be stored
+        stored = stored_answers(self.record, open_cache())
+        for notice in stored.notices:
+            typer.echo(notice, err=True)
+        if not fresh and not stored.missing:
+            self.rebuilt = rebuild(self.record, stored.answers, self._base)
+            return self._tell_rebuilt(tolerance)
+        answers = self._asked_again(stored, records, fresh=fresh, yes=yes)
+        return self._tell_asked(stored, answers, tolerance)
+
+    def _asked_again(
+        self, stored: Stored, records: Records, *, fresh: bool, yes: bool
+    ) -> dict[QuestionId, Instances]:
+        from napari_sam3.workflows.provenance import was_answered
+        from napari_sam3.workflows.reasking import as_one_run, estimate_again, iter_asked_again
+
+        if self._image is None:
+            total = sum(
+                was_answered(question)
+                for run in self.record["runs"]
+                for question in run["questions"]
+            )
+            lacking = f"{len(stored.missing)} of {total} answers are not stored here; they have"
+            raise ProvenanceError(
+                f"{'The questions have' if fresh else lacking} to be asked again: name the image "
+                "with --image."
+            )
+        asked = [
+            run
+            for run in self.record["runs"]
+            if any(was_answered(question) for question in run["questions"])
+        ]
+        # all of them are looked at before anything is paid for
+        self._engines = {run["id"]: self._engine(run) for run in asked}
+
+        def engine(run: Run) -> Engine:
+            return self._engines[run["id"]]
+
+        expected = estimate_again(self.record, self._picture, engine, records, fresh=fresh)
+        if expected.calls:
+            self._agree(expected, asked, records, yes=yes)
+        steps = iter_asked_again(
+            self.record, self._picture, engine, as_one_run(records), lambda _: True, fresh=fresh
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answers: dict[QuestionId, Instances] = end.value
+                return answers
+
+    def _picture(self, run: Run) -> RecordedPicture:
+        from napari_sam3.workflows.reasking import picture_of
+
+        # many runs on one plane have one picture
+        sha256 = run["picture"].get("sha256") or ""
+        if sha256 not in self._pictures:
+            image = cast(Path, self._image)
+            self._pictures[sha256] = picture_of(self.record, run, image, self._plane)
+        return self._pictures[sha256]
+
+    def _agree(self, expected: Estimate, runs: list[Run], records: Records, *, yes: bool) -> None:
+        """Ask once for all runs: each alone may cost too little to be asked about."""
+        hosted = [run for run in runs if run["engine"]["name"] == "segmind"]
+        first, *others = dict.fromkeys(self._hosted(run).url for run in hosted)
+        for address in others:
+            tell_address(address)
+        if not confirmation(records, first, yes=yes)(expected):
+            raise CancelledError("Nothing was sent.")
+
+    def _hosted(self, run: Run) -> SegmindOptions:
+        return self._options(run["engine"].get("parameters") or {})
+
+    def _engine(self, run: Run) -> Engine:
+        from napari_sam3.engines import create_engine
+
+        said = run["engine"]
+        parameters = said.get("parameters") or {}
+        name = said["name"]
+        engine = create_engine(name, self._hosted(run) if name == "segmind" else None)
+        if said.get("model") not in (None, engine.model):
+            self._tell_once(
+                f"The record is of the model {said['model']}; now {engine.model} is asked."
+            )
+        now = dict(engine.parameters)
+        changed = [key for key in parameters if parameters[key] != now.get(key)]
+        if changed:
+            self._tell_once(
+                "The engine is asked with other options than on record: "
+                + ", ".join(f"{key} {now.get(key)}, not {parameters[key]}" for key in changed)
+                + "."
+            )
+        return engine
+
+    def _options(self, parameters: Mapping[str, Any]) -> SegmindOptions:
+        answer = parameters.get("answer", "mask")
+        return hosted_options(
+            HostedOptions(
+                self._url or _recorded_url(str(parameters.get("service") or "")),
+                "auto",
+                answer == "separate masks",
+                answer == "overlay",
+                str(parameters.get("image_format", "png")),
+                int(parameters.get("max_side", 2048)),
+            )
+        )
+
+    def _tell_once(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.append(sentence)
+            typer.echo(sentence, err=True)
+
+    def _tell_rebuilt(self, tolerance: float) -> bool:
+        """Say how the labels of stored answers compare with what was saved."""
+        is_saved = self._tell_whether_identical()
+        if is_saved is None:
+            return True
+        if not is_saved:
+            typer.echo("They were edited, or a run was undone, before they were saved.")
+        if self._labels is None:
+            return is_saved
+        was_changed = self._was_file_changed()
+        if is_saved and not was_changed:
+            return True
+        if was_changed:
+            typer.echo(f"But {self._file} was changed since. Compared with it as it is now:")
+        drift = compare_labels(self.rebuilt, self._labels)
+        _print_drifts({"labels": drift}, tolerance)
+        return drift.is_within(tolerance)
+
+    def _tell_asked(
+        self, stored: Stored, answers: Mapping[QuestionId, Instances], tolerance: float
+    ) -> bool:
+        """Say how new answers compare with those on record."""
+        from napari_sam3.workflows.provenance import was_answered
+        from napari_sam3.workflows.reasking import follow
+        from napari_sam3.workflows.replay import rebuild
+
+        self._tell_unanswered()
+        followed = follow(self.record, stored.answers, answers, self._labels)
+        self.rebuilt = rebuild(followed.record, answers, self._base)
+        rows: dict[str, Drift | None] = {}
+        for run in self.record["runs"]:
+            for index, question in enumerate(run["questions"]):
+                if not was_answered(question):
+                    continue
+                words = describe(prompt_from_json(question["prompt"]))
+                rows[f"{len(rows) + 1}  {run['time']}  {words}"] = followed.drifts[run["id"], index]
+        _print_drifts(rows, tolerance)
+        self._tell_whether_identical()
+        return all(drift is not None and drift.is_within(tolerance) for drift in rows.values())
+
+    def _tell_whether_identical(self) -> bool | None:
+        """Say whether the labels are those that were saved; None if none were."""
+        from napari_sam3.workflows.sidecars import labels_digest
+
+        saved = self.record.get("labels")
+        if saved is None:
+            typer.echo("The labels were made again; the record is of no label image to compare.")
+            return None
+        is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
+        typer.echo(
+            f"The labels made again are {'identical to' if is_same else 'not'} those on record."
+        )
+        if self._labels is None:
+            typer.echo("No label image lies beside the record: only the record was compared.")
+        return is_same
+
+    def _tell_unanswered(self) -> None:
+        from napari_sam3.workflows.provenance import was_answered
+
+        questions = [q for run in self.record["runs"] for q in run["questions"]]
+        lost = sum(not was_answered(question) for question in questions)
+        if lost:
+            typer.echo(f"{lost} of {len(questions)} questions were never answered; not asked now.")
+
+    def _was_file_changed(self) -> bool:
+        from napari_sam3.workflows.sidecars import labels_digest
+
+        assert self._labels is not None
+        return bool(labels_digest(self._labels) != self.record["labels"]["sha256"])
+
+
+def _recorded_url(service: str) -> str | None:
+    """Return the address of the service on record; None if the record names none.
+
+    Raises
+    ------
+    ProvenanceError
+        If it is neither the vendor's, nor on this computer, nor the one that is set: a
+        record must not decide to whom key and picture go.
+    """
+    from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
+
+    # no typed address: the one that is set
+    usual = hosted_options(HostedOptions(None, "auto", False, False, "png", 2048)).url
+    for known in (usual, DEFAULT_URL):
+        if service in ("", urlsplit(known).netloc):
+            return known
+    try:
+        host = urlsplit(f"//{service}").hostname
+    except ValueError:
+        host = None
+    if is_loopback(host):
+        return f"http://{service}"
+    raise ProvenanceError(
+        f"The answers on record are from the service at {service}, but {urlsplit(usual).netloc} "
+        f"would be asked: name the one to ask with --url, for instance --url https://{service}."
+    )
+
+
+def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
+    table = Table(box=None, pad_edge=False)
+    names = ("", "objects", "min IoU", "mean IoU", f"below {tolerance:g}", "vanished", "appeared")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    for name, drift in rows.items():
+        table.add_row(name, *_cells(drift, tolerance))
+    known = [drift for drift in rows.values() if drift is not None]
+    if len(rows) > 1 and known:
+        table.add_row("all", *_cells(sum(known, Drift()), tolerance))
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
+    if len(known) < len(rows):
+        typer.echo(
+            "“?”: the answer is another one, and neither the former one nor the label image is "
+            "here to compare with."
+        )
+
+
+def _cells(drift: Drift | None, tolerance: float) -> tuple[str, ...]:
+    if drift is None:
+        return ("?",) * 6
+    ious = drift.ious
+    shown = (f"{min(ious):.4f}", f"{sum(ious) / len(ious):.4f}") if ious else ("–", "–")
+    counts = (drift.below(tolerance), drift.vanished, drift.appeared)
+    return (str(drift.objects), *shown, *map(str, counts))

@@ -1,0 +1,385 @@
+"""Stored answers, costs, limits and unfinished questions on the command line."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from napari_sam3.cli.hosted import (
+    agree_to_upload,
+    errors_as_sentences,
+    is_terminal,
+    require_key,
+    tell_address,
+)
+from napari_sam3.errors import ConsentError, ImageError, LedgerError
+
+if TYPE_CHECKING:
+    from napari_sam3.jobs.collecting import Collected
+    from napari_sam3.jobs.estimate import Estimate
+    from napari_sam3.jobs.ledger import Ledger
+    from napari_sam3.jobs.records import Records
+
+cache_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look after the stored answers."
+)
+
+Amount = Annotated[float | None, typer.Option(min=0, metavar="USD")]
+
+GROUPS = ("question", "run", "session", "day", "project")
+
+
+@cache_app.command("info")
+def cache_info() -> None:
+    """Say where answers are stored, how many there are, and how much room they take."""
+    from napari_sam3.jobs.records import open_cache
+
+    with errors_as_sentences():
+        info = open_cache().info()
+    typer.echo(f"folder   {info.folder}")
+    typer.echo(f"answers  {info.answers}")
+    typer.echo(f"size     {info.bytes / 2**20:.1f} MB of at most {info.max_bytes / 2**20:.0f} MB")
+    if info.damaged:
+        typer.echo(f"damaged  {info.damaged}, set aside; “clear” removes them")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove all stored answers; what was paid for is then paid again if it is asked again."""
+    from napari_sam3.jobs.records import open_cache
+
+    with errors_as_sentences():
+        cache = open_cache()
+        count = cache.info().answers
+        if count and not yes:
+            _agree(f"Remove {count} stored answers from {cache.info().folder}?")
+        typer.echo(f"Removed {cache.clear()} stored answers.")
+
+
+@cache_app.command("set")
+def cache_set(
+    folder: Annotated[
+        Path | None, typer.Option(help="Store answers here, for instance on a shared drive.")
+    ] = None,
+    default_folder: Annotated[
+        bool, typer.Option("--default-folder", help="Store them in the usual place again.")
+    ] = False,
+    max_mb: Annotated[
+        float | None, typer.Option(min=1, help="Most room that they take; the oldest go first.")
+    ] = None,
+) -> None:
+    """Say where answers are stored, and how much room they may take."""
+    from napari_sam3.settings import CACHE_FOLDER, CACHE_MAX_MB
+
+    if folder is not None and default_folder:
+        raise typer.BadParameter("--folder and --default-folder exclude each other.")
+    if folder is not None:
+        if not folder.is_dir():
+            raise typer.BadParameter(f"there is no folder {folder}; make it first.")
+        _remember(CACHE_FOLDER, str(folder.resolve()))
+    if default_folder:
+        _remember(CACHE_FOLDER, None)
+    if max_mb is not None:
+        _remember(CACHE_MAX_MB, max_mb)
+    cache_info()
+
+
+def costs(
+    by: Annotated[str, typer.Option(help="question, run, session, day or project.")] = "day",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+) -> None:
+    """List what paid questions have cost, by the ledger."""
+    from napari_sam3.jobs.records import open_ledger
+
+    if by not in GROUPS:
+        raise typer.BadParameter(f"--by must be one of {', '.join(GROUPS)}, not {by}.")
+    with errors_as_sentences():
+        ledger = open_ledger()
+        names, cells = _each(ledger) if by == "question" else _sums(ledger, by)
+        today = ledger.today()
+        _tell(ledger.notices)
+    if as_csv:
+        rows = [names, *(map(_harmless, row) for row in cells)]
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        return
+    if not cells:
+        typer.echo("Nothing has been paid for yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for position, name in enumerate(names):
+        is_number = bool(cells) and (name == "usd" or isinstance(cells[0][position], int))
+        table.add_column(name, justify="right" if is_number else "left")
+    for row in cells:
+        table.add_row(*(str(cell) or "(none)" for cell in row))
+    Console(highlight=False, markup=False).print(table)
+    typer.echo(f"Today: ${today:.4f}.  Where the service told no cost, what it may be is counted.")
+
+
+Cells = list[tuple[Any, ...]]
+
+
+def _sums(ledger: Ledger, by: str) -> tuple[tuple[str, ...], Cells]:
+    cells = []
+    for row in ledger.costs(by):  # type: ignore[arg-type]  # checked by who calls this
+        under_way = row.questions - row.answered - row.failed - row.unknown
+        counts = (row.questions, row.answered, row.failed, row.unknown, under_way)
+        cells.append((row.name, *counts, f"{row.cost:.4f}"))
+    return (by, "questions", "answered", "failed", "unknown", "under way", "usd"), cells
+
+
+def _each(ledger: Ledger) -> tuple[tuple[str, ...], Cells]:
+    cells = [
+        (_moment(sent), question, engine, state, project, request_id or "", f"{usd:.4f}")
+        for sent, question, engine, state, project, request_id, usd in ledger.lines()
+    ]
+    return ("sent", "question", "engine", "state", "project", "request id", "usd"), cells
+
+
+def limits(
+    confirm_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="USD", help="Ask before a run that may cost more; 0.10 if never set."
+        ),
+    ] = None,
+    per_run: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Most that a run may cost; 2 if never set."),
+    ] = None,
+    per_day: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="Most that a day may cost; 10 if never set."),
+    ] = None,
+    no_caps: Annotated[
+        bool, typer.Option("--no-caps", help="Let run and day cost any amount.")
+    ] = False,
+    project: Annotated[
+        str | None, typer.Option(help="Count costs under this project from now on.")
+    ] = None,
+) -> None:
+    """Show, or set, what may be spent without being asked, and at all."""
+    from napari_sam3.jobs.records import read_limits
+    from napari_sam3.settings import CAP_PER_DAY, CAP_PER_RUN, CONFIRM_ABOVE, PROJECT, read_setting
+
+    if no_caps and (per_run is not None or per_day is not None):
+        raise typer.BadParameter("--no-caps and a cap exclude each other.")
+    amounts = {CONFIRM_ABOVE: confirm_above, CAP_PER_RUN: per_run, CAP_PER_DAY: per_day}
+    with errors_as_sentences():
+        for name, amount in amounts.items():
+            if amount is not None:
+                _remember(name, amount)
+        if no_caps:
+            _remember(CAP_PER_RUN, None)
+            _remember(CAP_PER_DAY, None)
+        if project is not None:
+            _remember(PROJECT, project.strip())
+    found = read_limits()
+    typer.echo(f"asks above  ${found.confirm_above:.2f}")
+    typer.echo(f"per run     {_cap(found.caps.per_run)}")
+    typer.echo(f"per day     {_cap(found.caps.per_day)}")
+    typer.echo(f"project     {read_setting(PROJECT, '') or '(none)'}")
+
+
+def collect(
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Save each answer's labels here, too.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where they were sent, if not to the usual address."),
+    ] = None,
+) -> None:
+    """Fetch answers that were paid for and never arrived; costs nothing.
+
+    The service keeps them for an hour.  They are stored, so that the same question is
+    answered from there.
+    """
+    from napari_sam3.jobs.collecting import iter_collect
+    from napari_sam3.jobs.records import open_records
+    from napari_sam3.workflows.files import make_folder
+
+    saved: dict[int, Path] = {}
+
+    def save(one: Collected) -> bool:
+        if output_dir is not None:
+            saved[one.entry.id] = _save_collected(one, output_dir)
+        return output_dir is not None
+
+    with errors_as_sentences():
+        if output_dir is not None:
+            make_folder(output_dir)
+        # whatever the switch says: what was paid for is not fetched to be lost again
+        records = open_records(use_cache=True)
+        steps = iter_collect(records, url=url, keep=save)
+        done: tuple[Collected, ...] = ()
+        while True:
+            try:
+                entry = next(steps)
+            except StopIteration as end:
+                done = end.value
+                break
+            typer.echo(f"{_when(entry.submitted_at)}  {entry.question} …", err=True)
+        _tell(records.ledger.notices)
+        for one in done:
+            if output_dir is not None and one.result is not None and one.entry.id not in saved:
+                saved[one.entry.id] = _save_collected(one, output_dir)
+            typer.echo(_outcome(one, saved.get(one.entry.id)))
+            _tell(one.result.notices if one.result is not None else ())
+        left = {entry.id for entry in records.unfinished()} & {one.entry.id for one in done}
+    if not done:
+        typer.echo("Nothing is unfinished.")
+    if left or any(one.error for one in done):
+        raise typer.Exit(1)
+
+
+def _outcome(one: Collected, saved: Path | None) -> str:
+    about = f"{_when(one.entry.submitted_at)}  {one.entry.question}"
+    if one.result is None:
+        return f"{about}: {one.error}"
+    count = len(one.result.instances)
+    found = f"{about}: {count} object{'' if count == 1 else 's'}"
+    return found if saved is None else f"{found} → {saved}"
+
+
+def _save_collected(one: Collected, folder: Path) -> Path:
+    from napari_sam3.workflows.collected import labels_of, record_of
+    from napari_sam3.workflows.files import save_labels
+    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+
+    assert one.result is not None
+    image = str(one.about.get("image", ""))
+    labels = labels_of(one.result)
+    words = re.sub(r"\W+", "_", f"{image} {one.entry.question}").strip("_")
+    target = folder / f"{words[:80]}_{one.entry.key[:8]}_labels.tif"
+    save_labels(target, labels)
+    record = record_of(one.result, one.question, labels, image)
+    write_sidecar(sidecar_path(target), record, labels, target.name)
+    return target
+
+
+def what_is_left(records: Records) -> str:
+    """Return the sentence for whoever stopped a paid run: what may be billed, what is there."""
+    from napari_sam3.jobs.records import SESSION
+
+    try:
+        count = len(records.unfinished())
+        lost = len(records.ledger.entries(session=SESSION, state="unknown"))
+    except LedgerError as error:
+        return str(error)
+    if lost:
+        return f"{lost} {'call' if lost == 1 else 'calls'} may have been billed without an answer."
+    if count:
+        noun = "answer" if count == 1 else "answers"
+        return (
+            f"{count} {noun} may still be computed and billed; get them within an hour, at no "
+            "cost: napari-sam3 collect"
+        )
+    return "What had been answered is stored; napari-sam3 costs lists what was paid."
+
+
+def tell_unfinished(records: Records) -> None:
+    """Say on stderr if paid answers wait to be collected."""
+    try:
+        records.ledger.forget_planned()
+        count = len(records.unfinished())
+    except LedgerError:
+        # it is told where something would be sent
+        return
+    if count:
+        noun = "answer was" if count == 1 else "answers were"
+        typer.echo(
+            f"{count} paid {noun} never fetched; get them at no cost: napari-sam3 collect",
+            err=True,
+        )
+
+
+def tell_estimate(expected: Estimate) -> None:
+    """Say what a run would cost, and what speaks against it."""
+    typer.echo(f"{expected.words}.")
+    _tell(expected.warnings)
+
+
+def confirmation(records: Records, url: str, *, yes: bool) -> Callable[[Estimate], bool]:
+    """Return what asks whether to go on, once it is known what a run costs."""
+
+    def confirm(expected: Estimate) -> bool:
+        require_key()
+        tell_address(url)
+        agree_to_upload()
+        tell_unfinished(records)
+        if len(expected.calls) > 1 or expected.needs_consent:
+            typer.echo(f"{expected.words}.", err=True)
+        _tell(expected.warnings)
+        if not expected.needs_consent or yes:
+            return True
+        why = (
+            "may have been billed before"
+            if expected.unknown
+            else f"may cost more than ${expected.confirm_above:.2f}"
+        )
+        if not is_terminal():
+            raise ConsentError(f"Nothing was sent: this {why}; agree to it with --yes.")
+        return typer.confirm("Send it?", err=True)
+
+    return confirm
+
+
+def with_limits(records: Records, cap: float | None) -> Records:
+    """Return the records with another cap for this run."""
+    if cap is None:
+        return records
+    caps = replace(records.limits.caps, per_run=cap)
+    return replace(records, limits=replace(records.limits, caps=caps))
+
+
+def _agree(question: str) -> None:
+    if not is_terminal():
+        raise ConsentError("Nothing was removed; agree to it with --yes.")
+    if not typer.confirm(question, err=True):
+        raise ConsentError("Nothing was removed.")
+
+
+def _remember(name: str, value: Any) -> None:
+    from napari_sam3.settings import write_setting
+
+    if not write_setting(name, value):
+        raise ImageError("The settings cannot be written; NAPARI_SAM3_CONFIG names their folder.")
+
+
+def _tell(sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        typer.echo(sentence, err=True)
+
+
+def _harmless(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula."""
+    is_formula = isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r")
+    return f"'{cell}" if is_formula else cell
+
+
+def _cap(amount: float | None) -> str:
+    return "no cap" if amount is None else f"${amount:.2f}"
+
+
+def _moment(seconds: float) -> str:
+    """Return a time that another program can compare: ISO 8601 with its zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _when(seconds: float | None) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds or 0))

@@ -1,0 +1,1 @@
+"""What was asked, paid and answered: stored answers, the ledger, and who may spend what."""

@@ -1,0 +1,182 @@
+"""What the ledger says about money: sums, caps and what an answer costs lately."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import statistics
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from napari_sam3.errors import CapReachedError, PromptError
+
+Grouping = Literal["run", "session", "day", "project"]
+
+_RECENT, _ENOUGH = 50, 3
+# sums of cents in binary are off by less than this, which nobody can pay
+_ROUNDING = 1e-9
+
+_BILLABLE = "state IN ('submitted', 'answered', 'unknown')"
+_AMOUNT = "coalesce(cost, expected)"
+_GROUP_NAMES: dict[Grouping, str] = {
+    "run": "run",
+    "session": "session",
+    "day": "date(submitted_at, 'unixepoch', 'localtime')",
+    "project": "project",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How much may be spent; None means no cap.
+
+    Parameters
+    ----------
+    per_run, per_day : float, optional
+        US dollars.
+
+    Raises
+    ------
+    PromptError
+        If a cap is negative or not finite: it would not stop anything.
+    """
+
+    per_run: float | None = None
+    per_day: float | None = None
+
+    def __post_init__(self) -> None:
+        for cap in (self.per_run, self.per_day):
+            if cap is not None and not 0 <= cap < math.inf:
+                raise PromptError(
+                    f"A cap must be an amount of money, 0 dollars or more, but it is {cap}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What answers of an engine have cost lately.
+
+    Parameters
+    ----------
+    low, high : float
+        US dollars; one answer in ten cost less, one in ten more.
+    seconds : float
+        Half of the answers took longer; 0 if the engine never said.
+    answers : int
+        How many answers this is drawn from.
+    """
+
+    low: float
+    high: float
+    seconds: float
+    answers: int
+
+
+class CostRow(NamedTuple):
+    """What was asked and spent in one run, session, day or project.
+
+    Attributes
+    ----------
+    name : str
+        Of the run, session or project, or the day as an ISO date of local time.
+    first_at : float
+        When its first question was sent, Unix time.
+    questions, answered, failed, unknown : int
+        How many were sent, and what became of them.
+    cost : float
+        US dollars; the expected price where the true one is not known.
+    """
+
+    name: str
+    first_at: float
+    questions: int
+    answered: int
+    failed: int
+    unknown: int
+    cost: float
+
+
+def spent(
+    db: sqlite3.Connection,
+    *,
+    since: float | None = None,
+    run: str | None = None,
+    session: str | None = None,
+) -> float:
+    """Return what was spent, in US dollars, on the questions that fit."""
+    terms = {"submitted_at >=": since, "run =": run, "session =": session}
+    chosen = {term: value for term, value in terms.items() if value is not None}
+    # the plus keeps the index of states out of it: nearly all entries are answered ones
+    where = " AND ".join([f"+{_BILLABLE}", *(f"{term} ?" for term in chosen)])
+    query = f"SELECT total({_AMOUNT}) FROM entries WHERE {where}"
+    amount: float = db.execute(query, tuple(chosen.values())).fetchone()[0]
+    return amount
+
+
+def midnight(now: float) -> float:
+    """Return when the local day of a moment began, in Unix time."""
+    moment = datetime.fromtimestamp(now)
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def refuse_above_cap(
+    db: sqlite3.Connection, run: str, expected: float, caps: Caps, now: float
+) -> None:
+    """Raise `CapReachedError` if one more question may cost more than was allowed."""
+    if caps.per_run is not None:
+        _refuse("This run", "run", spent(db, run=run), expected, caps.per_run)
+    if caps.per_day is not None:
+        _refuse("Today", "day", spent(db, since=midnight(now)), expected, caps.per_day)
+
+
+def _refuse(whose: str, period: str, so_far: float, expected: float, cap: float) -> None:
+    if so_far + expected <= cap + _ROUNDING:
+        return
+    verb = "has cost" if period == "run" else "you have spent"
+    raise CapReachedError(
+        f"{whose} {verb} {_dollars(so_far)} so far, and the next question may cost "
+        f"{_dollars(expected)} more: that is above the cap of {_dollars(cap)} per {period}, so it "
+        f"was not sent. Raise it under “Spending limits”, or: napari-sam3 limits --per-{period} USD"
+    )
+
+
+def _dollars(amount: float) -> str:
+    text = f"{amount:.4f}"
+    # whole cents where that is the truth, more digits where a question costs less
+    return f"${text[:-2] if text.endswith('00') else text}"
+
+
+def rate(db: sqlite3.Connection, engine: str, model: str) -> Rate | None:
+    """Return what the latest answers have cost; None while there are too few."""
+    rows = db.execute(
+        "SELECT cost, seconds FROM entries WHERE state = 'answered' AND engine = ? AND model = ? "
+        f"AND cost IS NOT NULL ORDER BY id DESC LIMIT {_RECENT}",
+        (engine, model),
+    ).fetchall()
+    if len(rows) < _ENOUGH:
+        return None
+    tenths = statistics.quantiles((cost for cost, _ in rows), n=10, method="inclusive")
+    known = [seconds for _, seconds in rows if seconds is not None]
+    return Rate(tenths[0], tenths[-1], statistics.median(known or [0.0]), len(rows))
+
+
+def summarise(db: sqlite3.Connection, by: Grouping) -> list[CostRow]:
+    """Return what was asked and spent by run, session, day or project, newest first."""
+    rows = db.execute(
+        f"""
+        SELECT {_GROUP_NAMES[by]} AS name, min(submitted_at), count(*),
+               total(state = 'answered'), total(state = 'failed'), total(state = 'unknown'),
+               total(CASE WHEN {_BILLABLE} THEN {_AMOUNT} END)
+        FROM entries WHERE submitted_at IS NOT NULL GROUP BY 1 ORDER BY max(id) DESC
+        """
+    )
+    return [
+        CostRow(name, first, n, int(a), int(f), int(u), cost)
+        for name, first, n, a, f, u, cost in rows
+    ]
+
+
+def known_amount(value: float | None) -> float | None:
+    """Return an amount that can be counted, or None for what is no price."""
+    return value if value is not None and math.isfinite(value) and value >= 0 else None

@@ -1,0 +1,194 @@
+"""What a run would cost, before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from napari_sam3.engines.base import BilledEngine, Engine
+from napari_sam3.jobs.ledger import Entry
+from napari_sam3.jobs.paid import expected_price
+from napari_sam3.jobs.question import Question
+from napari_sam3.jobs.records import Records
+
+ROUNDING = 1e-9
+"""Sums of cents in binary are off by less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would take.
+
+    Parameters
+    ----------
+    questions : int
+        All that are asked.
+    cached : int
+        Answered from stored answers, or asked twice in the run; free.
+    paid : int
+        Sent and paid for before, so that the answer is only collected; free.
+    calls : tuple of Question
+        What would be sent.
+    unknown : tuple of Entry
+        Of earlier submissions of those calls that may have been billed already.
+    low, high : float
+        Price of the calls in US dollars; 0 at a free engine.
+    seconds : float or None
+        How long the calls take at the known rate; None at a free engine.
+    over_cap : str
+        A sentence if a cap may stop the run before its end; empty if none will.
+    confirm_above : float
+        What may be spent without a word.
+    today : float
+        What was spent today already.
+    notices : tuple of str
+        What is wrong with the ledger, such as that it had to begin anew.
+    """
+
+    questions: int
+    cached: int = 0
+    paid: int = 0
+    calls: tuple[Question, ...] = ()
+    unknown: tuple[Entry, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    seconds: float | None = None
+    over_cap: str = ""
+    confirm_above: float = 0.0
+    today: float = 0.0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether somebody has to agree before anything is sent."""
+        is_dear = self.high > self.confirm_above
+        return bool(self.calls) and (is_dear or bool(self.unknown or self.notices))
+
+    @property
+    def words(self) -> str:
+        """The estimate in one line, e.g. for a terminal or beside the Run button."""
+        parts = [f"{self.questions} question{'' if self.questions == 1 else 's'}"]
+        parts += [f"{self.cached} from cache"] if self.cached else []
+        parts += [f"{self.paid} paid for already"] if self.paid else []
+        if self.seconds is not None:
+            count = len(self.calls)
+            parts.append(f"{count} call{'' if count == 1 else 's'}")
+            if count:
+                parts.append(f"{_dollars(self.low, self.high)}, about {_time(self.seconds)}")
+        return ", ".join(parts)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that belong to the question whether to go on."""
+        found = [self.over_cap] if self.over_cap else []
+        found += self.notices
+        if self.unknown:
+            count = len(self.unknown)
+            found.append(
+                f"{count} of these calls {'was' if count == 1 else 'were'} sent before and the "
+                "answer lost: it may have been billed already, and would be billed again."
+            )
+        return tuple(found)
+
+
+def estimate(
+    engine: Engine,
+    questions: Sequence[Question],
+    records: Records,
+    *,
+    in_flight: int = 1,
+    fresh: bool = False,
+) -> Estimate:
+    """Estimate what asking these questions would take; nothing is sent.
+
+    Parameters
+    ----------
+    engine : Engine
+    questions : sequence of Question
+    records : Records
+    in_flight : int
+        How many are asked at the same time.
+    fresh : bool
+        Whether they are asked although answers are stored.
+
+    Returns
+    -------
+    Estimate
+        Prices are those of the last answers in the ledger (10 % and 90 % quantiles), but the
+        higher one not below the vendor's, by which the caps go, too.
+
+    Raises
+    ------
+    LedgerError
+        If the engine is billed and the ledger cannot be read.
+    """
+    distinct = {question.key: question for question in questions}
+    cache = None if fresh else records.cache
+    left = [q for q in distinct.values() if cache is None or not cache.has(q.key)]
+    cached = len(questions) - len(left)
+    if not engine.capabilities.billed:
+        return Estimate(len(questions), cached)
+    if not left:
+        # nothing would be paid, so nobody needs the ledger
+        return Estimate(len(questions), cached, seconds=0.0)
+    earlier = {q.key: records.ledger.open_entry(q.key) for q in left}
+    calls = [q for q in left if not _is_paid(earlier[q.key], records)]
+    unknown = [entry for q in calls if (entry := earlier[q.key]) is not None]
+    low, high, seconds = _rate(cast(BilledEngine, engine), records)
+    rounds = math.ceil(len(calls) / max(1, in_flight))
+    return Estimate(
+        len(questions),
+        cached,
+        len(left) - len(calls),
+        tuple(calls),
+        tuple(unknown),
+        low * len(calls),
+        high * len(calls),
+        seconds * rounds,
+        _over_cap(low * len(calls), high * len(calls), records) if calls else "",
+        records.limits.confirm_above,
+        records.ledger.today(),
+        records.ledger.notices,
+    )
+
+
+def _is_paid(entry: Entry | None, records: Records) -> bool:
+    """Whether a question's answer can be had without sending it."""
+    if entry is None or entry.state == "unknown":
+        # one that has a ticket was tried already; it is tried once more before it is sent
+        return False
+    return records.ledger.is_owned(entry) or records.ledger.packed(entry.id) is not None
+
+
+def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
+    rate = records.ledger.rate(engine.name, engine.model)
+    high = expected_price(engine, records)
+    if rate is None:
+        return engine.price.low, high, engine.price.seconds
+    return min(rate.low, high), high, rate.seconds
+
+
+def _over_cap(low: float, high: float, records: Records) -> str:
+    caps = records.limits.caps
+    today = records.ledger.today()
+    for cap, period, spent in ((caps.per_run, "run", 0.0), (caps.per_day, "day", today)):
+        if cap is not None and spent + high > cap + ROUNDING:
+            stops = "stops" if spent + low > cap else "may stop"
+            words = f"; ${spent:.2f} were spent today" if period == "day" else ""
+            return f"The cap of ${cap:.2f} for a {period} {stops} it before its end{words}."
+    return ""
+
+
+def _dollars(low: float, high: float) -> str:
+    digits = 2 if low >= 0.1 else 3
+    shown = [f"{amount:.{digits}f}" for amount in (low, high)]
+    return f"about ${shown[0]}" if shown[0] == shown[1] else f"about ${shown[0]}–{shown[1]}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,109 @@
+"""What a question is known by: equal questions have equal keys, and others have others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.prompt_json import prompt_to_json
+from napari_sam3.core.prompts import describe
+from napari_sam3.engines.base import Engine, SegmentationRequest
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request to one engine, by what its answer depends on.
+
+    Parameters
+    ----------
+    key : str
+        SHA-256 of `fields`, 64 hexadecimal digits.
+    words : str
+        What is asked, in a few words, e.g. for a table's cell.
+    fields : dict
+        JSON values: the picture's SHA-256 and shape, the prompt, the thresholds, the
+        engine, its model and its parameters.
+    """
+
+    key: str
+    words: str
+    fields: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, engine: Engine, request: SegmentationRequest, image_sha256: str | None = None
+    ) -> Question:
+        """Return what a request to an engine is known by.
+
+        Parameters
+        ----------
+        engine : Engine
+        request : SegmentationRequest
+        image_sha256 : str, optional
+            Of the request's picture, where it is known already; see `pixels_sha256`.
+        """
+        fields = {
+            "engine": engine.name,
+            "model": engine.model,
+            "parameters": dict(engine.parameters),
+            "prompt": prompt_to_json(request.prompt),
+            "min_score": float(request.min_score),
+            "max_masks": int(request.max_masks),
+            "image": {
+                "shape": list(request.shape),
+                "sha256": image_sha256 or pixels_sha256(request.image),
+            },
+        }
+        return cls(key_of(fields), describe(request.prompt), fields)
+
+    @property
+    def image_sha256(self) -> str:
+        """Of the picture that is asked about."""
+        digest: str = self.fields["image"]["sha256"]
+        return digest
+
+
+def key_of(fields: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a question's fields; see `Question`."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of a picture.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (rows, cols, 3)
+        As `napari_sam3.core.images` makes it.  One that repeats a gray plane in memory
+        (`numpy.broadcast_to`) is hashed as that plane, a third of the bytes.
+
+    Returns
+    -------
+    str
+        Of the words ``gray`` or ``rgb``, the shape, and the bytes, row by row.
+    """
+    is_gray = image.strides[2] == 0
+    rows, cols = image.shape[:2]
+    digest = hashlib.sha256(f"{'gray' if is_gray else 'rgb'} {rows} {cols}\n".encode())
+    for block in _blocks(image[..., 0] if is_gray else image):
+        digest.update(block.data)
+    return digest.hexdigest()
+
+
+def _blocks(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    if pixels.flags.c_contiguous:
+        yield pixels
+        return
+    # some rows at a time: a copy of the whole would cost as much as hashing it
+    step = max(1, _BLOCK_BYTES // pixels[0].size)
+    for top in range(0, len(pixels), step):
+        yield np.ascontiguousarray(pixels[top : top + step])

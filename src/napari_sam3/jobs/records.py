@@ -1,0 +1,203 @@
+"""Where answers are stored and paid questions are written down, and what may be spent."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_sam3.errors import PromptError
+from napari_sam3.jobs import owners
+from napari_sam3.jobs.cache import AnswerCache
+from napari_sam3.jobs.ledger import Caps, Entry, Ledger, Origin
+from napari_sam3.settings import (
+    CACHE_MAX_MB,
+    CACHE_USED,
+    CAP_PER_DAY,
+    CAP_PER_RUN,
+    CONFIRM_ABOVE,
+    PROJECT,
+    cache_folder,
+    data_folder,
+    read_setting,
+)
+
+LEDGER_NAME = "ledger.sqlite"
+
+OFFERED_S = 86400.0
+"""For how long an answer that could not be read is offered for another try."""
+
+DEFAULT_CACHE_MB = 2048.0
+DEFAULT_CONFIRM_ABOVE = 0.1
+DEFAULT_CAP_PER_RUN = 2.0
+DEFAULT_CAP_PER_DAY = 10.0
+
+SESSION = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(3)}"
+"""Names this process in the ledger: when it began, and something that no other has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be spent without being asked, and at all; US dollars, None for no limit.
+
+    Parameters
+    ----------
+    confirm_above : float
+        A run that may cost more is confirmed once before anything is sent.
+    caps : Caps
+        For a run and for a day: what would exceed them is not sent.
+
+    Raises
+    ------
+    PromptError
+        If an amount is negative or not finite.
+    """
+
+    confirm_above: float = DEFAULT_CONFIRM_ABOVE
+    caps: Caps = field(default_factory=lambda: Caps(DEFAULT_CAP_PER_RUN, DEFAULT_CAP_PER_DAY))
+
+    def __post_init__(self) -> None:
+        for amount in (self.confirm_above, self.caps.per_run, self.caps.per_day):
+            if amount is not None and not (0 <= amount < math.inf):
+                raise PromptError(f"An amount of money must be 0 or more, but it is {amount}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """The stored answers, the ledger, and the limits, as one run uses them.
+
+    Parameters
+    ----------
+    cache : AnswerCache, optional
+        None if answers are neither looked up nor stored.
+    ledger : Ledger
+    limits : Limits
+    project : str
+        What costs are counted under, beside run, session and day.
+    """
+
+    cache: AnswerCache | None
+    ledger: Ledger
+    limits: Limits = field(default_factory=Limits)
+    project: str = ""
+
+    def origin(self) -> Origin:
+        """Return on whose behalf a new run asks."""
+        run = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(4)}"
+        return Origin(run, SESSION, self.project)
+
+    def unfinished(self) -> list[Entry]:
+        """Return paid questions whose answers may still be collected; oldest first.
+
+        Left out are those that a run is waiting for right now, and those that failed to be
+        collected and are older than a day.
+        """
+        own = [
+            entry
+            for entry in self.ledger.entries(session=SESSION, state="submitted")
+            # a forked process has the session of its parent, but not its questions
+            if entry.owner == owners.here()
+        ]
+        since = self.ledger.now() - OFFERED_S
+        left = [
+            entry
+            for entry in self.ledger.unfinished()
+            if entry.state == "submitted" or (entry.submitted_at or 0) > since
+        ]
+        known = {entry.id: entry for entry in (*left, *own)}
+        ids = [entry_id for entry_id in sorted(known) if not is_under_way(self.ledger, entry_id)]
+        return [known[entry_id] for entry_id in ids]
+
+
+_ledgers: dict[Path, Ledger] = {}
+_under_way: set[tuple[Path, int]] = set()
+_lock = threading.Lock()
+
+
+def open_records(
+    *, use_cache: bool | None = None, project: str | None = None, limits: Limits | None = None
+) -> Records:
+    """Return the records that the settings name; no file is opened yet.
+
+    Parameters
+    ----------
+    use_cache : bool, optional
+        Whether answers are looked up and stored; by default as the settings say.
+    project, limits : optional
+        By default as the settings say.
+    """
+    if use_cache is None:
+        use_cache = bool(read_setting(CACHE_USED, True))
+    if project is None:
+        project = str(read_setting(PROJECT, "") or "")
+    return Records(
+        open_cache() if use_cache else None,
+        open_ledger(),
+        limits or read_limits(),
+        project,
+    )
+
+
+def open_cache() -> AnswerCache:
+    """Return the stored answers that the settings name."""
+    megabytes = _amount(CACHE_MAX_MB, DEFAULT_CACHE_MB) or 0.0
+    return AnswerCache(cache_folder(), int(megabytes * 2**20))
+
+
+def open_ledger() -> Ledger:
+    """Return this computer's ledger; the same object for the same file."""
+    path = data_folder() / LEDGER_NAME
+    with _lock:
+        if path not in _ledgers:
+            _ledgers[path] = Ledger(path)
+        return _ledgers[path]
+
+
+def close_ledgers() -> None:
+    """Close all ledgers' files; each opens again when it is used."""
+    with _lock:
+        for ledger in _ledgers.values():
+            ledger.close()
+        _ledgers.clear()
+
+
+def read_limits() -> Limits:
+    """Return the limits that are set; what makes no sense counts as not set."""
+    caps = Caps(
+        _amount(CAP_PER_RUN, DEFAULT_CAP_PER_RUN), _amount(CAP_PER_DAY, DEFAULT_CAP_PER_DAY)
+    )
+    above = _amount(CONFIRM_ABOVE, DEFAULT_CONFIRM_ABOVE)
+    return Limits(DEFAULT_CONFIRM_ABOVE if above is None else above, caps)
+
+
+def _amount(name: str, otherwise: float) -> float | None:
+    value: Any = read_setting(name, otherwise)
+    if value is None:
+        return None
+    is_amount = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_amount and 0 <= value < math.inf else otherwise
+
+
+def is_under_way(ledger: Ledger, entry_id: int) -> bool:
+    """Whether a run of this process waits for a paid question's answer."""
+    with _lock:
+        return (ledger.path, entry_id) in _under_way
+
+
+class UnderWay:
+    """While it is entered, a paid question is being waited for by this process."""
+
+    def __init__(self, ledger: Ledger, entry_id: int) -> None:
+        self._mark = (ledger.path, entry_id)
+
+    def __enter__(self) -> None:
+        with _lock:
+            _under_way.add(self._mark)
+
+    def __exit__(self, *_raised: object) -> None:
+        with _lock:
+            _under_way.discard(self._mark)

@@ -1,0 +1,106 @@
+"""Prompts of an earlier run → prompt layers that are read as the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from napari.layers import Image, Points, Shapes
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import Everything, ObjectPrompt, Point, Prompt
+from napari_sam3.layers.drawing import (
+    PromptLayer,
+    colour_by_polarity,
+    mark_size,
+    new_points_layer,
+    new_shapes_layer,
+    set_next_object,
+)
+from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.prompts import NEGATIVE, OBJECT, POLARITY, POSITIVE
+from napari_sam3.layers.transforms import FloatArray
+
+INSIDE = 0.25
+"""How far, in pixels, a box is drawn inside of its edges: no rounding moves it beyond them."""
+
+Kind = Literal["points", "boxes", "examples"]
+
+
+def restore_prompts(
+    prompts: Sequence[Prompt], image: Image, plane: Plane, numbers: Sequence[int] = ()
+) -> dict[Kind, PromptLayer]:
+    """Make layers that hold the prompts of an earlier run.
+
+    Parameters
+    ----------
+    prompts : sequence of prompt
+        In pixels of `plane`.
+    image : Image
+        That was segmented.
+    plane : Plane
+        Of that image, on which they lie.
+    numbers : sequence of int, optional
+        The object number of each prompt; by default from 1.
+
+    Returns
+    -------
+    dict
+        Kind to layer, not yet in a viewer; only the kinds that the prompts need.
+    """
+    points: list[tuple[Point, int]] = []
+    boxes: list[tuple[Box, bool, int]] = []
+    examples: list[tuple[Box, bool, int]] = []
+    for number, prompt in zip(numbers or range(1, len(prompts) + 1), prompts, strict=True):
+        if isinstance(prompt, Everything):
+            continue
+        if isinstance(prompt, ObjectPrompt):
+            boxes += [(prompt.box, True, number)] if prompt.box else []
+        else:
+            examples += [(e.box, e.positive, number) for e in prompt.exemplars]
+        points += [(point, number) for point in getattr(prompt, "points", ())]
+    layers: dict[Kind, PromptLayer] = {}
+    if points:
+        layers["points"] = _points_layer(points, image, plane)
+    if boxes:
+        layers["boxes"] = _boxes_layer(boxes, "boxes", image, plane)
+    if examples:
+        layers["examples"] = _boxes_layer(examples, "examples", image, plane)
+    return layers
+
+
+def _points_layer(marks: list[tuple[Point, int]], image: Image, plane: Plane) -> Points:
+    layer = new_points_layer(image, f"points: {image.name}", mark_size(plane.shape))
+    pixels = np.array([point.position for point, _ in marks])
+    layer.add(plane.to_data(pixels))
+    layer.features = _features([(point.positive, number) for point, number in marks])
+    set_next_object(layer, marks[-1][1])
+    layer.selected_data = set()
+    return layer
+
+
+def _boxes_layer(
+    marks: list[tuple[Box, bool, int]], kind: Kind, image: Image, plane: Plane
+) -> Shapes:
+    layer = new_shapes_layer(image, f"{kind}: {image.name}", mark_size(plane.shape) / 4)
+    layer.add_rectangles([plane.to_data(_corners(box)) for box, _, _ in marks])
+    layer.features = _features([(positive, number) for _, positive, number in marks])
+    set_next_object(layer, marks[-1][2])
+    layer.selected_data = set()
+    colour_by_polarity(layer)
+    return layer
+
+
+def _corners(box: Box) -> FloatArray:
+    # pixel i covers i − 0.5 to i + 0.5
+    top, left = box.top - 0.5 + INSIDE, box.left - 0.5 + INSIDE
+    bottom, right = box.bottom - 0.5 + INSIDE, box.right - 0.5 + INSIDE
+    return np.array([(top, left), (top, right), (bottom, right), (bottom, left)], dtype=float)
+
+
+def _features(marks: list[tuple[bool, int]]) -> dict[str, Any]:
+    return {
+        POLARITY: np.array([POSITIVE if sign else NEGATIVE for sign, _ in marks], object),
+        OBJECT: np.array([number for _, number in marks], int),
+    }

@@ -1,0 +1,111 @@
+"""A Labels layer to disk: a label image and, beside it, the record of how it was made.
+
+The panel calls `save_layer_data` off the window's thread; napari calls `write_labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_sam3.layers.describing import describe_placement
+from napari_sam3.layers.output import METADATA_KEY
+from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.provenance import Record, is_record, new_record
+from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToSave:
+    """What of a Labels layer is saved; may cross to another thread.
+
+    Parameters
+    ----------
+    data : array-like of int
+    record : dict
+    """
+
+    data: Any
+    record: Record
+
+
+def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
+    """Take from a layer, in the window's thread, what `save_layer_data` writes.
+
+    Parameters
+    ----------
+    layer : Labels
+    copied : bool
+        Whether what is drawn meanwhile stays out of the file; a copy of 4096² labels
+        takes some milliseconds.
+    """
+    _, attributes, _ = layer.as_layer_data_tuple()
+    data = layer.data[0] if layer.multiscale else layer.data
+    if copied and isinstance(data, np.ndarray):
+        data = data.copy()
+    return ToSave(data, _record(data, attributes))
+
+
+def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
+    """Write a label image and the record beside it; both are replaced if they exist.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends as in `save_labels`; of more than two dimensions, in ``.tif`` or ``.npy``.
+    labels : ToSave
+
+    Returns
+    -------
+    list of str
+        The files that were written.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be written, or the format cannot hold the labels.
+    ProvenanceError
+        If the layer's record was tampered with.
+    """
+    data = np.asarray(labels.data)
+    if data.dtype == np.bool_:
+        data = data.view(np.uint8)
+    save_labels(path, data)
+    beside = sidecar_path(path)
+    write_sidecar(beside, labels.record, data, Path(path).name)
+    return [str(path), str(beside)]
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a Labels layer; napari's writer contribution.
+
+    Parameters
+    ----------
+    path : str
+    data : array-like of int
+    attributes : dict
+        As in `Layer.as_layer_data_tuple`.
+
+    Returns
+    -------
+    list of str
+        The files that were written.
+    """
+    full = data[0] if attributes.get("multiscale") else data
+    return save_layer_data(path, ToSave(full, _record(full, attributes)))
+
+
+def _record(data: Any, attributes: Mapping[str, Any]) -> Record:
+    layer = describe_placement(tuple(data.shape), attributes)
+    entry = (attributes.get("metadata") or {}).get(METADATA_KEY)
+    if entry is not None and is_record(entry):
+        # it may have been moved since it was made
+        return {**entry, "layer": layer}
+    # labels from elsewhere, or drawn by hand: there is no run to tell of
+    image = {"name": str(attributes.get("name", "")), "shape": layer["shape"]}
+    return new_record(image, layer, "labels")

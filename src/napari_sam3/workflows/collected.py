@@ -1,0 +1,68 @@
+"""An answer that came late → labels, and the record of how they were made."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.prompt_json import prompt_from_json
+from napari_sam3.core.prompts import Prompt
+from napari_sam3.engines.base import SegmentationResult
+from napari_sam3.errors import ImageError, PromptError
+from napari_sam3.jobs.question import Question
+from napari_sam3.workflows.provenance import Record, record_of_file
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+
+Labels = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _ForgottenPicture:
+    """A picture that is known by its hash alone."""
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        raise ImageError("The picture of a collected answer is not kept; open the image again.")
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "unknown"}
+
+
+def labels_of(result: SegmentationResult) -> Labels:
+    """Return the labels of an answer, shape (rows, cols), the highest score on top."""
+    return result.instances.to_labels()
+
+
+def record_of(
+    result: SegmentationResult, question: Question | None, labels: Labels, name: str = ""
+) -> Record:
+    """Return the record of labels that were made of a collected answer.
+
+    Parameters
+    ----------
+    result : SegmentationResult
+    question : Question, optional
+        What was asked, as far as the ledger knows it.
+    labels : ndarray of int, shape (rows, cols)
+        As `labels_of` made them.
+    name : str
+        Of the image, as far as it is known.
+    """
+    fields = {} if question is None else question.fields
+    prompts: tuple[Prompt, ...] = ()
+    # the answer is worth more than what is known of it
+    with suppress(KeyError, PromptError):
+        prompts = (prompt_from_json(fields["prompt"]),)
+    run = SegmentRun(
+        _ForgottenPicture(),
+        prompts,
+        float(fields.get("min_score", 0.0)),
+        int(fields.get("max_masks", 0)),
+    )
+    results = (result,) if prompts else ()
+    answer = SegmentAnswer(results, result.instances.image_shape, picture={"kind": "unknown"})
+    engine = result.record.engine if result.record is not None else "unknown"
+    return record_of_file(name, run, answer, engine=engine, labels=labels)

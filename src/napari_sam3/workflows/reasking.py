@@ -1,0 +1,448 @@
+"""A record's questions once more to its engines, and what became of the objects."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.drift import Drift, match_objects
+from napari_sam3.core.images import to_rgb8, to_uint8
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.engines.base import NEVER, Engine
+from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.jobs.answers import digest
+from napari_sam3.jobs.estimate import Estimate
+from napari_sam3.jobs.ledger import Origin
+from napari_sam3.jobs.question import pixels_sha256
+from napari_sam3.jobs.records import Records
+from napari_sam3.workflows.files import open_image
+from napari_sam3.workflows.provenance import Record, image_of, prompts_of, was_answered
+from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
+from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+
+if TYPE_CHECKING:
+    from napari_sam3.workflows.accounted import Confirm
+
+RGB = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedPicture:
+    """A picture that was made again as the record tells, and is the one that was asked about."""
+
+    pixels: RGB = field(repr=False)
+    said: Mapping[str, Any]
+
+    def read(self) -> RGB:
+        """Return the picture, shape (rows, cols, 3)."""
+        return self.pixels
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the record says of it."""
+        return {name: value for name, value in self.said.items() if name != "sha256"}
+
+
+def picture_of(
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None = None,
+) -> RecordedPicture:
+    """Make the picture of a run again from the image's file.
+
+    Parameters
+    ----------
+    record, run : mapping
+    path : str or Path
+        The image; or the very picture that was sent, saved as 8-bit colours.
+    plane : sequence of int, optional
+        As in `open_image`; by default as the record says.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    ProvenanceError
+        If it is not the image that was asked about.
+    """
+    said = run["picture"]
+    wanted = said.get("sha256")
+    if not wanted:
+        raise ProvenanceError(
+            "The record does not tell which picture was asked about, so that it cannot be asked "
+            "about again."
+        )
+    reason = ""
+    for make in (_as_recorded, _as_it_is, _as_gray):
+        try:
+            pixels = make(record, run, path, plane)
+        except (ProvenanceError, ImageError) as error:
+            # the other ways are a last resort, whose failure tells nothing
+            reason = f" {error}" if make is _as_recorded else reason
+            continue
+        if pixels_sha256(pixels) == wanted:
+            return RecordedPicture(pixels, said)
+    raise ProvenanceError(
+        f"{Path(path).name} is not the image that was asked about, or has been changed since: "
+        f"shown as on record, its pixels are others.{reason}"
+    )
+
+
+def _as_recorded(
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None,
+) -> RGB:
+    said = run["picture"]
+    if said["kind"] == "unknown":
+        raise ProvenanceError("The record does not tell how the image was shown.")
+    if said["kind"] == "composed":
+        raise ProvenanceError(
+            "It was put together from several layers: give the picture itself as an 8-bit RGB file."
+        )
+    if run["plane"]["level"]:
+        raise ProvenanceError(
+            f"It was level {run['plane']['level']} of a multiscale image: give the picture itself "
+            "as an 8-bit RGB file."
+        )
+    pixels = _read_plane(image_of(record, run), run, path, plane)
+    if said["kind"] == "rgb":
+        return to_rgb8(pixels)
+    low, high = said["contrast_limits"]
+    return to_rgb8(to_uint8(pixels, (low, high), said["gamma"], inverted=said["inverted"]))
+
+
+def _as_it_is(
+    _record: Mapping[str, Any],
+    _run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None,
+) -> RGB:
+    pixels = open_image(path, plane)
+    if pixels.dtype != np.uint8:
+        raise ImageError("It is no 8-bit picture.")
+    return to_rgb8(pixels)
+
+
+def _as_gray(
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None,
+) -> RGB:
+    """Return a picture that was gray when it was asked about, and was saved as colours."""
+    pixels = _as_it_is(record, run, path, plane)
+    if (pixels != pixels[..., :1]).any():
+        raise ImageError("It is not gray.")
+    return to_rgb8(to_uint8(pixels[..., 0], (0, 255)))
+
+
+def _read_plane(
+    image: Mapping[str, Any],
+    run: Mapping[str, Any],
+    path: str | Path,
+    plane: Sequence[int] | None,
+) -> npt.NDArray[Any]:
+    if plane is not None or "plane" in image:
+        return open_image(path, plane if plane is not None else image["plane"])
+    index, shown = run["plane"]["index"], run["plane"]["shown"]
+    shape = image["shape"]
+    # a turned view takes a line of each of the file's planes
+    leading = [
+        range(shape[axis]) if axis in shown else [index[axis]] for axis in range(len(index) - 2)
+    ]
+    planes = [open_image(path, place or None) for place in itertools.product(*leading)]
+    stack = np.stack(planes).reshape(*(len(places) for places in leading), *planes[0].shape)
+    cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
+    return np.asarray(cut.swapaxes(0, 1) if shown[0] > shown[1] else cut)
+
+
+def _cut(axis: int, leading: int, index: Sequence[int], shown: Sequence[int]) -> slice | int:
+    if axis in shown:
+        return slice(None)
+    return 0 if axis < leading else index[axis]
+
+
+def iter_asked_again(
+    record: Mapping[str, Any],
+    pictures: Callable[[Mapping[str, Any]], RecordedPicture],
+    engines: Callable[[Mapping[str, Any]], Engine],
+    records: Records,
+    confirm: Confirm,
+    stop: threading.Event = NEVER,
+    *,
+    fresh: bool = False,
+) -> Generator[Progress, None, dict[QuestionId, Instances]]:
+    """Ask all answered questions of a record again; those whose answer is stored are free.
+
+    Parameters
+    ----------
+    record : mapping
+    pictures, engines : callable
+        Given a run: its picture; who answers.
+    records, confirm, stop, fresh
+        As in `iter_accounted`.
+
+    Returns
+    -------
+    dict
+        (run id, question's index) to its objects.
+
+    Raises
+    ------
+    Sam3Error
+        As in `iter_accounted`; and if a picture is not the recorded one.
+    """
+    from napari_sam3.workflows.accounted import iter_accounted
+
+    # all of them are looked at before anything is paid for
+    asked = [(run, _run_again(run, pictures(run))) for run in record["runs"] if _indices(run)]
+    # what was never answered gave no label, and is not paid for now
+    answers: dict[QuestionId, Instances] = {
+        (run["id"], index): empty_answer(run)
+        for run in record["runs"]
+        for index in range(len(run["questions"]))
+    }
+    for run, again in asked:
+        answer = yield from iter_accounted(engines(run), again, records, confirm, stop, fresh=fresh)
+        _refuse_partial(answer)
+        found = zip(_indices(run), answer.results, strict=True)
+        answers |= {(run["id"], index): each.instances for index, each in found}
+    return answers
+
+
+def estimate_again(
+    record: Mapping[str, Any],
+    pictures: Callable[[Mapping[str, Any]], RecordedPicture],
+    engines: Callable[[Mapping[str, Any]], Engine],
+    records: Records,
+    *,
+    fresh: bool = False,
+) -> Estimate:
+    """Say what `iter_asked_again` would take for all runs together, without sending anything.
+
+    Parameters
+    ----------
+    record, pictures, engines, records, fresh
+        As in `iter_asked_again`.
+    """
+    from napari_sam3.workflows.accounted import estimate_run
+
+    found = [
+        estimate_run(engines(run), _run_again(run, pictures(run)), records, fresh=fresh)
+        for run in record["runs"]
+        if _indices(run)
+    ]
+    seconds = [each.seconds for each in found if each.seconds is not None]
+    return Estimate(
+        questions=sum(each.questions for each in found),
+        cached=sum(each.cached for each in found),
+        paid=sum(each.paid for each in found),
+        calls=tuple(call for each in found for call in each.calls),
+        unknown=tuple(entry for each in found for entry in each.unknown),
+        low=sum(each.low for each in found),
+        high=sum(each.high for each in found),
+        seconds=sum(seconds) if seconds else None,
+        over_cap=next((each.over_cap for each in found if each.over_cap), ""),
+        confirm_above=records.limits.confirm_above,
+        notices=tuple(dict.fromkeys(words for each in found for words in each.notices)),
+        today=max((each.today for each in found), default=0.0),
+    )
+
+
+def _indices(run: Mapping[str, Any]) -> list[int]:
+    return [index for index, question in enumerate(run["questions"]) if was_answered(question)]
+
+
+def _run_again(run: Mapping[str, Any], picture: RecordedPicture) -> SegmentRun:
+    thresholds, prompts = run["thresholds"], prompts_of(run)
+    return SegmentRun(
+        picture,
+        tuple(prompts[index] for index in _indices(run)),
+        float(thresholds["min_score"]),
+        int(thresholds["max_masks"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneRun(Records):
+    """Records under which all that is asked counts as one run, so that a cap is for all of it."""
+
+    shared: Origin = field(kw_only=True)
+
+    def origin(self) -> Origin:
+        """Return on whose behalf is asked."""
+        return self.shared
+
+
+def as_one_run(records: Records) -> OneRun:
+    """Return records whose cap for a run is one for all the runs that are asked again."""
+    return OneRun(
+        records.cache, records.ledger, records.limits, records.project, shared=records.origin()
+    )
+
+
+def _refuse_partial(answer: SegmentAnswer) -> None:
+    if any(result.record is None for result in answer.results):
+        why = " ".join(answer.notices)
+        raise ProvenanceError(f"Not all questions were answered, so nothing is compared. {why}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """A record as it would be with other answers.
+
+    Parameters
+    ----------
+    record : dict
+        Objects that were matched have the labels of those that they are matched to.
+    drifts : dict
+        (run id, question's index) to what became of its objects; None where there is nothing
+        to compare with.
+    """
+
+    record: Record
+    drifts: dict[QuestionId, Drift | None]
+
+
+def follow(
+    record: Mapping[str, Any],
+    old: Mapping[QuestionId, Instances],
+    new: Mapping[QuestionId, Instances],
+    labels: npt.NDArray[Any] | None = None,
+) -> Followed:
+    """Match new answers to the recorded ones, object by object.
+
+    Parameters
+    ----------
+    record : mapping
+    old : mapping
+        The recorded answers, as far as they are stored.
+    new : mapping
+        All of the new ones.
+    labels : ndarray of int, optional
+        The label image, where it is there: what could be seen of the recorded answers.
+    """
+    numbers = itertools.count(max(own_labels(record), default=0) + 1)
+    givers = _givers(record)
+    compared: dict[QuestionId, _Compared] = {}
+    runs = []
+    for run in record["runs"]:
+        view = None if labels is None else plane_of(labels, run)
+        questions = []
+        for index, question in enumerate(run["questions"]):
+            name = (run["id"], index)
+            kept = {i: n for i, n in _own(question).items() if givers[n] == (*name, i)}
+            found = _compare(question, old.get(name), new[name], view, kept)
+            compared[name] = found
+            questions.append(_relabelled(question, found, len(new[name]), numbers))
+        runs.append({**run, "questions": questions, "former": _former(run, compared)})
+    drifts = {name: found.drift for name, found in compared.items()}
+    return Followed({**record, "runs": runs}, drifts)
+
+
+def _relabelled(
+    question: Mapping[str, Any], found: _Compared, objects: int, numbers: Iterator[int]
+) -> Record:
+    labels = _moved(_own(question), found.matched)
+    labels |= {index: next(numbers) for index in found.appeared}
+    replaced = _moved(_own(question, "replaced"), found.matched)
+    return {
+        **question,
+        "objects": objects,
+        "labels": _keyed(labels),
+        "replaced": _keyed(replaced),
+    }
+
+
+def _former(
+    run: Mapping[str, Any], compared: Mapping[QuestionId, _Compared]
+) -> list[tuple[str, int, int]]:
+    former = []
+    for run_id, question, index in run.get("former", ()):
+        found = compared.get((run_id, question))
+        if found is not None and index in found.matched:
+            former.append((run_id, question, found.matched[index]))
+    return former
+
+
+def _own(question: Mapping[str, Any], name: str = "labels") -> dict[int, int]:
+    return {int(index): int(label) for index, label in question.get(name, {}).items()}
+
+
+def _moved(labels: Mapping[int, int], matched: Mapping[int, int]) -> dict[int, int]:
+    return {matched[index]: label for index, label in labels.items() if index in matched}
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    matched: dict[int, int]
+    appeared: tuple[int, ...]
+    drift: Drift | None
+
+
+def _compare(
+    question: Mapping[str, Any],
+    old: Instances | None,
+    new: Instances,
+    view: npt.NDArray[Any] | None,
+    own: Mapping[int, int],
+) -> _Compared:
+    same = dict(zip(range(len(new)), range(len(new)), strict=True))
+    if digest(new) == question.get("answer_sha256"):
+        return _Compared(same, (), Drift((1.0,) * len(new)))
+    if old is not None:
+        by_index = match_objects(dict(enumerate(old)), new)
+        matched = {i: index for i, (index, _) in by_index.items()}
+        appeared = tuple(i for i in range(len(new)) if i not in matched.values())
+        ious = tuple(iou for _, iou in by_index.values())
+        return _Compared(matched, appeared, Drift(ious, len(old) - len(ious), len(appeared)))
+    if view is None:
+        # by their order, for want of anything better
+        shared = min(len(new), int(question["objects"]))
+        extra = tuple(range(shared, len(new)))
+        return _Compared({i: i for i in range(shared)}, extra, None)
+    return _compare_seen(view, own, new)
+
+
+def _compare_seen(view: npt.NDArray[Any], own: Mapping[int, int], new: Instances) -> _Compared:
+    """Compare with what the label image shows of the recorded answer."""
+    seen = np.where(np.isin(view, list(own.values())), view, 0)
+    numbers = [int(label) for label in np.unique(seen) if label > 0]
+    there = dict(zip(numbers, Instances.from_labels(seen), strict=True))
+    by_label = match_objects(there, new, view)
+    taken = {index for index, _ in by_label.values()}
+    # what lies under other labels may have been there before, too, and got no label then
+    appeared = tuple(
+        i for i, item in enumerate(new) if i not in taken and not _is_covered(item, view)
+    )
+    matched = {i: by_label[label][0] for i, label in own.items() if label in by_label}
+    ious = tuple(iou for _, iou in by_label.values())
+    return _Compared(matched, appeared, Drift(ious, len(own) - len(ious), len(appeared)))
+
+
+def _is_covered(item: Instance, view: npt.NDArray[Any]) -> bool:
+    shown = view[item.box.slices][item.mask]
+    return bool(2 * np.count_nonzero(shown) > shown.size)
+
+
+def _givers(record: Mapping[str, Any]) -> dict[int, tuple[str, int, int]]:
+    """Return which object each label was given to last."""
+    return {
+        label: (run["id"], index, int(i))
+        for run in record["runs"]
+        for index, question in enumerate(run["questions"])
+        for i, label in question["labels"].items()
+    }
+
+
+def _keyed(labels: Mapping[int, int]) -> dict[str, int]:
+    return {str(index): label for index, label in sorted(labels.items())}

@@ -1,0 +1,263 @@
+"""Labels once more from their record, without a window.
+
+What a run wrote follows from its answers and its record alone: the objects, the label that
+each got, and the rules of `napari_sam3.layers.output.write_instances`, which are followed
+here on a plain array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.labels import bottom_to_top, labels_dtype
+from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
+from napari_sam3.errors import CacheError, PromptError, ProvenanceError
+from napari_sam3.jobs.answers import digest
+from napari_sam3.jobs.cache import AnswerCache
+from napari_sam3.jobs.question import key_of
+
+IntArray = npt.NDArray[np.integer[Any]]
+QuestionId = tuple[str, int]
+"""The run's id and the question's index in it."""
+
+Answers = Mapping[QuestionId, Instances]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """What the cache holds of a record's answers.
+
+    Parameters
+    ----------
+    answers : dict
+        Those that are the recorded ones, to the last pixel.
+    missing : tuple
+        Questions whose answer is not stored, or was replaced by another one.
+    notices : tuple of str
+    """
+
+    answers: dict[QuestionId, Instances]
+    missing: tuple[QuestionId, ...]
+    notices: tuple[str, ...] = ()
+
+
+def stored_answers(record: Mapping[str, Any], cache: AnswerCache | None) -> Stored:
+    """Look up the answers that a record is about."""
+    answers: dict[QuestionId, Instances] = {}
+    missing: list[QuestionId] = []
+    notices: list[str] = []
+    for run in record["runs"]:
+        for index, question in enumerate(run["questions"]):
+            found = empty_answer(run) if not question["objects"] else None
+            try:
+                found = _stored(question, cache) if found is None else found
+            except CacheError as error:
+                notices.append(str(error))
+            if found is None:
+                missing.append((run["id"], index))
+            else:
+                answers[run["id"], index] = found
+    return Stored(answers, tuple(missing), tuple(dict.fromkeys(notices)))
+
+
+def altered_questions(record: Mapping[str, Any]) -> tuple[QuestionId, ...]:
+    """Return the questions whose SHA-256 is that of another question.
+
+    What they are made of was changed after it was written: prompt, thresholds, engine,
+    its model and parameters, or the picture.  One without a SHA-256 is passed over, and so
+    is one of which the record does not tell all that.
+    """
+    return tuple(
+        (run["id"], index)
+        for run in record["runs"]
+        for index, question in enumerate(run["questions"])
+        if (said := question.get("question_sha256")) and said != _question_sha256(run, question)
+    )
+
+
+def _question_sha256(run: Mapping[str, Any], question: Mapping[str, Any]) -> str:
+    engine, picture = run["engine"], run["picture"]
+    if not engine.get("model") or "parameters" not in engine or not picture["sha256"]:
+        return str(question["question_sha256"])
+    try:
+        prompt = prompt_to_json(prompt_from_json(question["prompt"]))
+    except PromptError:
+        # of a kind that this version does not know, or that no version does
+        return ""
+    return key_of(
+        {
+            "engine": engine["name"],
+            "model": engine["model"],
+            "parameters": engine["parameters"],
+            "prompt": prompt,
+            "min_score": float(run["thresholds"]["min_score"]),
+            "max_masks": int(run["thresholds"]["max_masks"]),
+            "image": {"shape": run["plane"]["shape"], "sha256": picture["sha256"]},
+        }
+    )
+
+
+def empty_answer(run: Mapping[str, Any]) -> Instances:
+    """Return what a question of a run has found if it found nothing."""
+    rows, cols = run["plane"]["shape"]
+    return Instances((rows, cols))
+
+
+def _stored(question: Mapping[str, Any], cache: AnswerCache | None) -> Instances | None:
+    key = question.get("question_sha256")
+    stored = cache.get(key) if cache is not None and key else None
+    if stored is None:
+        return None
+    instances = stored.result.instances
+    return instances if digest(instances) == question.get("answer_sha256") else None
+
+
+def rebuild(
+    record: Mapping[str, Any], answers: Answers, base: npt.NDArray[Any] | None = None
+) -> IntArray:
+    """Write all runs of a record once more.
+
+    Parameters
+    ----------
+    record : mapping
+        As `napari_sam3.workflows.provenance.check_record` returns it.
+    answers : mapping
+        (run id, question's index) to its objects; all are needed.
+    base : ndarray of int, optional
+        What was labelled before the first run; by default nothing.
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    ProvenanceError
+        If the record does not fit together, or not with the answers.
+    """
+    shape = tuple(record["layer"]["shape"])
+    below = 0 if base is None else int(base.max(initial=0))
+    dtype = labels_dtype(max(own_labels(record), default=0) | below)
+    try:
+        labels: IntArray = np.zeros(shape, dtype) if base is None else np.array(base, dtype)
+    except (MemoryError, ValueError) as error:
+        raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
+    if labels.shape != shape:
+        raise ProvenanceError(f"The labels have the shape {labels.shape}, but the record {shape}.")
+    for run in record["runs"]:
+        _write_run(plane_of(labels, run), run, answers)
+    return labels
+
+
+def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return the plane that a run wrote, as it was shown, as a view of the labels.
+
+    Raises
+    ------
+    ProvenanceError
+        If the labels have no such plane.
+    """
+    plane = run["plane"]
+    rows, cols = plane["shown"]
+    # labels of one plane of a file have none of the axes that it was chosen along
+    chosen = max(0, min(rows, cols, len(plane["index"]) - labels.ndim))
+    try:
+        index = [
+            slice(None) if axis in (rows, cols) else int(at / factor)
+            for axis, (at, factor) in enumerate(zip(plane["index"], plane["factors"], strict=True))
+        ][chosen:]
+        cut = labels[tuple(index)]
+    except (IndexError, ValueError, ZeroDivisionError):
+        cut = None
+    if cut is not None and rows > cols:
+        cut = cut.T
+    if cut is None or list(cut.shape) != list(plane["shape"]) or len(index) != labels.ndim:
+        raise ProvenanceError(
+            f"The record does not fit together: labels of shape {labels.shape} have no such "
+            f"plane as a run names (index {plane['index']}, shape {plane['shape']})."
+        )
+    return cut
+
+
+def run_objects(run: Mapping[str, Any], answers: Answers) -> Instances:
+    """Return all objects of a run in the order of its questions."""
+    empty = empty_answer(run)
+    items: list[Instance] = []
+    for index in range(len(run["questions"])):
+        found = answers.get((run["id"], index))
+        if found is None:
+            raise ProvenanceError(f"The answer to question {index + 1} of a run is missing.")
+        if found.image_shape != empty.image_shape:
+            raise ProvenanceError(
+                f"An answer has the shape {found.image_shape}, but its plane "
+                f"{empty.image_shape}; it belongs to another image."
+            )
+        items += found
+    return Instances(empty.image_shape, tuple(items))
+
+
+def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dict[int, int]:
+    """Return ``labels`` or ``replaced`` of a run by an object's index among all of them."""
+    found: dict[int, int] = {}
+    first = 0
+    for index, question in enumerate(run["questions"]):
+        own = {int(i): int(label) for i, label in (question.get(name) or {}).items()}
+        count = len(answers[run["id"], index])
+        if max(own, default=-1) >= count:
+            raise ProvenanceError("The record names more objects than its answers hold.")
+        found |= {first + i: label for i, label in own.items()}
+        first += count
+    return found
+
+
+def _write_run(view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers) -> None:
+    instances = run_objects(run, answers)
+    labels = labels_by_object(run, answers, "labels")
+    replaced = list(labels_by_object(run, answers, "replaced").values())
+    is_former = np.zeros(view.shape, bool)
+    for item in _former(run, answers):
+        is_former[item.box.slices] |= item.mask
+    erasable = is_former & np.isin(view, replaced)
+    free = (view == 0) | erasable
+    written = np.zeros(view.shape, view.dtype)
+    # from top to bottom: what has a pixel keeps it
+    for index in reversed(bottom_to_top(instances, run["overlap_rule"])):
+        if index in labels:
+            item = instances[index]
+            pixels = item.mask & free[item.box.slices]
+            written[item.box.slices][pixels] = labels[index]
+            free[item.box.slices] &= ~pixels
+    view[...] = np.where(written > 0, written, np.where(erasable, 0, view))
+
+
+def _former(run: Mapping[str, Any], answers: Answers) -> list[Instance]:
+    try:
+        return [
+            answers[run_id, question][index] for run_id, question, index in run.get("former", ())
+        ]
+    except (KeyError, IndexError) as error:
+        raise ProvenanceError(
+            "An object was refined that is from a run before this record; "
+            "without that run, the labels cannot be made again."
+        ) from error
+
+
+def own_labels(record: Mapping[str, Any]) -> set[int]:
+    """Return all labels that the runs of a record have given."""
+    return {
+        int(label)
+        for run in record["runs"]
+        for question in run["questions"]
+        for label in question["labels"].values()
+    }
+
+
+def without_own(record: Mapping[str, Any], labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a label image without what the runs of a record have written."""
+    return np.where(np.isin(labels, list(own_labels(record))), 0, labels)

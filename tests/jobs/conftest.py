@@ -1,0 +1,30 @@
+"""A service that bills, and records of its own for each test."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_sam3 import engines
+from napari_sam3.jobs import paid
+
+from .paid import PaidEngine, Service, records_in
+
+
+@pytest.fixture
+def service(monkeypatch):
+    service = Service()
+    monkeypatch.setattr(engines, "ENGINES", (*engines.ENGINES, service.info()))
+    monkeypatch.setattr(paid, "LOOK_AGAIN_S", 0.002)
+    return service
+
+
+@pytest.fixture
+def engine(service):
+    return PaidEngine(service)
+
+
+@pytest.fixture
+def records(tmp_path):
+    records = records_in(tmp_path)
+    yield records
+    records.ledger.close()

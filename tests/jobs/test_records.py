@@ -1,0 +1,99 @@
+"""Where the records lie and what may be spent, as the settings say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from napari_sam3.errors import PromptError
+from napari_sam3.jobs.ledger import Caps
+from napari_sam3.jobs.records import (
+    DEFAULT_CAP_PER_DAY,
+    DEFAULT_CAP_PER_RUN,
+    DEFAULT_CONFIRM_ABOVE,
+    Limits,
+    UnderWay,
+    close_ledgers,
+    is_under_way,
+    open_ledger,
+    open_records,
+    read_limits,
+)
+from napari_sam3.settings import (
+    CACHE_USED,
+    CAP_PER_DAY,
+    CAP_PER_RUN,
+    CONFIRM_ABOVE,
+    PROJECT,
+    cache_folder,
+    data_folder,
+    write_setting,
+)
+
+
+def test_they_lie_where_the_settings_say_and_nothing_is_written_yet():
+    records = open_records()
+    assert records.cache.folder == cache_folder()
+    assert records.ledger.path.parent == data_folder()
+    assert not cache_folder().exists()
+    assert not data_folder().exists()
+    assert records.limits == Limits()
+
+
+def test_what_is_said_goes_before_what_is_set():
+    write_setting(PROJECT, "kidney")
+    write_setting(CACHE_USED, False)
+    as_set = open_records()
+    said = open_records(use_cache=True, project="liver", limits=Limits(7.0))
+    assert (as_set.cache, as_set.project) == (None, "kidney")
+    assert (said.cache is None, said.project, said.limits.confirm_above) == (False, "liver", 7.0)
+
+
+def test_one_process_has_one_ledger_until_it_is_closed():
+    first = open_ledger()
+    assert open_records().ledger is first
+    close_ledgers()
+    assert open_ledger() is not first
+
+
+def test_limits_are_those_that_were_set():
+    write_setting(CONFIRM_ABOVE, 0)
+    write_setting(CAP_PER_RUN, 3)
+    write_setting(CAP_PER_DAY, None)
+    assert read_limits() == Limits(0.0, Caps(3.0, None))
+
+
+@pytest.mark.parametrize("value", ["much", -1, True, [], math.inf, math.nan])
+def test_a_limit_that_makes_no_sense_is_no_leave_to_spend(value):
+    for name in (CONFIRM_ABOVE, CAP_PER_RUN, CAP_PER_DAY):
+        write_setting(name, value)
+    usual = Caps(DEFAULT_CAP_PER_RUN, DEFAULT_CAP_PER_DAY)
+    assert read_limits() == Limits(DEFAULT_CONFIRM_ABOVE, usual)
+
+
+def test_whoever_wants_to_be_asked_about_nothing_is_asked_as_usual():
+    # no number of dollars: that could only mean that anything may be spent without a word
+    write_setting(CONFIRM_ABOVE, None)
+    assert read_limits().confirm_above == DEFAULT_CONFIRM_ABOVE
+
+
+@pytest.mark.parametrize("amount", [-0.01, math.inf, math.nan])
+def test_limits_that_limit_nothing_cannot_be_made(amount):
+    with pytest.raises(PromptError, match="amount of money"):
+        Limits(amount)
+
+
+def test_two_runs_never_share_a_name():
+    records = open_records(project="kidney")
+    one, other = records.origin(), records.origin()
+    assert one.run != other.run
+    assert (one.session, one.project) == (other.session, "kidney")
+
+
+def test_a_question_is_under_way_while_it_is_waited_for():
+    ledger = open_ledger()
+    with UnderWay(ledger, 7):
+        assert is_under_way(ledger, 7)
+        assert not is_under_way(ledger, 8)
+    assert not is_under_way(ledger, 7)

@@ -1,0 +1,380 @@
+"""Money and stored answers on the command line, against the stand-in."""
+
+import csv
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from napari_sam3 import cli
+from napari_sam3.cli import records as records_module
+from napari_sam3.engines.segmind import engine as segmind_engine
+from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
+from napari_sam3.settings import CACHE_USED, write_setting
+from napari_sam3.testing import Behaviour, SegmindServer
+
+SHAPE = (40, 64)
+
+
+def half(image, fields):
+    """Return one mask that is neither square nor centred."""
+    mask = np.zeros(image.shape[:2], bool)
+    mask[: mask.shape[0] // 2, : mask.shape[1] // 3] = True
+    return [mask]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    quick = Behaviour(queued_polls=0, processing_polls=0)
+    with SegmindServer(quick, model=half, credits=1.0) as server:
+        monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+        monkeypatch.setattr(segmind_engine, "POLL_S", 0.002)
+        yield server
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE))
+    return path
+
+
+def invoke(*arguments, **kwargs):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], **kwargs)
+
+
+@pytest.fixture
+def segment(server, image):
+    def run(*arguments):
+        fixed = ["--engine", "segmind", "--url", server.url, "--overwrite"]
+        return invoke("segment", image, *fixed, *arguments)
+
+    return run
+
+
+POINTS = ("--point", "3,4", "--point", "30,50", "--point", "8,9")
+
+
+class TestStoredAnswers:
+    def test_the_same_question_again_is_free_and_gives_the_same_labels(
+        self, segment, server, image
+    ):
+        first = segment("--text", "nucleus")
+        before = tifffile.imread(image.with_name("cells_labels.tif"))
+        second = segment("--text", "nucleus")
+        assert "$0.0060" in first.stdout
+        assert "$0.0000, from cache" in second.stdout
+        assert server.ledger.billed == 1
+        assert (tifffile.imread(image.with_name("cells_labels.tif")) == before).all()
+
+    def test_what_is_only_partly_stored_is_counted(self, segment):
+        segment("--point", "3,4")
+        assert "$0.0120, 1 from cache" in segment(*POINTS).stdout
+
+    def test_it_needs_neither_key_nor_service(self, segment, server, monkeypatch):
+        segment("--text", "nucleus")
+        server.close()
+        monkeypatch.delenv("SEGMIND_API_KEY")
+        done = segment("--text", "nucleus")
+        assert done.exit_code == 0, done.stderr
+        assert "from cache" in done.stdout
+
+    @pytest.mark.parametrize("option", ["--no-cache", "--fresh"])
+    def test_it_is_asked_again_if_that_is_wanted(self, segment, server, option):
+        segment("--text", "nucleus")
+        assert "from cache" not in segment("--text", "nucleus", option).stdout
+        assert server.ledger.billed == 2
+
+    def test_info_and_clear(self, segment):
+        segment("--text", "nucleus")
+        told = invoke("cache", "info").stdout
+        assert re.search(r"answers\s+1\b", told)
+        assert "MB of at most 2048 MB" in told
+        assert invoke("cache", "clear").exit_code == 1
+        assert open_cache().info().answers == 1
+        assert "Removed 1 stored" in invoke("cache", "clear", "--yes").stdout
+        assert open_cache().info().answers == 0
+
+    def test_a_folder_and_a_size_can_be_set(self, segment, tmp_path, monkeypatch):
+        monkeypatch.delenv("NAPARI_SAM3_CACHE")
+        shared = tmp_path / "shared"
+        assert invoke("cache", "set", "--folder", shared).exit_code == 2
+        shared.mkdir()
+        done = invoke("cache", "set", "--folder", shared, "--max-mb", 64)
+        assert done.exit_code == 0, done.stderr
+        assert str(shared) in done.stdout
+        assert "at most 64 MB" in done.stdout
+        segment("--text", "nucleus")
+        assert list(shared.rglob("*.answer"))
+        assert str(shared) not in invoke("cache", "set", "--default-folder").stdout
+
+
+class TestEstimate:
+    def test_it_says_what_would_be_sent_and_sends_nothing(self, segment, server, image):
+        done = segment(*POINTS, "--estimate")
+        assert done.stdout == "3 questions, 3 calls, about $0.015–0.021, about 14 s.\n"
+        assert server.ledger.posts == 0
+        assert not image.with_name("cells_labels.tif").exists()
+
+    def test_an_output_that_exists_does_not_matter(self, image, server):
+        image.with_name("cells_labels.tif").write_bytes(b"mine")
+        done = invoke(
+            "segment", image, "--engine", "segmind", "--url", server.url, *POINTS, "--estimate"
+        )
+        assert done.exit_code == 0, done.stderr
+
+    def test_it_warns_of_what_may_be_billed_twice(self, segment):
+        lose_an_answer(segment)
+        assert "would be billed again" in segment("--text", "nucleus", "--estimate").stderr
+
+    def test_what_is_stored_is_left_out(self, segment):
+        segment("--point", "3,4")
+        assert "3 questions, 1 from cache, 2 calls" in segment(*POINTS, "--estimate").stdout
+
+    def test_a_free_engine_has_no_price(self, image):
+        done = invoke("segment", image, "--everything", "--estimate")
+        assert done.stdout == "1 question.\n"
+
+
+class TestConsent:
+    def test_above_the_threshold_nothing_is_sent_without_a_word(self, segment, server):
+        invoke("limits", "--confirm-above", 0.01)
+        done = segment(*POINTS)
+        assert done.exit_code == 1
+        assert "may cost more than $0.01" in done.stderr
+        assert "--yes" in done.stderr
+        assert server.ledger.posts == 0
+        assert segment(*POINTS, "--yes").exit_code == 0
+        assert server.ledger.billed == 3
+
+    @pytest.mark.parametrize("agreed", [True, False])
+    def test_in_a_terminal_it_is_asked_once(self, segment, server, monkeypatch, agreed):
+        invoke("limits", "--confirm-above", 0)
+        asked = []
+        monkeypatch.setattr(records_module, "is_terminal", lambda: True)
+        monkeypatch.setattr(
+            records_module.typer, "confirm", lambda *words, **_: asked.append(words) or agreed
+        )
+        done = segment(*POINTS)
+        assert len(asked) == 1
+        assert server.ledger.billed == (3 if agreed else 0)
+        assert (done.exit_code == 0) is agreed
+
+    def test_a_cap_keeps_what_was_answered(self, segment, server, image):
+        done = segment(*POINTS, "--cap", 0.015)
+        # for a script it must not look complete
+        assert done.exit_code == 4, done.stderr
+        assert "stops it before its end" in done.stderr or "may stop it" in done.stderr
+        assert "Only 2 of 3 questions were answered" in done.stderr
+        assert server.ledger.billed == 2
+        assert tifffile.imread(image.with_name("cells_labels.tif")).any()
+
+    def test_a_lost_answer_is_sent_again_only_with_yes(self, segment, server):
+        lose_an_answer(segment)
+        done = segment("--text", "nucleus")
+        assert done.exit_code == 1
+        assert "may have been billed" in done.stderr
+        assert server.ledger.billed == 1
+        assert segment("--text", "nucleus", "--yes").exit_code == 0
+        assert server.ledger.billed == 2
+
+
+def lose_an_answer(segment):
+    """Leave the ledger as if a program had ended between sending a question and its answer."""
+    ledger = open_ledger()
+    segment("--text", "nucleus", "--no-cache")
+    (entry,) = ledger.entries()
+    asked = [(entry.key, entry.question)]
+    (lost,) = ledger.plan(open_records().origin(), entry.engine, entry.model, asked, 0.007)
+    ledger.submit(lost)
+    ledger.lose(lost, "gone")
+
+
+def test_half_an_answer_does_not_take_the_place_of_a_whole_one(segment, image):
+    segment(*POINTS)
+    whole = image.with_name("cells_labels.tif").read_bytes()
+    invoke("cache", "clear", "--yes")
+    done = segment(*POINTS, "--cap", 0.01)
+    assert done.exit_code == 4
+    assert image.with_name("cells_labels.tif").read_bytes() == whole
+    assert image.with_name("cells_labels_partial.tif").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_ctrl_c_ends_at_once_and_says_what_can_be_collected(image, monkeypatch, in_flight):
+    with SegmindServer(Behaviour(latency_s=600), model=half, credits=1.0) as server:
+        monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+        options = ["--engine", "segmind", "--url", server.url, "--in-flight", str(in_flight)]
+        command = [sys.executable, "-m", "napari_sam3.cli", "segment", str(image), *options]
+        with subprocess.Popen([*command, *POINTS], stderr=subprocess.PIPE, text=True) as process:
+            server.wait_until(lambda seen: len(seen.of("status")) >= 1, 60)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        # while no price is known, one goes alone
+        assert "1 answer may still be computed and billed" in said
+        assert "napari-sam3 collect" in said
+
+
+class TestCosts:
+    def test_nothing_was_paid_yet(self):
+        assert invoke("costs").stdout == "Nothing has been paid for yet.\n"
+
+    @pytest.mark.parametrize("by", ["run", "session", "day", "project"])
+    def test_a_table_by_run_session_day_and_project(self, segment, by):
+        segment("--text", "nucleus", "--project", "mitosis paper")
+        done = invoke("costs", "--by", by)
+        assert by in done.stdout
+        assert "0.0060" in done.stdout
+        assert ("mitosis paper" in done.stdout) is (by == "project")
+        assert "Today: $0.0060" in done.stdout
+
+    def test_comma_separated_values_can_be_read_by_a_program(self, segment):
+        segment("--text", "nucleus", "--project", 'a "quoted", one')
+        segment("--text", "cell")
+        done = invoke("costs", "--by", "project", "--csv")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert {row["project"]: float(row["usd"]) for row in rows} == {
+            'a "quoted", one': 0.006,
+            "": 0.006,
+        }
+
+    def test_each_question_can_be_listed(self, segment):
+        segment("--text", "nucleus", "--project", "p")
+        segment("--text", "cell")
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
+        assert [(row["question"], row["state"], row["usd"]) for row in rows] == [
+            ("cell", "answered", "0.0060"),
+            ("nucleus", "answered", "0.0060"),
+        ]
+
+    def test_questions_add_up_to_the_sums(self, segment):
+        lose_an_answer(segment)
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
+        (day,) = csv.DictReader(io.StringIO(invoke("costs", "--csv").stdout))
+        assert sum(float(row["usd"]) for row in rows) == pytest.approx(float(day["usd"]))
+        counted = sum(int(day[n]) for n in ("answered", "failed", "unknown", "under way"))
+        assert counted == int(day["questions"]) == len(rows)
+        assert all(row["request id"] for row in rows if row["state"] == "answered")
+
+    def test_no_cell_is_a_formula(self, segment):
+        segment("--text", "=HYPERLINK(1)")
+        told = invoke("costs", "--by=question", "--csv").stdout
+        assert "'=HYPERLINK(1)" in told
+
+    def test_another_grouping_is_refused_with_the_list(self):
+        done = invoke("costs", "--by", "hour")
+        assert done.exit_code == 2
+        assert "question, run, session, day, project" in done.stderr
+
+
+class TestLimits:
+    def test_they_are_shown_and_set(self):
+        assert "$0.10" in invoke("limits").stdout
+        invoke("limits", "--confirm-above", 0.5, "--per-run", 3, "--project", " mitosis ")
+        told = invoke("limits").stdout
+        for part in ("$0.50", "$3.00", "mitosis"):
+            assert part in told
+        assert read_limits().caps.per_run == 3.0
+
+    def test_caps_can_be_taken_away(self):
+        invoke("limits", "--no-caps")
+        caps = read_limits().caps
+        assert (caps.per_run, caps.per_day) == (None, None)
+        assert invoke("limits", "--no-caps", "--per-run", 1).exit_code == 2
+
+
+class TestCollect:
+    def lose_the_wait(self, segment, monkeypatch):
+        """Break off right after the service took the question."""
+
+        def broken_off(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(segmind_engine.SegmindEngine, "collect", broken_off)
+            return segment("--text", "nucleus")
+
+    def test_there_is_nothing(self):
+        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+
+    def test_a_broken_off_wait_is_collected_stored_and_saved(
+        self, segment, server, monkeypatch, tmp_path
+    ):
+        stopped = self.lose_the_wait(segment, monkeypatch)
+        assert stopped.exit_code == 130
+        assert "napari-sam3 collect" in stopped.stderr
+        done = invoke("collect", "--output-dir", tmp_path / "new", "--url", server.url)
+        tmp_path /= "new"
+        assert done.exit_code == 0, done.stderr
+        assert "nucleus: 1 object" in done.stdout
+        (saved,) = tmp_path.glob("cells_tif_nucleus_*_labels.tif")
+        assert tifffile.imread(saved).sum() == 20 * 21
+        again = invoke("replay", saved.with_suffix(".json"))
+        assert again.exit_code == 0, again.stderr
+        assert "identical" in again.stdout
+        cited = invoke("cite", saved.with_suffix(".json")).stdout
+        assert "nucleus" in cited
+        assert "cells.tif" in cited
+        assert "from cache" in segment("--text", "nucleus").stdout
+        assert server.ledger.billed == 1
+
+    def test_a_ticket_of_another_address_gets_no_key(self, segment, server, monkeypatch):
+        self.lose_the_wait(segment, monkeypatch)
+        refused = invoke("collect")
+        assert refused.exit_code == 1
+        assert f"--url {server.url}" in refused.stdout
+        assert invoke("collect", "--url", server.url).exit_code == 0
+        assert server.ledger.billed == 1
+
+    def test_what_cannot_be_stored_stays_to_be_collected(
+        self, segment, server, monkeypatch, tmp_path
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        blocked = tmp_path / "blocked"
+        blocked.write_text("a file where the folder should be")
+        monkeypatch.setenv("NAPARI_SAM3_CACHE", str(blocked))
+        done = invoke("collect", "--url", server.url)
+        assert done.exit_code == 1
+        assert "stays to be collected" in done.stderr
+        assert open_ledger().entries()[0].state == "submitted"
+        saved = invoke("collect", "--url", server.url, "--output-dir", tmp_path / "here")
+        assert saved.exit_code == 0, saved.stderr
+        assert list((tmp_path / "here").glob("*_labels.tif"))
+        assert open_ledger().entries()[0].state == "answered"
+
+    def test_with_stored_answers_switched_off_it_is_stored_all_the_same(
+        self, segment, server, monkeypatch
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        write_setting(CACHE_USED, False)
+        assert invoke("collect", "--url", server.url).exit_code == 0
+        assert open_cache().info().answers == 1
+
+    def test_the_next_paid_run_mentions_it(self, segment, server, monkeypatch):
+        self.lose_the_wait(segment, monkeypatch)
+        assert "1 paid answer was never fetched" in segment("--text", "cell").stderr
+
+    def test_what_the_service_forgot_is_told_and_not_offered_again(
+        self, segment, server, monkeypatch
+    ):
+        self.lose_the_wait(segment, monkeypatch)
+        server.advance(4000)
+        ledger = open_ledger()
+        assert invoke("collect", "--url", server.url).exit_code == 1
+        # so early it may be a service that lags
+        assert ledger.entries()[0].state == "submitted"
+        monkeypatch.setattr(ledger, "_clock", lambda: time.time() + 4000)
+        done = invoke("collect", "--url", server.url)
+        assert done.exit_code == 1
+        assert "keeps its record no longer" in done.stdout
+        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert open_ledger().entries()[0].state == "unknown"

@@ -1,0 +1,189 @@
+"""Saving a Labels layer: the label image, and the record beside it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import LayerList, ViewerModel
+from napari.layers import Labels
+from napari.plugins import _initialize_plugins
+from typer.testing import CliRunner
+
+from napari_sam3 import cli
+from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.engines import create_engine
+from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.jobs.records import open_records
+from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.planes import capture_picture, find_plane
+from napari_sam3.settings import CACHE_USED, write_setting
+from napari_sam3.widgets import _save
+from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.widgets.saving import capture_labels, save_layer_data, write_labels
+from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.files import open_labels
+from napari_sam3.workflows.provenance import new_record
+from napari_sam3.workflows.segment import SegmentRun, finish
+from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
+
+LABELS = np.arange(3 * 5 * 7).reshape(3, 5, 7).astype(np.int32)
+
+
+@pytest.fixture
+def layer():
+    record = new_record({"name": "cells", "shape": [3, 5, 7]}, {"shape": [3, 5, 7]})
+    return Labels(
+        LABELS.copy(), name="objects", scale=(2, 0.5, 0.5), metadata={"napari_sam3": record}
+    )
+
+
+@pytest.fixture
+def plugins():
+    """What napari does when its window opens."""
+    _initialize_plugins()
+
+
+def test_labels_of_a_stack_are_saved_with_their_record(tmp_path, layer):
+    written = save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+    assert written == [str(tmp_path / "x.tif"), str(tmp_path / "x.json")]
+    saved = open_labels(tmp_path / "x.tif")
+    assert saved.dtype == np.uint16
+    np.testing.assert_array_equal(saved, LABELS)
+    record = read_sidecar(tmp_path / "x.json")
+    assert record["labels"]["sha256"] == labels_digest(saved)
+    assert record["labels"]["dtype"] == "uint16"
+    assert record["image"]["name"] == "cells"
+
+
+def test_the_record_says_where_the_layer_lies_when_it_is_saved(tmp_path, layer):
+    layer.translate = (1, 2, 3)
+    save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+    assert read_sidecar(tmp_path / "x.json")["layer"]["translate"] == [1.0, 2.0, 3.0]
+
+
+def test_what_is_drawn_meanwhile_is_not_in_the_file(tmp_path, layer):
+    captured = capture_labels(layer)
+    layer.data[0] = 9
+    save_layer_data(tmp_path / "x.tif", captured)
+    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), LABELS)
+
+
+def test_labels_from_elsewhere_have_a_record_without_a_run(tmp_path):
+    save_layer_data(tmp_path / "x.tif", capture_labels(Labels(LABELS)))
+    record = read_sidecar(tmp_path / "x.json")
+    assert (record["began"], record["runs"]) == ("labels", [])
+
+
+def test_a_record_that_was_tampered_with_is_told_of(tmp_path, layer):
+    layer.metadata["napari_sam3"]["runs"] = [{"id": 7}]
+    with pytest.raises(ProvenanceError, match="cannot be read"):
+        save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+
+
+def test_negative_labels_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="go down to -1"):
+        save_layer_data(tmp_path / "x.tif", capture_labels(Labels(LABELS - 1)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_resolutions_the_full_one_is_saved(tmp_path):
+    layer = Labels([LABELS[1], LABELS[1, ::2, ::2]], multiscale=True)
+    save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), LABELS[1])
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_labels(str(tmp_path / "y.tif"), data, attributes)
+    np.testing.assert_array_equal(open_labels(tmp_path / "y.tif"), LABELS[1])
+
+
+def test_napari_saves_with_this_plugin_if_it_is_asked_to(tmp_path, layer, plugins):
+    written = layer.save(str(tmp_path / "x.tif"), plugin="napari-sam3")
+    assert sorted(written) == sorted(map(str, tmp_path.iterdir()))
+    LayerList([layer]).save(str(tmp_path / "y.tiff"), plugin="napari-sam3")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "y.tiff"), LABELS)
+    assert json.loads((tmp_path / "y.json").read_text())["labels"]["file"] == "y.tiff"
+
+
+def test_otherwise_napari_saves_by_itself(tmp_path, layer, plugins):
+    Labels(LABELS[0], metadata=layer.metadata).save(str(tmp_path / "x.tif"))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=["as stored", "turned"])
+def test_what_the_panel_wrote_is_made_again_from_the_files_alone(
+    tmp_path, qtbot, real_engines, order
+):
+    write_setting(CACHE_USED, True)
+    stack = np.full((12, 40, 60), 30, np.uint16)
+    stack[2:9, 8:30, 12:33] = 900
+    stack[3:10, 12:35, 40:55] = 700
+    tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    viewer = ViewerModel()
+    image = viewer.add_image(stack, name="s", contrast_limits=(20, 950), gamma=0.8)
+    viewer.dims.order = order
+    viewer.dims.point = (6, 20, 20)
+    plane = find_plane(image, viewer.dims)
+    place = find_output_place(image, plane)
+    prompts = tuple(ObjectPrompt((Point(*spot),)) for spot in plane.to_pixels([(6, 20, 20)]))
+    run = SegmentRun(capture_picture(image, plane), prompts)
+    context = RunContext(
+        run, "builtin", place, None, "score", ("a",), image_id=image.unique_id
+    )  # fmt: skip
+    committer, done = Committer(viewer), []
+    workflow = iter_accounted(create_engine(), run, open_records(), lambda _: True)
+    committer.commit(context, finish(workflow), done.append, done.append)
+    committer.finish()
+    save_layer_data(tmp_path / "out.tif", capture_labels(done[0].layer))
+    assert open_labels(tmp_path / "out.tif").any()
+
+    def replay(*options):
+        return CliRunner().invoke(cli.app, ["replay", str(tmp_path / "out.json"), *options])
+
+    again = replay()
+    assert again.exit_code == 0, again.output
+    assert "identical" in again.stdout
+    open_records().cache.clear()
+    assert replay().exit_code == 1
+    again = replay("--image", str(tmp_path / "s.tif"))
+    assert again.exit_code == 0, again.output
+    assert "identical" in again.stdout
+
+
+class TestButton:
+    @pytest.fixture
+    def chosen(self, monkeypatch, tmp_path):
+        path = tmp_path / "mine.tif"
+        monkeypatch.setattr(
+            _save.QFileDialog, "getSaveFileName", lambda *_: (str(path.with_suffix("")), "")
+        )
+        return path
+
+    def test_the_objects_are_saved_with_their_record(self, panel, run, chosen, settle):
+        run("everything")
+        panel.saving.button.native.click()
+        settle()
+        assert "Saved mine.tif and mine.json" in panel.form.result.text()
+        assert open_labels(chosen).max() == 2
+        assert len(read_sidecar(chosen.with_suffix(".json"))["runs"]) == 1
+
+    def test_without_objects_it_says_what_to_do(self, panel, chosen):
+        panel.saving.button.native.click()
+        assert "press Run" in panel.form.result.text()
+        assert not chosen.exists()
+
+    def test_what_is_painted_while_it_saves_stays_out(self, panel, run, chosen, settle, viewer):
+        run("everything")
+        layer = next(one for one in viewer.layers if isinstance(one, Labels))
+        panel.saving.save(layer, str(chosen))
+        layer.data[:] = 9
+        settle()
+        assert open_labels(chosen).max() == 2
+
+    def test_a_folder_that_is_gone_is_told(self, panel, run, tmp_path, settle, viewer):
+        run("everything")
+        layer = next(one for one in viewer.layers if isinstance(one, Labels))
+        panel.saving.save(layer, str(tmp_path / "gone" / "x.tif"))
+        settle()
+        assert "no folder" in panel.form.result.text()
