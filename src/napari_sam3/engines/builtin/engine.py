@@ -21,11 +21,12 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.engines.builtin import CAPABILITIES
 from napari_sam3.engines.builtin.exemplars import segment_alike
+from napari_sam3.engines.builtin.nets.threads import one_blas_thread
 from napari_sam3.engines.builtin.picture import Picture, PictureCache
 from napari_sam3.engines.builtin.trained import all_objects, proposals
 from napari_sam3.errors import PromptError
 
-MODEL = "classical-1"
+MODEL = "nets-1"
 """Counts up whenever an answer changes, so that stored ones are not taken for new ones."""
 
 
@@ -89,7 +90,8 @@ class BuiltinEngine:
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
         picture = self._pictures.get(request.image)
-        found = Instances(request.shape, tuple(_answer(picture, request.prompt, stop)))
+        with one_blas_thread():
+            found = Instances(request.shape, tuple(_answer(picture, request.prompt, stop)))
         raise_if_stopped(stop)
         kept = found.at_least(request.min_score).best(request.max_masks)
         return SegmentationResult(kept, Usage(seconds=time.perf_counter() - start))
