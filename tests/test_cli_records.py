@@ -17,7 +17,7 @@ from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
-from napari_sam3.settings import CACHE_USED, write_setting
+from napari_sam3.settings import CACHE_USED, settings_path, write_setting
 from napari_sam3.testing import Behaviour, SegmindServer
 
 SHAPE = (40, 64)
@@ -222,6 +222,17 @@ def test_ctrl_c_ends_at_once_and_says_what_can_be_collected(image, monkeypatch, 
         # while no price is known, one goes alone
         assert "1 answer may still be computed and billed" in said
         assert "napari-sam3 collect" in said
+
+
+def test_limits_that_cannot_be_read_are_no_licence_to_spend(segment, server):
+    invoke("limits", "--per-day", 0.01)
+    settings_path().write_text('{"cap_per_day": 0.0')
+    done = segment("--text", "nucleus")
+    assert done.exit_code == 1
+    assert "limits on what may be spent are not known" in done.stderr
+    assert server.ledger.posts == 0
+    invoke("limits", "--per-run", 1, "--per-day", 1)
+    assert segment("--text", "nucleus").exit_code == 0
 
 
 class TestCosts:

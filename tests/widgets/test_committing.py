@@ -257,9 +257,9 @@ def test_a_renamed_layer_is_still_the_one(desk):
 def test_the_objects_of_a_removed_layer_are_asked_for_anew(desk):
     desk.commit(desk.context(CLICK, keys=("a",)), [solid(A)])
     desk.committer.finish()
-    assert desk.committer.is_answered("a", CLICK)
+    assert desk.committer.answered([("a", CLICK)]) == [True]
     desk.viewer.layers.remove(only_labels(desk.viewer))
-    assert not desk.committer.is_answered("a", CLICK)
+    assert desk.committer.answered([("a", CLICK)]) == [False]
 
 
 def test_a_live_answer_leaves_the_user_in_the_layer_that_is_drawn_in(desk):

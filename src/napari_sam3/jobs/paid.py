@@ -229,6 +229,7 @@ class _PaidQuestion:
 
     def _send(self) -> SegmentationResult | None:
         till, key = self._till, self._question.key
+        till.records.require_limits()
         till.purse.take(key)
         try:
             entry_id = till.take_entry(self._question)

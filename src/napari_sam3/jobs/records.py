@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_sam3.errors import PromptError
+from napari_sam3.errors import LedgerError, PromptError
 from napari_sam3.jobs import owners
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Caps, Entry, Ledger, Origin
@@ -24,6 +24,7 @@ from napari_sam3.settings import (
     cache_folder,
     data_folder,
     read_setting,
+    settings_problem,
 )
 
 LEDGER_NAME = "ledger.sqlite"
@@ -78,12 +79,26 @@ class Records:
     limits : Limits
     project : str
         What costs are counted under, beside run, session and day.
+    limits_problem : str
+        Why the limits are not known; empty if they are.
     """
 
     cache: AnswerCache | None
     ledger: Ledger
     limits: Limits = field(default_factory=Limits)
     project: str = ""
+    limits_problem: str = ""
+
+    def require_limits(self) -> None:
+        """Refuse to pay for anything while it is not known what may be spent.
+
+        Raises
+        ------
+        LedgerError
+            If the settings are damaged, and the limits came from there.
+        """
+        if self.limits_problem:
+            raise LedgerError(f"{self.limits_problem} Nothing was sent.")
 
     def origin(self) -> Origin:
         """Return on whose behalf a new run asks."""
@@ -139,6 +154,7 @@ def open_records(
         open_ledger(),
         limits or read_limits(),
         project,
+        "" if limits is not None else settings_problem(),
     )
 
 

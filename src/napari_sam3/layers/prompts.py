@@ -133,7 +133,9 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
             inside = stroke[_inside(stroke, plane.shape)]
-            marks = tuple(DrawnPoint(Point(*at, positive=positive), group) for at in _rounded(inside))
+            marks = tuple(
+                DrawnPoint(Point(*at, positive=positive), group) for at in _rounded(inside)
+            )
             drawn += Drawn(points=marks)
             outside += not marks
             clipped += 0 < len(inside) < len(stroke)

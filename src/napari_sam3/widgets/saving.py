@@ -17,7 +17,7 @@ from napari_sam3.layers.describing import describe_placement
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.provenance import Record, is_record, new_record
-from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +54,8 @@ def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
 def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
     """Write a label image and the record beside it; both are replaced if they exist.
 
+    A file that is no record of these labels is kept: see `own_sidecar_path`.
+
     Parameters
     ----------
     path : str or Path
@@ -70,13 +72,13 @@ def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
     ImageError
         If a file cannot be written, or the format cannot hold the labels.
     ProvenanceError
-        If the layer's record was tampered with.
+        If the layer's record was tampered with, or there is no name for it.
     """
     data = np.asarray(labels.data)
     if data.dtype == np.bool_:
         data = data.view(np.uint8)
+    beside = own_sidecar_path(path)
     save_labels(path, data)
-    beside = sidecar_path(path)
     write_sidecar(beside, labels.record, data, Path(path).name)
     return [str(path), str(beside)]
 

@@ -173,8 +173,10 @@ def iter_accounted(
     yield Progress(0, len(run.prompts), "reading the image")
     run, expected, image = _prepare(engine, run, records, fresh)
     raise_if_stopped(stop)
-    if expected.calls and not confirm(expected):
-        raise CancelledError("Nothing was sent.")
+    if expected.calls:
+        records.require_limits()
+        if not confirm(expected):
+            raise CancelledError("Nothing was sent.")
     consent = Consent(
         frozenset(question.key for question in expected.calls),
         frozenset(entry.key for entry in expected.unknown),

@@ -27,6 +27,7 @@ from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import engine_info
 from napari_sam3.errors import EngineUnavailableError, PromptError, ProvenanceError
+from napari_sam3.workflows.shapes import Check, MisfitError, compile_schema
 
 if TYPE_CHECKING:
     from napari_sam3.engines.base import SegmentationResult
@@ -44,6 +45,8 @@ CURRENCY = "USD"
 _PACKAGES = ("napari-sam3", "numpy", "scipy", "scikit-image")
 # a slash or a drive at the start of a word, but not the one of “and/or” or of an address
 _PLACE = re.compile(r"(?:^|[\s“”\"'(<\[=])(?:~?[/\\][^\s/\\]|\\\\|[A-Za-z]:[/\\]|file:)")
+# control characters, turns of the direction of writing, and halves of characters
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LEFT_OUT = "(A notice that names a folder was left out.)"
 
 
@@ -233,8 +236,6 @@ def check_record(value: Any, name: str = "The record") -> Record:
     ProvenanceError
         If it is none, or one of a later version.
     """
-    import jsonschema
-
     if not isinstance(value, dict) or "schema" not in value:
         raise ProvenanceError(f"{name} is no record of how labels were made.")
     number = value["schema"]
@@ -243,10 +244,11 @@ def check_record(value: Any, name: str = "The record") -> Record:
             f"{name} was written by a later version of napari-sam3 (its format is {number}, this "
             f"version reads {SCHEMA}): update it with pip install --upgrade napari-sam3."
         )
-    problem = jsonschema.exceptions.best_match(_validator().iter_errors(value))
-    if problem is not None:
-        where = "/".join(str(step) for step in problem.absolute_path) or "the whole"
-        raise ProvenanceError(f"{name} cannot be read: at {where}, {problem.message:.200}.")
+    try:
+        _check()(value)
+    except MisfitError as misfit:
+        where = "/".join(map(str, reversed(misfit.where))) or "the whole"
+        raise ProvenanceError(printable(f"{name} cannot be read: at {where}, {misfit}.")) from None
     return value
 
 
@@ -259,10 +261,13 @@ def load_schema() -> dict[str, Any]:
 
 
 @cache
-def _validator() -> Any:
-    import jsonschema
+def _check() -> Check:
+    return compile_schema(load_schema())
 
-    return jsonschema.Draft202012Validator(load_schema())
+
+def printable(text: str) -> str:
+    """Return a text with spaces in place of what would move a terminal's cursor or turn a line."""
+    return _UNSEEN.sub(" ", text)
 
 
 def prompts_of(run: Mapping[str, Any]) -> tuple[Prompt, ...]:

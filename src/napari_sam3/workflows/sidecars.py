@@ -1,11 +1,15 @@
-"""Records beside label images: ``cells_labels.tif`` and ``cells_labels.json``."""
+"""Records beside label images: ``cells_labels.tif`` and ``cells_labels.json``.
+
+Where that name is another file's, the record is ``cells_labels.tif.json``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,13 @@ import numpy.typing as npt
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
-from napari_sam3.workflows.provenance import Record, check_record
+from napari_sam3.workflows.provenance import Record, check_record, is_record
+
+MAX_BYTES = 64 << 20
+"""A longer file is no record: one of ten thousand runs takes some 20 MB."""
+
+_MAX_DIGITS = 20
+_BLOCK = 1 << 20
 
 # a list of plain numbers, or labels by number, over several lines: what JSON's own
 # indentation makes of a point; no string has a line break
@@ -23,14 +33,60 @@ _NUMBERS = re.compile(r"\[\n[\s\d.,+\-eEtrufalsn]*\]|\{\n(?:\s*\"\d+\": \d+,?\n)
 
 
 def sidecar_path(labels_path: str | Path) -> Path:
-    """Return where the record of a label image lies."""
+    """Return where the record of a label image lies, unless another file lies there."""
     return Path(labels_path).with_suffix(".json")
+
+
+def own_sidecar_path(labels_path: str | Path) -> Path:
+    """Return where the record of a label image may be written without harm to another file.
+
+    Raises
+    ------
+    ProvenanceError
+        If both names are taken.
+    """
+    first, second = sidecar_path(labels_path), _second_path(labels_path)
+    if _is_ours(second, labels_path):
+        # what is read first must not be left behind with an old record
+        return second
+    for path in (first, second):
+        if not path.exists() or _is_ours(path, labels_path):
+            return path
+    raise ProvenanceError(
+        f"The record cannot be saved: {first.name} and {second.name} are other files. "
+        "Choose another name for the labels."
+    )
 
 
 def record_path(path: str | Path) -> Path:
     """Return where a record lies, given its own path or that of its label image."""
     path = Path(path)
-    return sidecar_path(path) if path.suffix.lower() in LABEL_SUFFIXES else path
+    if path.suffix.lower() not in LABEL_SUFFIXES:
+        return path
+    first, second = sidecar_path(path), _second_path(path)
+    if not _is_ours(second, path):
+        return first
+    # the command line may have replaced the first one since
+    is_newer = _is_ours(first, path) and first.stat().st_mtime_ns > second.stat().st_mtime_ns
+    return first if is_newer else second
+
+
+def _second_path(labels_path: str | Path) -> Path:
+    path = Path(labels_path)
+    return path.with_name(f"{path.name}.json")
+
+
+def _is_ours(path: Path, labels_path: str | Path) -> bool:
+    """Whether a file is a record, and not that of another label image that is there."""
+    try:
+        record = _load(path)
+    except (ProvenanceError, OSError):
+        return False
+    if not is_record(record) or "napari-sam3" not in (record.get("software") or ()):
+        return False
+    said = record.get("labels")
+    name = Path(str(said.get("file", ""))).name if isinstance(said, dict) else ""
+    return name in ("", Path(labels_path).name) or not path.with_name(name).is_file()
 
 
 def read_sidecar(path: str | Path) -> Record:
@@ -48,17 +104,47 @@ def read_sidecar(path: str | Path) -> Record:
     """
     path = record_path(path)
     try:
-        text = path.read_text("utf-8")
+        value = _load(path)
     except FileNotFoundError as error:
         raise ProvenanceError(f"There is no record {path}.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ProvenanceError(f"{path} cannot be read: {reason}.") from error
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProvenanceError(f"{path} is no record: it is no JSON, or was cut off.") from error
+    except OSError as error:
+        raise ProvenanceError(f"{path} cannot be read: {error.strerror}.") from error
     return check_record(value, str(path))
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ProvenanceError(
+            f"{path} is no record: it is longer than {MAX_BYTES >> 20} MB, the most that one has."
+        )
+    try:
+        return json.loads(
+            data.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite
+        )
+    except UnicodeDecodeError as error:
+        raise ProvenanceError(f"{path} cannot be read: it is no text.") from error
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, _NumberError) else "it is no JSON, or was cut off"
+        raise ProvenanceError(f"{path} is no record: {why}.") from error
+
+
+class _NumberError(ValueError):
+    """A number that no record has."""
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise _NumberError("it holds a number that is too large")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _NumberError("it holds a number that is too large, or none")
+    return number
 
 
 def write_sidecar(
@@ -117,16 +203,26 @@ def _on_one_line(found: re.Match[str]) -> str:
 def labels_digest(labels: npt.NDArray[Any]) -> str:
     """Return the SHA-256 of a label image: of its shape and values, whatever their type."""
     digest = hashlib.sha256(f"labels {' '.join(map(str, labels.shape))}\n".encode())
-    for block in labels if labels.ndim > 1 else [labels]:
+    for block in _blocks(labels):
         # one block at a time: eight bytes a pixel are more than the labels take themselves
         digest.update(np.ascontiguousarray(block, dtype="<i8").data)
     return digest.hexdigest()
+
+
+def _blocks(labels: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    if labels.ndim < 2 or labels.size <= _BLOCK:
+        yield labels
+        return
+    for part in labels:
+        yield from _blocks(part)
 
 
 def find_labels(path: str | Path, record: Mapping[str, Any]) -> Path | None:
     """Return the label image that lies beside a record, or None."""
     path = record_path(path)
     said = str(record.get("labels", {}).get("file", ""))
-    names = [said, *(path.with_suffix(suffix).name for suffix in LABEL_SUFFIXES)]
+    # of “x.tif.json” it is “x.tif”
+    own = path.stem if Path(path.stem).suffix.lower() in LABEL_SUFFIXES else ""
+    names = [said, own, *(path.with_suffix(suffix).name for suffix in LABEL_SUFFIXES)]
     beside = (path.parent / Path(name).name for name in names if name)
     return next((each for each in beside if each != path and each.is_file()), None)
