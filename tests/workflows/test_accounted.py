@@ -30,7 +30,7 @@ from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.workflows.accounted import estimate_run, iter_accounted
 from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish
 
-from ..jobs.paid import COST, IMAGE, states, without_cache
+from ..jobs.paid import COST, IMAGE, key_for, states, without_cache
 
 TIMEOUT_S = 30
 
@@ -431,3 +431,22 @@ def test_a_price_that_nobody_knew_cannot_run_away_with_the_cap(
     assert service.sent == ["a"] or len(service.sent) == 1
     assert answer.unanswered == 7
     assert records.ledger.spent() == 0.5
+
+
+def test_only_what_was_shown_as_lost_is_sent_again(engine, records, service):
+    def lose(text):
+        asked = [(key_for(engine, text), text)]
+        (entry,) = records.ledger.plan(records.origin(), engine.name, engine.model, asked, COST)
+        records.ledger.submit(entry)
+        records.ledger.lose(entry, "gone")
+
+    def agree(expected):
+        assert [entry.question for entry in expected.unknown] == ["a"]
+        # another process loses it while somebody thinks it over
+        lose("b")
+        return True
+
+    lose("a")
+    answer = accounted(engine, records, "a", "b", confirm=agree)
+    assert service.sent == ["a"]
+    assert answer.unanswered == 1

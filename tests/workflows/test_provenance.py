@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from napari_sam3.workflows.provenance import (
     is_record,
     load_schema,
     new_record,
+    printable,
     prompts_of,
     record_of_file,
     run_record,
@@ -156,6 +158,18 @@ def test_a_mangled_record_is_refused_with_a_sentence_that_names_the_place(place,
     with pytest.raises(ProvenanceError, match="It cannot be read: at ") as error:
         check_record(record, "It")
     assert str(place[0]) in str(error.value)
+
+
+def test_a_record_of_many_runs_is_checked_at_once():
+    record = record_of()
+    record["runs"] = [{**record["runs"][0], "id": str(number)} for number in range(2000)]
+    began = time.perf_counter()
+    check_record(record)
+    assert time.perf_counter() - began < 2
+
+
+def test_a_text_is_printed_without_what_moves_the_cursor():
+    assert printable("a\x1b[2J\a\r\n\u202eb\ud800ü") == "a [2J    b ü"
 
 
 @pytest.mark.parametrize("value", [None, [], "text", {}, {"runs": []}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.output import next_free_label, write_instances
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform
+from napari_sam3.workflows import replay
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.provenance import (
     append_run,
@@ -270,6 +272,31 @@ def test_labels_that_no_memory_holds_are_refused():
     desk = Desk((20, 30))
     desk.write(FLAT, [(None, [solid(2, 3, 9, 15)])])
     desk.record["layer"]["shape"] = [1 << 40, 1 << 40]
+    with pytest.raises(ProvenanceError, match="too many to make again"):
+        desk.rebuilt()
+    with pytest.raises(ProvenanceError, match="do not fit in memory"):
+        rebuild(desk.record, desk.answers, max_pixels=1 << 81)
+
+
+def test_a_run_that_found_nothing_takes_no_memory(asked):
+    tracemalloc.start()
+    try:
+        side = 40_000
+        [run] = asked["runs"]
+        run["questions"][0] |= {"objects": 0, "labels": {}}
+        run["plane"]["shape"] = asked["layer"]["shape"] = [side, side]
+        rebuild(asked, stored_answers(asked, None).answers)
+        # the labels alone, whose pages are never touched
+        assert tracemalloc.get_traced_memory()[1] < 2.1 * side**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_that_runs_out_while_labels_are_written_is_told_of(desk, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(replay, "_write_run", fail)
     with pytest.raises(ProvenanceError, match="do not fit in memory"):
         desk.rebuilt()
 
@@ -351,9 +378,10 @@ class FakeCache:
             for index, question in enumerate(run["questions"])
         ]
         self.held = {key: SegmentationResult(answer) for key, answer in keys}
+        self.superseded = {}
 
-    def get(self, key):
-        found = self.held.get(key)
+    def get_recorded(self, key, answer_sha256):
+        found = self.superseded.get((key, answer_sha256), self.held.get(key))
         if isinstance(found, Exception):
             raise found
         return None if found is None else StoredAnswer(found, {})
@@ -374,12 +402,18 @@ def test_stored_answers_are_found_and_empty_ones_need_no_looking_up(desk):
     assert np.array_equal(rebuild(desk.record, stored.answers), desk.layer.data)
 
 
-def test_an_answer_that_was_replaced_by_a_newer_one_counts_as_missing(desk):
+def test_an_answer_that_was_replaced_by_a_newer_one_is_found_if_it_is_kept(desk):
     cache = FakeCache(desk)
-    key = desk.record["runs"][0]["questions"][1]["question_sha256"]
+    [run] = desk.record["runs"]
+    key = run["questions"][1]["question_sha256"]
     other = Instances((20, 30), (solid(11, 3, 15, 9),))
-    cache.held[key] = replace(cache.held[key], instances=other)
-    assert stored_answers(desk.record, cache).missing == ((desk.record["runs"][0]["id"], 1),)
+    former = cache.held[key]
+    cache.held[key] = replace(former, instances=other)
+    assert stored_answers(desk.record, cache).missing == ((run["id"], 1),)
+    cache.superseded[key, run["questions"][1]["answer_sha256"]] = former
+    stored = stored_answers(desk.record, cache)
+    assert stored.missing == ()
+    assert np.array_equal(rebuild(desk.record, stored.answers), desk.layer.data)
 
 
 def test_an_answer_that_cannot_be_read_is_told_of_and_counts_as_missing(desk):

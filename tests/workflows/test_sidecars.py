@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
 
 from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.workflows import sidecars
 from napari_sam3.workflows.provenance import new_record
 from napari_sam3.workflows.sidecars import (
     find_labels,
     labels_digest,
+    own_sidecar_path,
     read_sidecar,
     sidecar_path,
     to_text,
@@ -122,3 +126,74 @@ def test_labels_are_found_by_the_name_on_record_or_by_the_record_s_own(tmp_path,
     assert find_labels(path, said).name == "old.tif"
     # a name on record leads to no other folder
     assert find_labels(path, {**record, "labels": {"file": "../old.tif"}}).name == "old.tif"
+
+
+# --- the name is another file's ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["mine", "{}", '{"schema": 1, "runs": []}', "[" * 100_000])
+def test_a_file_that_is_no_record_keeps_its_name(tmp_path, record, text):
+    foreign = tmp_path / "x.json"
+    foreign.write_text(text)
+    place = own_sidecar_path(tmp_path / "x.tif")
+    assert place == tmp_path / "x.tif.json"
+    (tmp_path / "x.tif").touch()
+    written = write_sidecar(place, record, LABELS, "x.tif")
+    assert read_sidecar(tmp_path / "x.tif") == read_sidecar(place) == written
+    assert find_labels(place, written) == tmp_path / "x.tif"
+    assert find_labels(place, record) == tmp_path / "x.tif"
+    # also where the name has become free, as it is read first
+    foreign.unlink()
+    assert own_sidecar_path(tmp_path / "x.tif") == place
+
+
+def test_a_record_of_its_own_is_replaced(tmp_path, record):
+    write_sidecar(tmp_path / "x.json", record, LABELS, "x.tif")
+    assert own_sidecar_path(tmp_path / "x.tif") == tmp_path / "x.json"
+
+
+def test_the_record_of_other_labels_that_are_there_is_kept(tmp_path, record):
+    write_sidecar(tmp_path / "x.json", record, LABELS, "x.png")
+    assert own_sidecar_path(tmp_path / "x.tif") == tmp_path / "x.json"
+    (tmp_path / "x.png").touch()
+    assert own_sidecar_path(tmp_path / "x.tif") == tmp_path / "x.tif.json"
+
+
+def test_where_both_names_are_taken_nothing_is_destroyed(tmp_path):
+    for name in ("x.json", "x.tif.json"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ProvenanceError, match="Choose another name"):
+        own_sidecar_path(tmp_path / "x.tif")
+
+
+def test_of_two_records_of_one_file_the_newer_is_read(tmp_path, record):
+    for number, name in enumerate(("x.json", "x.tif.json")):
+        write_sidecar(tmp_path / name, {**record, "note": name}, LABELS, "x.tif")
+        os.utime(tmp_path / name, (number, number))
+    assert read_sidecar(tmp_path / "x.tif")["note"] == "x.tif.json"
+    os.utime(tmp_path / "x.json", (9, 9))
+    assert read_sidecar(tmp_path / "x.tif")["note"] == "x.json"
+
+
+# --- files that were made to do harm ----------------------------------------------------
+
+
+def test_a_file_that_is_too_long_is_refused_unread(tmp_path, record, monkeypatch):
+    write_sidecar(tmp_path / "x.json", record)
+    monkeypatch.setattr(sidecars, "MAX_BYTES", 100)
+    with pytest.raises(ProvenanceError, match="longer than"):
+        read_sidecar(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1" * 30, "1" * 5000])
+def test_numbers_that_no_record_has_are_refused(tmp_path, record, number):
+    text = json.dumps({**record, "note": 0}).replace('"note": 0', f'"note": {number}')
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ProvenanceError, match="a number that is too large"):
+        read_sidecar(tmp_path / "x.json")
+
+
+def test_large_stacks_are_digested_in_small_blocks():
+    labels = np.arange(2 * 1500 * 1000).reshape(2, 1500, 1000)
+    whole = hashlib.sha256(b"labels 2 1500 1000\n" + labels.astype("<i8").tobytes())
+    assert labels_digest(labels) == whole.hexdigest()

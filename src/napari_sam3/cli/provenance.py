@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +24,7 @@ from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import describe
-from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
+from napari_sam3.errors import CancelledError, ImageError, ProvenanceError, Sam3Error
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,10 +45,32 @@ ALTERED = (
     "(prompt, thresholds, engine or picture) does not fit their SHA-256."
 )
 
+UNCHECKED = "The labels that were there before the first run cannot be checked."
+
 Run = Mapping[str, Any]
 Labels = Annotated[
     Path, typer.Argument(metavar="RECORD", help="The .json beside a label image, or the latter.")
 ]
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """As `errors_as_sentences`, of a record that may have been made to do harm."""
+    from napari_sam3.workflows.provenance import printable
+
+    with errors_as_sentences():
+        try:
+            yield
+        except Sam3Error as error:
+            raise ProvenanceError(printable(str(error))) from error
+        except MemoryError as error:
+            raise ProvenanceError("What the record is about does not fit in memory.") from error
+
+
+def _tell(sentence: str, *, err: bool = False) -> None:
+    from napari_sam3.workflows.provenance import printable
+
+    typer.echo(printable(sentence), err=err)
 
 
 def cite(record: Labels) -> None:
@@ -56,12 +80,13 @@ def cite(record: Labels) -> None:
     from napari_sam3.workflows.replay import altered_questions
     from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
-    with errors_as_sentences():
+    with _errors_as_sentences():
         said = read_sidecar(record)
         found = find_labels(record, said) if "labels" in said else None
         citation = make_citation(said, open_labels(found) if found else None)
     if altered_questions(said):
         typer.echo(ALTERED.format(count=len(altered_questions(said))), err=True)
+    # what comes from the record was made printable, line by line
     typer.echo(str(citation))
 
 
@@ -112,7 +137,7 @@ def replay(
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import check_label_path, save_labels
 
-    with errors_as_sentences():
+    with _errors_as_sentences():
         if output is not None:
             check_label_path(output)
             if output.exists():
@@ -136,12 +161,21 @@ class _Play:
         self, path: Path, image: Path | None, plane: Plane | None, url: str | None
     ) -> None:
         from napari_sam3.workflows.files import open_labels
-        from napari_sam3.workflows.replay import altered_questions, without_own
+        from napari_sam3.workflows.replay import (
+            MAX_PIXELS,
+            altered_questions,
+            is_of_pictures_only,
+            without_own,
+        )
         from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
         self.record = read_sidecar(path)
         if not self.record["runs"]:
             raise ProvenanceError(f"{path} holds no run: there is nothing to make again.")
+        if is_of_pictures_only(self.record):
+            raise ProvenanceError(
+                f"{path} is of pictures for the eye only: there are no labels to make again."
+            )
         self._image, self._plane, self._url = image, plane, url
         if altered := altered_questions(self.record):
             raise ProvenanceError(f"{ALTERED.format(count=len(altered))} Nothing was made of it.")
@@ -156,6 +190,7 @@ class _Play:
                 f"{found} has the shape {self._labels.shape}, so it is not the label image that "
                 "the record is about."
             )
+        self._max_pixels = MAX_PIXELS if self._labels is None else self._labels.size
         self._base = None
         if self.record["began"] == "labels":
             if self._labels is None:
@@ -173,11 +208,15 @@ class _Play:
         # looked up even where nothing new is to be stored
         stored = stored_answers(self.record, open_cache())
         for notice in stored.notices:
-            typer.echo(notice, err=True)
+            _tell(notice, err=True)
         if not fresh and not stored.missing:
-            self.rebuilt = rebuild(self.record, stored.answers, self._base)
-            return self._tell_rebuilt(tolerance)
+            self.rebuilt = rebuild(self.record, stored.answers, self._base, self._max_pixels)
+            is_uncovered = self._tell_before(stored.answers, tolerance)
+            return self._tell_rebuilt(tolerance) and is_uncovered
         answers = self._asked_again(stored, records, fresh=fresh, yes=yes)
+        if not fresh:
+            # those of other questions may have been replaced by newer ones
+            answers |= stored.answers
         return self._tell_asked(stored, answers, tolerance)
 
     def _asked_again(
@@ -265,22 +304,51 @@ class _Play:
         return engine
 
     def _options(self, parameters: Mapping[str, Any]) -> SegmindOptions:
+        from napari_sam3.workflows.provenance import printable
+
         answer = parameters.get("answer", "mask")
+        most = parameters.get("max_side", 2048)
+        if type(most) is not int:
+            raise ProvenanceError(
+                f"The record cannot be asked again: its max_side is {most!r:.40}, which is no "
+                "whole number."
+            )
         return hosted_options(
             HostedOptions(
                 self._url or _recorded_url(str(parameters.get("service") or "")),
                 "auto",
                 answer == "separate masks",
                 answer == "overlay",
-                str(parameters.get("image_format", "png")),
-                int(parameters.get("max_side", 2048)),
+                printable(str(parameters.get("image_format", "png"))),
+                most,
             )
         )
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:
             self._told.append(sentence)
-            typer.echo(sentence, err=True)
+            _tell(sentence, err=True)
+
+    def _tell_before(self, answers: Mapping[QuestionId, Instances], tolerance: float) -> bool:
+        """Say what labels from before hide; return whether the objects are seen all the same."""
+        from napari_sam3.workflows.replay import rebuild
+
+        if self._base is None:
+            return True
+        _tell(UNCHECKED)
+        # the base is what is no label of the record, so it may as well be of later
+        alone = rebuild(self.record, answers, None, self._max_pixels)
+        covered = (alone > 0) & (self._base > 0)
+        count = int(np.count_nonzero(covered))
+        if not count:
+            return True
+        _tell(
+            f"{count} pixels of the record's objects lie under other labels, which were there "
+            "before or were painted over them since:"
+        )
+        drift = compare_labels(alone, np.where(covered, 0, alone))
+        _print_drifts({"objects": drift}, tolerance)
+        return drift.is_within(tolerance)
 
     def _tell_rebuilt(self, tolerance: float) -> bool:
         """Say how the labels of stored answers compare with what was saved."""
@@ -288,16 +356,19 @@ class _Play:
         if is_saved is None:
             return True
         if not is_saved:
-            typer.echo("They were edited, or a run was undone, before they were saved.")
+            _tell("They were edited, or a run was undone, before they were saved.")
         if self._labels is None:
             return is_saved
         was_changed = self._was_file_changed()
         if is_saved and not was_changed:
             return True
         if was_changed:
-            typer.echo(f"But {self._file} was changed since. Compared with it as it is now:")
+            _tell(f"But {self._file} was changed since. Compared with it as it is now:")
         drift = compare_labels(self.rebuilt, self._labels)
         _print_drifts({"labels": drift}, tolerance)
+        if self._base is not None and was_changed and not is_saved:
+            _tell("Labels that are not the record's were changed since, or those of its objects.")
+            return False
         return drift.is_within(tolerance)
 
     def _tell_asked(
@@ -310,7 +381,9 @@ class _Play:
 
         self._tell_unanswered()
         followed = follow(self.record, stored.answers, answers, self._labels)
-        self.rebuilt = rebuild(followed.record, answers, self._base)
+        self.rebuilt = rebuild(followed.record, answers, self._base, self._max_pixels)
+        if self._base is not None:
+            _tell(UNCHECKED)
         rows: dict[str, Drift | None] = {}
         for run in self.record["runs"]:
             for index, question in enumerate(run["questions"]):
@@ -328,14 +401,14 @@ class _Play:
 
         saved = self.record.get("labels")
         if saved is None:
-            typer.echo("The labels were made again; the record is of no label image to compare.")
+            _tell("The labels were made again; the record is of no label image to compare.")
             return None
         is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
-        typer.echo(
+        _tell(
             f"The labels made again are {'identical to' if is_same else 'not'} those on record."
         )
         if self._labels is None:
-            typer.echo("No label image lies beside the record: only the record was compared.")
+            _tell("No label image lies beside the record: only the record was compared.")
         return is_same
 
     def _tell_unanswered(self) -> None:
@@ -344,7 +417,7 @@ class _Play:
         questions = [q for run in self.record["runs"] for q in run["questions"]]
         lost = sum(not was_answered(question) for question in questions)
         if lost:
-            typer.echo(f"{lost} of {len(questions)} questions were never answered; not asked now.")
+            _tell(f"{lost} of {len(questions)} questions were never answered; not asked now.")
 
     def _was_file_changed(self) -> bool:
         from napari_sam3.workflows.sidecars import labels_digest
@@ -366,6 +439,8 @@ def _recorded_url(service: str) -> str | None:
 
     # no typed address: the one that is set
     usual = hosted_options(HostedOptions(None, "auto", False, False, "png", 2048)).url
+    if not service.isprintable():
+        raise ProvenanceError(f"The record's service is no address: {service!a:.80}.")
     for known in (usual, DEFAULT_URL):
         if service in ("", urlsplit(known).netloc):
             return known
@@ -382,12 +457,14 @@ def _recorded_url(service: str) -> str | None:
 
 
 def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
+    from napari_sam3.workflows.provenance import printable
+
     table = Table(box=None, pad_edge=False)
     names = ("", "objects", "min IoU", "mean IoU", f"below {tolerance:g}", "vanished", "appeared")
     for name in names:
         table.add_column(name, justify="right" if name else "left")
     for name, drift in rows.items():
-        table.add_row(name, *_cells(drift, tolerance))
+        table.add_row(printable(name), *_cells(drift, tolerance))
     known = [drift for drift in rows.values() if drift is not None]
     if len(rows) > 1 and known:
         table.add_row("all", *_cells(sum(known, Drift()), tolerance))
@@ -396,7 +473,7 @@ def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
         console.width = 10_000
     console.print(table)
     if len(known) < len(rows):
-        typer.echo(
+        _tell(
             "“?”: the answer is another one, and neither the former one nor the label image is "
             "here to compare with."
         )

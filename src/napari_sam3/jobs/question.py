@@ -65,6 +65,12 @@ class Question:
         return cls(key_of(fields), describe(request.prompt), fields)
 
     @property
+    def image_shape(self) -> tuple[int, int]:
+        """Rows and columns of the picture that is asked about."""
+        rows, cols = self.fields["image"]["shape"]
+        return rows, cols
+
+    @property
     def image_sha256(self) -> str:
         """Of the picture that is asked about."""
         digest: str = self.fields["image"]["sha256"]

@@ -156,7 +156,7 @@ class RecordedEngine:
         if cache is None or self._fresh:
             return None, ()
         try:
-            stored = cache.get(question.key)
+            stored = cache.get(question.key, question.image_shape, question.image_sha256)
         except CacheError as error:
             return None, (str(error),)
         return (None if stored is None else self._as_cached(stored.result)), ()

@@ -19,7 +19,7 @@ from napari_sam3.core.prompts import (
 )
 from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
 from napari_sam3.errors import ProvenanceError
-from napari_sam3.workflows.provenance import image_of, prompts_of, was_answered
+from napari_sam3.workflows.provenance import image_of, printable, prompts_of, was_answered
 from napari_sam3.workflows.replay import own_labels
 from napari_sam3.workflows.sidecars import labels_digest
 
@@ -129,7 +129,7 @@ def cite(record: Mapping[str, Any], labels: npt.NDArray[Any] | None = None) -> C
         *_labels(record, runs, labels),
     ]
     return Citation(
-        " ".join(sentences),
+        printable(" ".join(sentences)),
         (
             *((SAM3_PAPER,) if used_sam3 else ()),
             *_own_reference(record),
@@ -177,7 +177,8 @@ def _is_overlay(run: Run) -> bool:
 
 def _own_reference(record: Mapping[str, Any]) -> tuple[str, ...]:
     versions = _distinct(v["napari-sam3"] for v in _software(record) if "napari-sam3" in v)
-    return (f"napari-sam3, version {' and '.join(versions)} (software).",) if versions else ()
+    words = f"napari-sam3, version {' and '.join(versions)} (software)."
+    return (printable(words),) if versions else ()
 
 
 def _who(record: Mapping[str, Any], runs: list[Run]) -> str:

@@ -7,6 +7,7 @@ here on a plain array.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ QuestionId = tuple[str, int]
 
 Answers = Mapping[QuestionId, Instances]
 
+MAX_PIXELS = 2**31
+"""Of labels that nothing but their record vouches for."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
@@ -38,7 +42,7 @@ class Stored:
     answers : dict
         Those that are the recorded ones, to the last pixel.
     missing : tuple
-        Questions whose answer is not stored, or was replaced by another one.
+        Questions whose answer is not stored.
     notices : tuple of str
     """
 
@@ -110,16 +114,20 @@ def empty_answer(run: Mapping[str, Any]) -> Instances:
 
 
 def _stored(question: Mapping[str, Any], cache: AnswerCache | None) -> Instances | None:
-    key = question.get("question_sha256")
-    stored = cache.get(key) if cache is not None and key else None
+    key, wanted = question.get("question_sha256"), question.get("answer_sha256")
+    # it may have been replaced by a newer one
+    stored = cache.get_recorded(key, wanted) if cache is not None and key and wanted else None
     if stored is None:
         return None
     instances = stored.result.instances
-    return instances if digest(instances) == question.get("answer_sha256") else None
+    return instances if digest(instances) == wanted else None
 
 
 def rebuild(
-    record: Mapping[str, Any], answers: Answers, base: npt.NDArray[Any] | None = None
+    record: Mapping[str, Any],
+    answers: Answers,
+    base: npt.NDArray[Any] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> IntArray:
     """Write all runs of a record once more.
 
@@ -131,6 +139,8 @@ def rebuild(
         (run id, question's index) to its objects; all are needed.
     base : ndarray of int, optional
         What was labelled before the first run; by default nothing.
+    max_pixels : int
+        More are refused, where there is no base.
 
     Returns
     -------
@@ -142,6 +152,11 @@ def rebuild(
         If the record does not fit together, or not with the answers.
     """
     shape = tuple(record["layer"]["shape"])
+    if base is None and math.prod(shape) > max_pixels:
+        raise ProvenanceError(
+            f"The record is of labels of the shape {shape}, which are too many to make again "
+            "without their label image: put it beside the record."
+        )
     below = 0 if base is None else int(base.max(initial=0))
     dtype = labels_dtype(max(own_labels(record), default=0) | below)
     try:
@@ -150,8 +165,11 @@ def rebuild(
         raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
     if labels.shape != shape:
         raise ProvenanceError(f"The labels have the shape {labels.shape}, but the record {shape}.")
-    for run in record["runs"]:
-        _write_run(plane_of(labels, run), run, answers)
+    try:
+        for run in record["runs"]:
+            _write_run(plane_of(labels, run), run, answers)
+    except MemoryError as error:
+        raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
     return labels
 
 
@@ -220,6 +238,8 @@ def _write_run(view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers)
     instances = run_objects(run, answers)
     labels = labels_by_object(run, answers, "labels")
     replaced = list(labels_by_object(run, answers, "replaced").values())
+    if not labels and not replaced:
+        return
     is_former = np.zeros(view.shape, bool)
     for item in _former(run, answers):
         is_former[item.box.slices] |= item.mask
@@ -246,6 +266,13 @@ def _former(run: Mapping[str, Any], answers: Answers) -> list[Instance]:
             "An object was refined that is from a run before this record; "
             "without that run, the labels cannot be made again."
         ) from error
+
+
+def is_of_pictures_only(record: Mapping[str, Any]) -> bool:
+    """Whether all runs of a record gave pictures for the eye, and no label."""
+    return not own_labels(record) and all(
+        (run["engine"].get("parameters") or {}).get("answer") == "overlay" for run in record["runs"]
+    )
 
 
 def own_labels(record: Mapping[str, Any]) -> set[int]:

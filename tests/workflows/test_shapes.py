@@ -1,0 +1,69 @@
+"""What is refused is what the JSON Schema refuses, without its own validator's leisure."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import jsonschema
+import pytest
+
+from napari_sam3.workflows.provenance import load_schema
+from napari_sam3.workflows.shapes import MisfitError, compile_schema
+
+from .test_provenance import record_of
+
+ODD = (None, True, -1, 0, 0.5, 7, 10**10, "", "x", "0" * 64, [], [1], ["a", 0, 0], {}, {"a": 1})
+
+
+def places(value, way=()):
+    yield way
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in items:
+        if isinstance(item, dict | list):
+            yield from places(item, (*way, name))
+        else:
+            yield (*way, name)
+
+
+def fits(check, value):
+    try:
+        check(value)
+    except MisfitError:
+        return False
+    return True
+
+
+def test_what_is_changed_in_a_record_is_judged_as_the_schema_does():
+    check, validator = (
+        compile_schema(load_schema()),
+        jsonschema.Draft202012Validator(load_schema()),
+    )
+    rng = random.Random(7)
+    record = record_of()
+    judged = {True: 0, False: 0}
+    for *way, last in [place for place in places(record) if place]:
+        changed = copy.deepcopy(record)
+        inner = changed
+        for step in way:
+            inner = inner[step]
+        for value in [*rng.sample(ODD, 4), ...]:
+            if value is ...:
+                del inner[last]
+            else:
+                inner[last] = value
+            is_fit = fits(check, changed)
+            assert is_fit == validator.is_valid(changed), (way, last, value)
+            judged[is_fit] += 1
+    assert min(judged.values()) > 50
+
+
+def test_the_place_is_named():
+    with pytest.raises(MisfitError, match="'a' is no number") as caught:
+        compile_schema({"properties": {"x": {"items": {"type": "number"}}}})({"x": [1, "a"]})
+    assert caught.value.where == [1, "x"]
+
+
+def test_a_word_that_is_not_understood_is_no_silent_pass():
+    with pytest.raises(ValueError, match="uniqueItems"):
+        compile_schema({"uniqueItems": True})
