@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.engines.base import RawPart, SegmentationResult
+from napari_sam3.engines.base import AnswerRecord, RawPart, SegmentationResult
 from napari_sam3.jobs.answers import digest, encode_answer
 from napari_sam3.jobs.cache import AnswerCache
 
@@ -43,8 +43,9 @@ def main() -> None:
 
 def _measure(name: str, instances: Instances, folder: Path) -> None:
     noise = np.random.default_rng(2).bytes(RAW_BYTES)
-    result = SegmentationResult(instances, raw=(RawPart("image/png", noise),))
     key = hashlib.sha256(name.encode()).hexdigest()
+    record = AnswerRecord(key, "0" * 64, digest(instances), "benchmark", "1", {}, 0.0)
+    result = SegmentationResult(instances, raw=(RawPart("image/png", noise),), record=record)
     cache = AnswerCache(folder, 1 << 30)
     data = encode_answer(result, {"name": name})
 

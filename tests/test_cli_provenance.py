@@ -221,7 +221,7 @@ class TestReplay:
         monkeypatch.setattr(BuiltinEngine, "model", "classical-2")
         again = run("replay", record, "--image", image, "--fresh")
         assert again.exit_code == 3
-        assert "of the model classical-1; now classical-2 is asked" in again.stderr
+        assert re.search(r"of the model \S+; now classical-2 is asked", again.stderr)
         assert re.search(r"1 \+ point\s+1\s+0\.9333\s+0\.9333\s+1\s+0\s+0", again.stdout)
         assert re.search(r"all\s+2\s+0\.9333", again.stdout)
         assert (
@@ -234,11 +234,59 @@ class TestReplay:
         save_labels(segmented, labels)
         said = read_sidecar(record) | {"began": "labels"}
         write_sidecar(record, said, labels, segmented.name)
-        assert run("replay", record).exit_code == 0
+        again = run("replay", record)
+        assert again.exit_code == 0
+        assert "were there before the first run cannot be checked" in again.stdout
         segmented.unlink()
         refused = run("replay", record)
         assert refused.exit_code == 1
         assert "labels before the first run" in refused.stderr
+
+    def test_what_is_painted_over_objects_is_seen_though_there_were_labels_before(
+        self, record, segmented
+    ):
+        labels = open_labels(segmented).copy()
+        labels[10:14, 30:52] = 9
+        save_labels(segmented, labels)
+        said = read_sidecar(record) | {"began": "labels"}
+        write_sidecar(record, said, labels, segmented.name)
+        again = run("replay", record)
+        assert again.exit_code == 3, again.output
+        assert "88 pixels of the record's objects lie under other labels" in again.stdout
+        assert re.search(r"objects\s+2\s+0\.7333", again.stdout)
+        assert run("replay", record, "--tolerance", "0.7").exit_code == 0
+
+    def test_labels_that_came_after_the_saving_do_not_pass_as_former_ones(self, record, segmented):
+        labels = open_labels(segmented).copy()
+        said = read_sidecar(record) | {"began": "labels"}
+        write_sidecar(record, said, labels, segmented.name)
+        assert run("replay", record).exit_code == 0
+        labels[0:3, 0:5] = 9
+        save_labels(segmented, labels)
+        again = run("replay", record)
+        assert again.exit_code == 3, again.output
+        assert "was changed since" in again.stdout
+
+    @pytest.mark.parametrize("shape", [[1 << 20, 1 << 20], [10**18, 10**18]])
+    def test_labels_that_no_memory_holds_are_told_of(self, record, segmented, shape):
+        segmented.unlink()
+        said = json.loads(record.read_text())
+        [each] = said["runs"]
+        each["questions"] = [q | {"objects": 0, "labels": {}} for q in each["questions"]]
+        each["plane"]["shape"] = said["layer"]["shape"] = shape
+        reseal(said)
+        record.write_text(json.dumps(said))
+        refused = run("replay", record)
+        assert refused.exit_code == 1
+        assert "put it beside the record" in refused.stderr
+
+    def test_a_record_by_its_second_name_is_replayed_and_cited(self, record, segmented):
+        record.rename(f"{segmented}.json")
+        record.write_text("another's")
+        for name in (segmented, f"{segmented}.json"):
+            assert run("replay", name).exit_code == 0
+            assert "edited" not in run("cite", name).stdout
+        assert "no record" in run("replay", record).stderr
 
     def test_without_the_label_image_the_record_is_enough(self, record, segmented):
         segmented.unlink()
@@ -345,11 +393,50 @@ class TestHosted:
         assert again.exit_code == 3, again.output
         assert re.search(r"nucleus\s+1\s+0\.9000", again.stdout)
         assert hosted.ledger.billed == 2
-        # its answer is stored now in the place of the one on record
-        later = run("replay", record, "--image", image, "--url", hosted.url)
-        assert later.exit_code == 3, later.output
-        assert re.search(r"nucleus\s+1\s+0\.9000", later.stdout)
+        # its answer is stored now beside the one on record, which is still there
+        later = run("replay", record)
+        assert later.exit_code == 0, later.output
+        assert "identical" in later.stdout
         assert hosted.ledger.billed == 2
+
+    def test_an_answer_on_record_is_taken_where_another_one_is_asked_for_again(
+        self, hosted, image, tmp_path
+    ):
+        record = image.with_name("cells_labels.json")
+        self.rows = 18
+        fresh = run("replay", record, "--image", image, "--fresh", "--url", hosted.url)
+        assert fresh.exit_code == 3, fresh.output
+        # a second question, which was never asked
+        add_run(record, "cell")
+        again = run("replay", record, "--image", image, "--url", hosted.url)
+        assert re.search(r"nucleus\s+1\s+1\.0000", again.stdout), again.output
+
+    @pytest.mark.parametrize("value", ["abc", None, [1], {}, True, 1.5])
+    def test_a_size_that_is_none_is_told_of(self, hosted, image, value):
+        record = image.with_name("cells_labels.json")
+        said = json.loads(record.read_text())
+        said["runs"][0]["engine"]["parameters"]["max_side"] = value
+        reseal(said)
+        record.write_text(json.dumps(said))
+        refused = run("replay", record, "--image", image, "--fresh", "--url", hosted.url)
+        assert refused.exit_code == 1
+        assert "max_side" in refused.stderr
+        assert hosted.ledger.billed == 1
+
+    @pytest.mark.parametrize("name", ["title", "model", "service", "name", "image_format"])
+    def test_nothing_on_record_moves_the_cursor(self, hosted, image, name):
+        record = image.with_name("cells_labels.json")
+        said = json.loads(record.read_text())
+        said["image"]["name"] = "a\x1b[2J\a"
+        [each] = said["runs"]
+        engine = each["engine"]
+        (engine if name in engine else engine["parameters"])[name] = "localhost\x1b[2J\a:1"
+        reseal(said)
+        record.write_text(json.dumps(said))
+        for typed in (("cite",), ("replay",), ("replay", "--image", image, "--fresh", "--yes")):
+            done = run(typed[0], record, *typed[1:])
+            assert not {"\x1b", "\a"} & set(done.output), (typed, done.output)
+            assert isinstance(done.exception, SystemExit | None), typed
 
     def test_nothing_is_paid_for_without_consent(self, hosted, image):
         assert run("limits", "--confirm-above", "0.001").exit_code == 0
@@ -445,4 +532,8 @@ class TestHosted:
         assert said["runs"][0]["engine"]["parameters"]["answer"] == "overlay"
         refused = run("segment", image, "--text", "x", "--overlay", target, *options)
         assert "exists already" in refused.stderr
-        assert "no label image" in run("replay", target).stdout
+        for options in ((), ("--image", image, "--fresh", "--yes")):
+            refused = run("replay", target, *options)
+            assert refused.exit_code == 1
+            assert "pictures for the eye only" in refused.stderr
+            assert refused.stdout == ""

@@ -83,6 +83,25 @@ def test_a_record_that_was_tampered_with_is_told_of(tmp_path, layer):
         save_layer_data(tmp_path / "x.tif", capture_labels(layer))
 
 
+def test_a_file_of_the_same_name_is_not_destroyed(tmp_path, layer, plugins):
+    foreign = tmp_path / "x.json"
+    foreign.write_text('{"mine": 1}')
+    for _ in range(2):
+        written = save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+        assert written == [str(tmp_path / "x.tif"), str(tmp_path / "x.tif.json")]
+        layer.save(str(tmp_path / "x.tif"), plugin="napari-sam3")
+    assert foreign.read_text() == '{"mine": 1}'
+    assert read_sidecar(tmp_path / "x.tif")["labels"]["sha256"] == labels_digest(LABELS)
+
+
+def test_where_there_is_no_name_for_the_record_no_labels_are_replaced(tmp_path, layer):
+    for name in ("x.tif", "x.json", "x.tif.json"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ProvenanceError, match="Choose another name"):
+        save_layer_data(tmp_path / "x.tif", capture_labels(layer))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
+
+
 def test_negative_labels_are_refused(tmp_path):
     with pytest.raises(ImageError, match="go down to -1"):
         save_layer_data(tmp_path / "x.tif", capture_labels(Labels(LABELS - 1)))

@@ -404,9 +404,7 @@ class _Play:
             _tell("The labels were made again; the record is of no label image to compare.")
             return None
         is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
-        _tell(
-            f"The labels made again are {'identical to' if is_same else 'not'} those on record."
-        )
+        _tell(f"The labels made again are {'identical to' if is_same else 'not'} those on record.")
         if self._labels is None:
             _tell("No label image lies beside the record: only the record was compared.")
         return is_same

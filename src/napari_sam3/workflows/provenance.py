@@ -13,7 +13,7 @@ import platform
 import re
 import sys
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -27,7 +27,6 @@ from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import engine_info
 from napari_sam3.errors import EngineUnavailableError, PromptError, ProvenanceError
-from napari_sam3.workflows.shapes import Check, MisfitError, compile_schema
 
 if TYPE_CHECKING:
     from napari_sam3.engines.base import SegmentationResult
@@ -40,7 +39,9 @@ Source = tuple[str, int, int]
 
 SCHEMA = 1
 SCHEMA_FILE = "provenance.schema.json"
+_OF_THE_DRAFT = ("$schema", "$id")
 CURRENCY = "USD"
+LONGEST_MISFIT = 400
 
 _PACKAGES = ("napari-sam3", "numpy", "scipy", "scikit-image")
 # a slash or a drive at the start of a word, but not the one of “and/or” or of an address
@@ -244,11 +245,15 @@ def check_record(value: Any, name: str = "The record") -> Record:
             f"{name} was written by a later version of napari-sam3 (its format is {number}, this "
             f"version reads {SCHEMA}): update it with pip install --upgrade napari-sam3."
         )
+    import fastjsonschema
+
     try:
         _check()(value)
-    except MisfitError as misfit:
-        where = "/".join(map(str, reversed(misfit.where))) or "the whole"
-        raise ProvenanceError(printable(f"{name} cannot be read: at {where}, {misfit}.")) from None
+    except fastjsonschema.JsonSchemaValueException as misfit:
+        where = "/".join(misfit.path[1:]) or "the whole"
+        what = misfit.message.removeprefix(f"{misfit.name} ")
+        said = printable(f"{name} cannot be read: at {where}, it {what}")
+        raise ProvenanceError(f"{said[:LONGEST_MISFIT]}.") from None
     return value
 
 
@@ -261,8 +266,25 @@ def load_schema() -> dict[str, Any]:
 
 
 @cache
-def _check() -> Check:
-    return compile_schema(load_schema())
+def _check() -> Callable[[Any], Any]:
+    import fastjsonschema
+
+    # compiled to Python once, as a record may hold thousands of runs
+    check: Callable[[Any], Any] = fastjsonschema.compile(_of_draft_7(load_schema()))
+    return check
+
+
+def _of_draft_7(part: Any) -> Any:
+    """Return a schema as the older draft says it, in which nothing counts beside a reference."""
+    if isinstance(part, list):
+        return [_of_draft_7(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    own = {name: _of_draft_7(item) for name, item in part.items() if name not in _OF_THE_DRAFT}
+    reference = own.pop("$ref", None) if isinstance(own.get("$ref"), str) else None
+    if reference is None:
+        return own
+    return {"allOf": [{"$ref": reference}, own]} if own else {"$ref": reference}
 
 
 def printable(text: str) -> str:
