@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -149,7 +149,9 @@ class Rounds:
             except queue.Empty:
                 if kill_at and len(self.server.ledger.requests) >= kill_at:
                     time.sleep(delay_s)
-                    os.kill(pid, signal.SIGKILL)
+                    # it may have ended by itself meanwhile
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                     kill_at = None
             if said and said[-1] == ["ended"]:
                 break
