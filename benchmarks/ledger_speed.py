@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_sam3.jobs.costs import LINE
 from napari_sam3.jobs.ledger import Caps, Ledger, Origin
-from napari_sam3.jobs.ledger_entries import LINE
 
 MANY, RUNS, WRITES, ROUNDS = 100_000, 200, 200, 5
 # a thousand questions a day

@@ -85,7 +85,7 @@ def test_no_file_names_a_folder_of_one_machine_or_a_package_registry(text_files)
     "line",
     [
         b"cd /home/ann/data",
-        b"'/root/.cache'",
+        b"'/" + b"root/.cache'",
         rb"C:\Users\ann",
         *(b"https://" + host for host in REGISTRIES),
         b"https://files." + REGISTRIES[0],

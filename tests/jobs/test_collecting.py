@@ -259,3 +259,13 @@ def test_a_lost_answer_without_a_ticket_is_not_offered(engine, records, service)
     with pytest.raises(OutcomeUnknownError):
         RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
     assert collect(records) == ()
+
+
+def test_a_lost_fresh_answer_is_fetched_although_an_older_one_is_stored(engine, records, service):
+    RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
+    service.collect_mishaps.append("stopped")
+    with pytest.raises(CancelledError):
+        RecordedEngine(engine, records, ANYTHING, fresh=True).segment(request_for("a"))
+    (found,) = collect(records)
+    assert found.result.usage.request_id == "request-2"
+    assert service.billed["a"] == 2

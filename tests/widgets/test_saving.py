@@ -22,6 +22,7 @@ from napari_sam3.layers.planes import capture_picture, find_plane
 from napari_sam3.settings import CACHE_USED, write_setting
 from napari_sam3.widgets import _save
 from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.widgets.demo import show_demo
 from napari_sam3.widgets.saving import capture_labels, save_layer_data, write_labels
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.files import open_labels
@@ -206,3 +207,15 @@ class TestButton:
         panel.saving.save(layer, str(tmp_path / "gone" / "x.tif"))
         settle()
         assert "no folder" in panel.form.result.text()
+
+
+def test_the_demo_in_a_window_writes_labels_that_replay(tmp_path, qtbot, real_engines):
+    write_setting(CACHE_USED, True)
+    written = show_demo(tmp_path, keep_open=False)
+    assert {path.name for path in written} == {
+        "nuclei_labels.tif",
+        "nuclei_labels.json",
+        "demo.png",
+    }
+    again = CliRunner().invoke(cli.app, ["replay", str(tmp_path / "nuclei_labels.json")])
+    assert again.exit_code == 0, again.output

@@ -450,3 +450,14 @@ def test_only_what_was_shown_as_lost_is_sent_again(engine, records, service):
     answer = accounted(engine, records, "a", "b", confirm=agree)
     assert service.sent == ["a"]
     assert answer.unanswered == 1
+
+
+def test_whoever_is_asked_may_refuse_however_cheap_it_is(engine, records, service):
+    # below the limit nobody needs to be shown a price, but the upload itself is agreed to there
+    cheap = replace(records, limits=Limits(confirm_above=9.0))
+    asked = []
+    with pytest.raises(CancelledError):
+        accounted(engine, cheap, "a", confirm=lambda expected: bool(asked.append(expected)))
+    assert len(asked) == 1
+    assert not asked[0].needs_consent
+    assert service.sent == []

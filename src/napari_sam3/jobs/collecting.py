@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from napari_sam3.engines.base import NEVER, AnswerRecord, SegmentationResult, raise_if_stopped
+from napari_sam3.engines.base import NEVER, SegmentationResult, raise_if_stopped
 from napari_sam3.errors import CacheError, LedgerError, Sam3Error
-from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.ledger import Entry
-from napari_sam3.jobs.question import Question
+from napari_sam3.jobs.question import Question, identified
 from napari_sam3.jobs.records import Records, UnderWay
 from napari_sam3.jobs.tickets import (
     End,
@@ -136,16 +134,7 @@ class _Collector:
             age_s = self._ledger.now() - (entry.submitted_at or 0.0)
             self._note_failure(entry, error, how_it_ended(error, ticket, age_s, engine.kept_s))
             raise
-        record = AnswerRecord(
-            question.key,
-            question.image_sha256,
-            digest(result.instances),
-            entry.engine,
-            entry.model,
-            dict(question.fields["parameters"]),
-            time.time(),
-        )
-        result = replace(result, record=record)
+        result = identified(question, result)
         found = Collected(entry, result, question, about=about)
         problem = self._store(question, result)
         if problem and not self._keep(found):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from napari_sam3.errors import CapReachedError, PromptError
+from napari_sam3.jobs.ledger_entries import State
 
 Grouping = Literal["run", "session", "day", "project"]
 
@@ -19,6 +20,14 @@ _ROUNDING = 1e-9
 
 _BILLABLE = "state IN ('submitted', 'answered', 'unknown')"
 _AMOUNT = "coalesce(cost, expected)"
+
+Line = tuple[float, str, str, State, str, str | None, float]
+"""What a list shows of a question: see `LINE`.  A plain tuple, since there may be very many."""
+
+LINE = (
+    *("submitted_at", "question", "engine", "state", "project", "request_id"),
+    f"CASE WHEN {_BILLABLE} THEN {_AMOUNT} ELSE 0.0 END",
+)
 _GROUP_NAMES: dict[Grouping, str] = {
     "run": "run",
     "session": "session",
@@ -180,3 +189,10 @@ def summarise(db: sqlite3.Connection, by: Grouping) -> list[CostRow]:
 def known_amount(value: float | None) -> float | None:
     """Return an amount that can be counted, or None for what is no price."""
     return value if value is not None and math.isfinite(value) and value >= 0 else None
+
+
+def list_lines(db: sqlite3.Connection) -> list[Line]:
+    """Return what a list shows of all questions that were sent, newest first."""
+    return db.execute(
+        f"SELECT {', '.join(LINE)} FROM entries WHERE submitted_at IS NOT NULL ORDER BY id DESC"
+    ).fetchall()

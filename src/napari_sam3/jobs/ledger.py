@@ -26,17 +26,15 @@ from typing import Any
 
 from napari_sam3.errors import LedgerError
 from napari_sam3.jobs import costs, owners
-from napari_sam3.jobs.costs import Caps, CostRow, Grouping, Rate
+from napari_sam3.jobs.costs import Caps, CostRow, Grouping, Line, Rate
 from napari_sam3.jobs.ledger_entries import (
     Entry,
     InFlightError,
-    Line,
     Origin,
     State,
     find,
     impossible,
     insert,
-    list_lines,
     move,
     newest,
     select,
@@ -331,7 +329,7 @@ class Ledger:
             or the expected price where that is not known.
         """
         with self._reading() as db:
-            return list_lines(db)
+            return costs.list_lines(db)
 
     def spent(
         self, *, since: float | None = None, run: str | None = None, session: str | None = None

@@ -62,18 +62,6 @@ class Entry(NamedTuple):
     owner: str
 
 
-Line = tuple[float, str, str, State, str, str | None, float]
-"""What a list shows of a question: see `LINE`.  A plain tuple, since there may be very many."""
-
-COUNTED = (
-    "CASE WHEN state IN ('submitted', 'answered', 'unknown') "
-    "THEN coalesce(cost, expected) ELSE 0.0 END"
-)
-"""What a question counts for in sums; see `Ledger.spent`."""
-
-LINE = ("submitted_at", "question", "engine", "state", "project", "request_id", COUNTED)
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """On whose behalf something is asked.
@@ -156,13 +144,6 @@ def newest(db: sqlite3.Connection, key: str, state: State) -> Entry | None:
     # the plus chooses the index of keys: few entries share one, while nearly all are answered
     found = select(db, "WHERE key = ? AND +state = ? ORDER BY id DESC LIMIT 1", (key, state))
     return found[0] if found else None
-
-
-def list_lines(db: sqlite3.Connection) -> list[Line]:
-    """Return what a list shows of all questions that were sent, newest first."""
-    return db.execute(
-        f"SELECT {', '.join(LINE)} FROM entries WHERE submitted_at IS NOT NULL ORDER BY id DESC"
-    ).fetchall()
 
 
 def select(db: sqlite3.Connection, clause: str, values: tuple[Any, ...] = ()) -> list[Entry]:

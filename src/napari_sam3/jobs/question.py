@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ import numpy.typing as npt
 
 from napari_sam3.core.prompt_json import prompt_to_json
 from napari_sam3.core.prompts import describe
-from napari_sam3.engines.base import Engine, SegmentationRequest
+from napari_sam3.engines.base import (
+    AnswerRecord,
+    Engine,
+    SegmentationRequest,
+    SegmentationResult,
+)
+from napari_sam3.jobs.answers import digest
 
 _BLOCK_BYTES = 1 << 20
 
@@ -81,6 +88,21 @@ def key_of(fields: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a question's fields; see `Question`."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identified(question: Question, result: SegmentationResult) -> SegmentationResult:
+    """Return a new answer with what identifies it and its question."""
+    fields = question.fields
+    record = AnswerRecord(
+        question.key,
+        question.image_sha256,
+        digest(result.instances),
+        fields["engine"],
+        fields["model"],
+        dict(fields["parameters"]),
+        time.time(),
+    )
+    return replace(result, record=record)
 
 
 def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:

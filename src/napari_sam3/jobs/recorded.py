@@ -13,7 +13,6 @@ It is an engine itself, so that nobody above needs to know.  What holds, whateve
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -24,7 +23,6 @@ import numpy.typing as npt
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
-    AnswerRecord,
     BilledEngine,
     Capabilities,
     Engine,
@@ -33,11 +31,10 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.errors import CacheError
-from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.paid import Till, with_notices
-from napari_sam3.jobs.question import Question, pixels_sha256
+from napari_sam3.jobs.question import Question, identified, pixels_sha256
 from napari_sam3.jobs.records import Records
 
 
@@ -167,16 +164,7 @@ class RecordedEngine:
 
     def _kept(self, question: Question, result: SegmentationResult) -> SegmentationResult:
         """Store an answer, and return it with what identifies it."""
-        record = AnswerRecord(
-            question.key,
-            question.image_sha256,
-            digest(result.instances),
-            self.name,
-            self.model,
-            dict(self.parameters),
-            time.time(),
-        )
-        result = replace(result, record=record)
+        result = identified(question, result)
         with self._lock:
             # before the ledger calls it answered: whoever waits for it looks here
             self._answers[question.key] = result

@@ -137,6 +137,7 @@ def unpack_question(packed: bytes) -> Question:
         question = Question(str(head["key"]), str(head["words"]), dict(head["fields"]))
         # whoever uses it relies on these
         _ = question.image_sha256, dict(question.fields["parameters"])
+        _ = question.fields["engine"], question.fields["model"]
         if not KEY.fullmatch(question.key):
             raise ValueError("no key")
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sam3.errors import Sam3Error
 from napari_sam3.samples import fluorescence
 from napari_sam3.widgets.panel import SegmentPanel
-from napari_sam3.workflows.files import save_labels
+from napari_sam3.widgets.saving import capture_labels, save_layer_data
 
 WINDOW_SIZE = (1400, 900)
 TIMEOUT_S = 120.0
@@ -26,7 +26,7 @@ def show_demo(output_dir: Path, keep_open: bool) -> list[Path]:
     Parameters
     ----------
     output_dir : Path
-        Gets ``nuclei_labels.tif`` and ``demo.png``, a picture of the window.
+        Gets ``nuclei_labels.tif`` with its record and ``demo.png``, a picture of the window.
     keep_open : bool
         Whether the window stays until it is closed.
 
@@ -49,9 +49,9 @@ def show_demo(output_dir: Path, keep_open: bool) -> list[Path]:
     viewer.reset_view()
     labels = segment_everything(viewer, panel)
     output_dir.mkdir(parents=True, exist_ok=True)
-    written = [output_dir / "nuclei_labels.tif", output_dir / "demo.png"]
-    save_labels(written[0], labels.data)
-    save_window(viewer, written[1])
+    saved = save_layer_data(output_dir / "nuclei_labels.tif", capture_labels(labels))
+    written = [*map(Path, saved), output_dir / "demo.png"]
+    save_window(viewer, written[-1])
     if keep_open:
         napari.run()
     else:
