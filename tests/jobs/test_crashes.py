@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from napari_sam3 import engines
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import Sam3Error
-from napari_sam3.jobs import collecting, owners, recorded
+from napari_sam3.jobs import owners, paid, question
 from napari_sam3.jobs import records as records_module
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.collecting import iter_collect
@@ -93,7 +93,7 @@ class Crashes(RuleBasedStateMachine):
         self.patch.setattr(owners, "here", lambda: f"process {self.number}")
         self.patch.setattr(owners, "lives", lambda owner: owner == f"process {self.number}")
         words = {"strftime": time.strftime, "localtime": time.localtime}
-        for module in (recorded, collecting):
+        for module in (question, paid):
             self.patch.setattr(module, "time", SimpleNamespace(time=self.clock, **words))
         # a process that dies is no computer that loses its power
         self.patch.setattr("os.fsync", lambda _: None)
