@@ -211,6 +211,7 @@ class TestButton:
 
 
 def test_the_demo_in_a_window_writes_labels_that_replay(tmp_path):
+    write_setting(CACHE_USED, True)
     # in a process of its own: it opens a viewer as a user does
     demo = [sys.executable, "-m", "napari_sam3.cli", "demo", "--window", "--close"]
     subprocess.run([*demo, "--output-dir", str(tmp_path)], check=True, timeout=300)
