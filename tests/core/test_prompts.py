@@ -1,9 +1,11 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -16,6 +18,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.errors import PromptError
 
 BOX = Box(1, 2, 4, 8)
+TRIANGLE = ((1, 2), (1, 8.5), (6.2, 5))
 
 
 @pytest.mark.parametrize("position", [(math.nan, 1), (1, math.inf)])
@@ -95,6 +98,66 @@ def test_everything_refuses_other_densities(side):
         Everything(side)
 
 
+@pytest.mark.parametrize("diameter", [0, -3, 0.5, 1e6, math.nan, math.inf])
+def test_everything_refuses_a_width_that_no_object_has(diameter):
+    with pytest.raises(PromptError, match="pixels wide"):
+        Everything(diameter=diameter)
+
+
+def test_an_outline_marks_an_object():
+    prompt = ObjectPrompt(outline=[[1, 2], [1, 8.5], [6.2, 5]])
+    assert prompt.outline == TRIANGLE
+    assert prompt.outline_box == Box(1, 2, 7, 9)
+    assert ObjectPrompt(box=BOX).outline_box is None
+
+
+@pytest.mark.parametrize(
+    ("outline", "word"),
+    [
+        ([(1, 2), (3, 4)], "three corners"),
+        ([(0, 0), (2, 3), (4, 6), (1, 1.5)], "in a line"),
+        ([(1, 1)] * 5, "three corners"),
+        ([(1, 1), (1, 9), (math.nan, 3)], "lie somewhere"),
+        ([1, 2, 3], "a row and a column"),
+    ],
+)
+def test_an_outline_that_surrounds_nothing_is_refused(outline, word):
+    with pytest.raises(PromptError, match=word):
+        ObjectPrompt(outline=outline)
+
+
+def test_an_object_has_a_box_or_an_outline():
+    with pytest.raises(PromptError, match="not by both"):
+        ObjectPrompt(box=BOX, outline=TRIANGLE)
+
+
+def test_a_proposal_has_one_of_three_names():
+    with pytest.raises(PromptError, match="small, medium or large, but not “huge”"):
+        ObjectPrompt([Point(1, 2)], proposal="huge")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Everything(),
+        Everything(16, 0.75, 31.5),
+        ConceptPrompt("nucleus", [Exemplar(BOX, positive=False)]),
+        ObjectPrompt([Point(1, 2.5, positive=False)], BOX),
+        ObjectPrompt([Point(1, 2)], proposal="medium"),
+        ObjectPrompt([Point(1, 2)], outline=TRIANGLE),
+        CombinedPrompt("nucleus", [Exemplar(BOX)], [Point(1, 2)]),
+    ],
+)
+def test_a_prompt_survives_as_text(prompt):
+    assert prompt_from_json(json.loads(json.dumps(prompt_to_json(prompt)))) == prompt
+
+
+def test_what_was_not_asked_for_is_no_part_of_a_question():
+    # stored answers are found by these values: a new key would make other questions of them
+    assert set(prompt_to_json(Everything())) == {"kind", "points_per_side", "min_iou"}
+    assert set(prompt_to_json(ObjectPrompt(box=BOX))) == {"kind", "points", "box"}
+
+
 @pytest.mark.parametrize("min_iou", [0.49, 1.01, math.nan])
 def test_everything_refuses_a_quality_out_of_range(min_iou):
     with pytest.raises(PromptError, match="predicted IoU"):
@@ -126,7 +189,10 @@ def test_a_combination_holds_each_kind_as_the_single_prompts_do():
             "nucleus, 1 + example, 1 + point",
         ),
         (Everything(), "everything"),
+        (Everything(diameter=12.5), "everything, 12.5 px wide"),
         (ConceptPrompt("nucleus"), "nucleus"),
+        (ObjectPrompt([Point(1, 2)], proposal="large"), "1 + point, large"),
+        (ObjectPrompt(outline=TRIANGLE), "outline"),
         (
             ConceptPrompt("", [Exemplar(BOX), Exemplar(BOX), Exemplar(BOX, positive=False)]),
             "2 + examples, 1 − example",

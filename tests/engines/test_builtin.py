@@ -24,7 +24,7 @@ from napari_sam3.engines.builtin.picture import (
     separating_axis,
 )
 from napari_sam3.engines.builtin.split import split_by_distance
-from napari_sam3.errors import CancelledError, PromptError, UnsupportedPromptError
+from napari_sam3.errors import CancelledError, PromptError
 
 SHAPE = (96, 140)
 
@@ -309,11 +309,6 @@ def test_a_negative_click_outside_of_the_image_changes_nothing(disc):
     image = np.where(disc, 200, 20)
     plain, extra = click(image, (40, 90)), click(image, (40, 90), (-4, 900, False))
     assert np.array_equal(mask_of(plain), mask_of(extra))
-
-
-def test_text_is_refused_and_the_engines_that_can_are_named():
-    with pytest.raises(UnsupportedPromptError, match="Segmind SAM3"):
-        ask(np.zeros(SHAPE), ConceptPrompt("nucleus"))
 
 
 def two_classes(seed=0):

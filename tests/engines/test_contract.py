@@ -34,7 +34,16 @@ PROMPTS = {
     "clicks ±": ObjectPrompt(points=(Point(10, 76), Point(35, 14, positive=False))),
     "box": ObjectPrompt(box=Box(5, 68, 18, 86)),
     "box and click": ObjectPrompt(points=(Point(10, 76),), box=Box(5, 68, 18, 86)),
+    "text of common words": ConceptPrompt("bright objects"),
+    "text of known words": ConceptPrompt("large, bright cells"),
+    "outline": ObjectPrompt(outline=((5, 69), (5, 85), (17, 85), (17, 69))),
+    "outline and clicks ±": ObjectPrompt(
+        points=(Point(10, 76), Point(35, 14, positive=False)),
+        outline=((5, 69), (5, 85), (17, 85), (17, 69)),
+    ),
+    "small of a click": ObjectPrompt(points=(Point(10, 76),), proposal="small"),
     "everything": Everything(),
+    "everything of a size": Everything(diameter=12.5),
     "text, exemplar and click": CombinedPrompt("square", (Exemplar(RIGHT),), (Point(10, 76),)),
 }
 

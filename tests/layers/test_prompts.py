@@ -21,6 +21,7 @@ from napari_sam3.layers.prompts import (
     to_object_prompts,
 )
 
+POLYGON = np.array([[5, 10], [20, 30], [12, 45], [9, 20]])
 TURN = np.array([[0.0, -2.0, 7.0], [2.0, 0.0, 3.0], [0.0, 0.0, 1.0]])
 
 
@@ -307,9 +308,66 @@ def test_a_tiny_box_is_the_pixel_that_it_lies_in():
 
 
 def test_a_polygon_is_its_bounding_box():
-    polygon = np.array([[5, 10], [20, 30], [12, 45], [9, 20]])
-    drawn = read_shapes(Shapes([polygon], shape_type="polygon"), flat_plane())
+    drawn = read_shapes(Shapes([POLYGON], shape_type="polygon"), flat_plane())
     assert boxes(drawn) == [Box(5, 10, 20, 45)]
+
+
+def test_a_polygon_is_an_outline_where_the_engine_takes_one():
+    drawn = read_shapes(Shapes([POLYGON], shape_type="polygon"), flat_plane())
+    outline = tuple(map(tuple, POLYGON.tolist()))
+    assert to_object_prompts(drawn)[0] == {("box", 0): ObjectPrompt(outline=outline)}
+    assert to_object_prompts(drawn, outlines=False)[0] == {
+        ("box", 0): ObjectPrompt(box=Box(5, 10, 20, 45))
+    }
+    assert to_concept_prompt("", drawn).exemplars == (Exemplar(Box(5, 10, 20, 45)),)
+
+
+def test_an_outline_lies_in_pixels_of_the_plane():
+    plane = flat_plane(scale=(0.5, 2), translate=(10, 100))
+    world = POLYGON * (0.5, 2) + (10, 100)
+    drawn = read_shapes(Shapes([world], shape_type="polygon"), plane)
+    assert np.allclose(drawn.boxes[0].outline, POLYGON)
+
+
+def test_an_outline_beyond_the_image_ends_at_its_border():
+    beyond = np.array([[-20, 10], [20, -15], [60, 40], [10, 90]])
+    outline = read_shapes(Shapes([beyond], shape_type="polygon"), flat_plane()).boxes[0].outline
+    assert np.min(outline) == -0.5
+    assert np.max(outline, axis=0).tolist() == [39.5, 59.5]
+
+
+def test_an_ellipse_is_a_round_outline():
+    drawn = read_shapes(Shapes([[[20, 30], [8, 15]]], shape_type="ellipse"), flat_plane())
+    away = (np.array(drawn.boxes[0].outline) - (20, 30)) / (8, 15)
+    assert np.allclose(np.hypot(*away.T), 1)
+
+
+def test_a_rectangle_is_a_box_and_no_outline():
+    drawn = read_shapes(Shapes([rectangle(5, 5, 20, 30)]), flat_plane())
+    assert drawn.boxes[0].outline == ()
+
+
+def test_which_proposal_is_wanted_belongs_to_an_object():
+    features = {"object": [1, 1, 2, 3], "proposal": ["", "large", "small", "enormous"]}
+    layer = Points([[1, 2], [3, 4], [5, 6], [7, 8]], features=features)
+    prompts, _ = to_object_prompts(read_points(layer, flat_plane()))
+    assert [prompts[number].proposal for number in (1, 2, 3)] == ["large", "small", ""]
+
+
+def test_a_proposal_that_is_drawn_on_another_plane_does_not_count():
+    stack = Image(np.zeros((4, 40, 60), np.uint8))
+    features = {"object": [1, 1], "proposal": ["small", "large"]}
+    layer = Points([[2, 5, 6], [3, 7, 8]], features=features)
+    prompts, _ = to_object_prompts(read_points(layer, plane_of(stack, at={0: 2})))
+    assert prompts[1].proposal == "small"
+
+
+def test_a_box_says_by_itself_which_object_is_meant():
+    points = Points([[12, 14]], features={"object": [1], "proposal": ["large"]})
+    shapes = Shapes([rectangle(5, 5, 20, 30)], features={"object": [1]})
+    drawn = read_points(points, flat_plane()) + read_shapes(shapes, flat_plane())
+    prompts, _ = to_object_prompts(drawn)
+    assert prompts[1] == ObjectPrompt((Point(12, 14),), Box(5, 5, 20, 30))
 
 
 def test_an_ellipse_is_its_bounding_box():

@@ -74,6 +74,19 @@ def test_an_object_is_read_as_it_was_asked_for(box, marks, odd, data):
     assert not notices
 
 
+@pytest.mark.parametrize("odd", [False, True])
+def test_outlines_and_proposals_come_back(odd):
+    prompts = [
+        ObjectPrompt((Point(3, 5), Point(9, 50, positive=False)), proposal="large"),
+        ObjectPrompt((Point(20, 30),), outline=((10, 20), (12.25, 44), (31, 35))),
+        ObjectPrompt(box=Box(4, 5, 6, 7)),
+    ]
+    image = Image(np.zeros(SHAPE), **(ODD if odd else FLAT))
+    plane = plane_of(image)
+    found, _ = to_object_prompts(read(restore_prompts(prompts, image, plane), plane))
+    assert found == dict(enumerate(prompts, start=1))
+
+
 @given(st.lists(st.tuples(boxes(), st.booleans()), min_size=1, max_size=5), st.booleans())
 def test_examples_are_read_as_they_were_with_their_signs(marks, odd):
     exemplars = tuple(Exemplar(box, sign) for box, sign in marks)

@@ -29,9 +29,11 @@ from napari_sam3.cli.hosted import (
 )
 from napari_sam3.cli.parsing import (
     Limits,
+    Outline,
     Plane,
     parse_box,
     parse_limits,
+    parse_outline,
     parse_plane,
     parse_point,
 )
@@ -48,6 +50,7 @@ from napari_sam3.cli.records import (
 )
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
+    PROPOSALS,
     CombinedPrompt,
     ConceptPrompt,
     Everything,
@@ -143,6 +146,18 @@ def segment_file(
             "--box", metavar="R0,C0,R1,C1", parser=parse_box, help="A box around one object."
         ),
     ] = None,
+    outlines: Annotated[
+        list[Outline] | None,
+        typer.Option(
+            "--outline",
+            metavar="R0,C0,R1,C1,…",
+            parser=parse_outline,
+            help="A rough outline of one object, by its corners.",
+        ),
+    ] = None,
+    proposal: Annotated[
+        str, typer.Option(help="Which of what a click may mean: small, medium or large.")
+    ] = "",
     exemplars: Annotated[
         list[Box] | None,
         typer.Option(
@@ -173,6 +188,12 @@ def segment_file(
     pred_iou_thresh: Annotated[
         float, typer.Option(min=0.5, max=1, help="Least predicted quality, for --everything.")
     ] = 0.88,
+    diameter: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PIXELS", help="Width of the objects, for --everything; found if not given."
+        ),
+    ] = None,
     max_masks: Annotated[
         int, typer.Option(min=0, max=100, help="At most so many objects, the best; 0 for all.")
     ] = 0,
@@ -260,10 +281,15 @@ def segment_file(
         *(
             [_combined_question(text, examples, clicks, boxes)]
             if combine
-            else [_object_questions(clicks, boxes or []), _concept_questions(text, examples)]
+            else [
+                _object_questions(clicks, boxes or [], outlines or [], proposal),
+                _concept_questions(text, examples),
+            ]
         ),
-        (Everything(points_per_side, pred_iou_thresh),) if everything else (),
+        (_everything(points_per_side, pred_iou_thresh, diameter),) if everything else (),
     )
+    if diameter is not None and not everything:
+        raise typer.BadParameter("--diameter belongs to --everything.")
     if engine != "segmind" and (separate_masks or picture):
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
     if picture and (output or picture.suffix.lower() != ".png"):
@@ -376,14 +402,21 @@ def _exemplars(boxes: list[Box] | None, positive: bool) -> list[Exemplar]:
     return [Exemplar(box, positive) for box in boxes or ()]
 
 
-def _object_questions(clicks: list[Point], boxes: list[Box]) -> tuple[Prompt, ...]:
+def _object_questions(
+    clicks: list[Point], boxes: list[Box], outlines: list[Outline], proposal: str
+) -> tuple[Prompt, ...]:
     from napari_sam3.workflows.asking import object_prompts
 
+    wanted = next((one for one in PROPOSALS if one == proposal), None)
+    if wanted is None:
+        raise typer.BadParameter(f"--proposal is small, medium or large, not {proposal!r}.")
+    if proposal and not any(click.positive for click in clicks):
+        raise typer.BadParameter("--proposal says which of what a click may mean: add --point.")
     try:
-        return object_prompts(clicks, boxes)
+        return object_prompts(clicks, boxes, outlines, wanted)
     except PromptError as error:
         raise typer.BadParameter(
-            "--negative-point alone marks no object: add --point or --box."
+            "--negative-point alone marks no object: add --point, --box or --outline."
         ) from error
 
 
@@ -409,16 +442,23 @@ def _combined_question(
         raise typer.BadParameter(str(error)) from error
 
 
+def _everything(points_per_side: int, min_iou: float, diameter: float | None) -> Everything:
+    try:
+        return Everything(points_per_side, min_iou, diameter)
+    except PromptError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _questions(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
     asked = [prompts for prompts in kinds if prompts]
     if not asked:
         raise typer.BadParameter(
-            "nothing is asked: give --point, --box, --exemplar, --text or --everything."
+            "nothing is asked: give --point, --box, --outline, --exemplar, --text or --everything."
         )
     if len(asked) > 1:
         raise typer.BadParameter(
             "these are different questions, ask one at a time: one object each (--point, "
-            "--box), all like this (--text, --exemplar), or --everything."
+            "--box, --outline), all like this (--text, --exemplar), or --everything."
         )
     return asked[0]
 
@@ -553,11 +593,13 @@ def _summary(answer: SegmentAnswer) -> str:
 def _abilities(info: EngineInfo) -> str:
     can = info.capabilities
     words = {
-        "text": can.text,
+        "text": can.text and not can.words,
+        "some words": bool(can.words),
         "exemplars": can.exemplars,
         "negative exemplars": can.negative_exemplars,
         "points": can.points,
         "boxes": can.object_box,
+        "outlines": can.outline,
         "everything": can.everything,
     }
     return ", ".join(word for word, able in words.items() if able)

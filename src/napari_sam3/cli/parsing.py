@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import typer
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import Point
+from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.errors import PromptError
 
 
@@ -16,6 +16,12 @@ class Limits(NamedTuple):
 
     low: float
     high: float
+
+
+class Outline(tuple[tuple[float, float], ...]):
+    """Corners, (row, col); typer would count the entries of a plain tuple."""
+
+    __slots__ = ()
 
 
 class Plane(tuple[int, ...]):
@@ -54,6 +60,20 @@ def parse_box(text: str) -> Box:
         return Box(*_numbers(text, int, "row0,col0,row1,col1"))
     except PromptError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def parse_outline(text: str) -> Outline:
+    """Read ``row,col,row,col,…``, at least three corners."""
+    try:
+        values = [float(part) for part in text.split(",")]
+        corners = Outline(zip(values[::2], values[1::2], strict=True))
+        ObjectPrompt(outline=corners)
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no outline: give row and column of at least three corners with commas "
+            "between, e.g. 10,20,10,60,50,40."
+        ) from error
+    return corners
 
 
 def parse_limits(text: str) -> Limits:

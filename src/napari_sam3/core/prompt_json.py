@@ -25,7 +25,9 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     -------
     dict
         ``kind`` and what belongs to it.  A box is ``[top, left, bottom, right]``,
-        half-open; a point is ``[row, col, is_positive]``; an example is a box and its sign.
+        half-open; a point is ``[row, col, is_positive]``; an example is a box and its sign;
+        an outline is a list of ``[row, col]``.  What was not asked for (``outline``,
+        ``proposal``, ``diameter``) is missing.
 
     Examples
     --------
@@ -37,12 +39,15 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
             "kind": "everything",
             "points_per_side": prompt.points_per_side,
             "min_iou": float(prompt.min_iou),
+            **_if_given("diameter", prompt.diameter and float(prompt.diameter)),
         }
     if isinstance(prompt, ObjectPrompt):
         return {
             "kind": "object",
             "points": [_point(point) for point in prompt.points],
             "box": _box(prompt.box) if prompt.box else None,
+            **_if_given("outline", [list(corner) for corner in prompt.outline]),
+            **_if_given("proposal", prompt.proposal),
         }
     examples = [[*_box(example.box), bool(example.positive)] for example in prompt.exemplars]
     concept = {"text": prompt.text, "exemplars": examples}
@@ -67,13 +72,28 @@ def prompt_from_json(value: Mapping[str, Any]) -> Prompt:
         raise PromptError(f"This is no prompt that can be read: {value!r:.200}.") from error
 
 
+def _if_given(name: str, value: Any) -> dict[str, Any]:
+    # a key of its own for "not given" would make other questions of the stored ones
+    return {name: value} if value else {}
+
+
 def _everything(value: Mapping[str, Any]) -> Prompt:
-    return Everything(value["points_per_side"], float(value["min_iou"]))
+    diameter = value.get("diameter")
+    return Everything(
+        value["points_per_side"],
+        float(value["min_iou"]),
+        None if diameter is None else float(diameter),
+    )
 
 
 def _object(value: Mapping[str, Any]) -> Prompt:
     box = value["box"]
-    return ObjectPrompt(_points(value), None if box is None else Box(*box))
+    return ObjectPrompt(
+        _points(value),
+        None if box is None else Box(*box),
+        tuple(value.get("outline", ())),
+        value.get("proposal", ""),
+    )
 
 
 def _concept(value: Mapping[str, Any]) -> Prompt:

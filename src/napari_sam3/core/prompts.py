@@ -11,13 +11,18 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.errors import PromptError
 
 MAX_POINTS_PER_SIDE = 128
 MIN_IOU_RANGE = (0.5, 1.0)
+MAX_DIAMETER = 100_000
+"""Pixels."""
+
+Proposal = Literal["", "small", "medium", "large"]
+PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +114,50 @@ class ObjectPrompt:
         Clicks on the object (positive) and beside it (negative).
     box : Box, optional
         A box around the object.
+    outline : tuple of (row, col), optional
+        A rough outline of the object, drawn by hand: at least three corners, in order.
+        It takes the place of a box.
+    proposal : {"", "small", "medium", "large"}
+        One click may mean a part, the object, or a group: which of what the first click
+        may mean.  "" leaves it to the engine.
 
     Raises
     ------
     PromptError
-        Without a box and without a positive point: no object is meant.
+        Without a box, an outline and a positive point: no object is meant.  With a box
+        and an outline, or an outline that surrounds nothing.
     """
 
     points: tuple[Point, ...] = ()
     box: Box | None = None
+    outline: tuple[tuple[float, float], ...] = ()
+    proposal: Proposal = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", _frozen(self.points, Point, "points"))
+        object.__setattr__(self, "outline", _corners(self.outline))
         if self.box is not None and not isinstance(self.box, Box):
             raise PromptError("The box of an object must be a Box.")
-        if self.box is None and not any(p.positive for p in self.points):
+        if self.box is not None and self.outline:
+            raise PromptError("An object is marked by a box or by an outline, not by both.")
+        if self.proposal not in PROPOSALS:
+            raise PromptError(f"A proposal is small, medium or large, but not “{self.proposal}”.")
+        is_marked = self.box is not None or self.outline
+        if not is_marked and not any(p.positive for p in self.points):
             raise PromptError(
                 "No object is marked yet: click on the object, or draw a box around it."
             )
+
+    @property
+    def outline_box(self) -> Box | None:
+        """The pixels that the outline reaches, None without an outline."""
+        if not self.outline:
+            return None
+        rows, cols = zip(*self.outline, strict=True)
+        top, left = math.floor(min(rows) + 0.5), math.floor(min(cols) + 0.5)
+        # pixel i covers i − 0.5 to i + 0.5
+        bottom, right = math.ceil(max(rows) + 0.5), math.ceil(max(cols) + 0.5)
+        return Box(top, left, max(bottom, top + 1), max(right, left + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +170,8 @@ class Everything:
         Density of the grid of automatic clicks, 0–128.
     min_iou : float
         Least quality that the model must predict for a mask, 0.5–1.
+    diameter : float, optional
+        About how wide the objects are, in pixels; by default the engine finds out.
 
     Raises
     ------
@@ -148,6 +181,7 @@ class Everything:
 
     points_per_side: int = 32
     min_iou: float = 0.88
+    diameter: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -164,6 +198,11 @@ class Everything:
             raise PromptError(
                 f"The least predicted IoU must lie between {low} and {high:g}, "
                 f"but it is {self.min_iou}."
+            )
+        if self.diameter is not None and not 1 <= self.diameter <= MAX_DIAMETER:
+            raise PromptError(
+                f"Objects must be between 1 and {MAX_DIAMETER} pixels wide, "
+                f"but the diameter is {self.diameter}."
             )
 
 
@@ -214,20 +253,41 @@ def describe(prompt: Prompt) -> str:
     '1 + point, 1 − point'
     """
     if isinstance(prompt, Everything):
-        return "everything"
+        return f"everything, {prompt.diameter:g} px wide" if prompt.diameter else "everything"
     words = [] if isinstance(prompt, ObjectPrompt) else [prompt.text]
     if isinstance(prompt, ObjectPrompt):
-        words += ["box"] if prompt.box else []
+        words += ["box"] if prompt.box else ["outline"] if prompt.outline else []
     else:
         words += _counted([exemplar.positive for exemplar in prompt.exemplars], "example")
     if not isinstance(prompt, ConceptPrompt):
         words += _counted([point.positive for point in prompt.points], "point")
+    if isinstance(prompt, ObjectPrompt) and prompt.proposal:
+        words += [prompt.proposal]
     return ", ".join(word for word in words if word)
 
 
 def _counted(signs: list[bool], noun: str) -> list[str]:
     counts = ((sum(signs), "+"), (len(signs) - sum(signs), "−"))
     return [f"{n} {sign} {noun}{'s' if n > 1 else ''}" for n, sign in counts if n]
+
+
+def _corners(values: Iterable[Any]) -> tuple[tuple[float, float], ...]:
+    try:
+        corners = tuple((float(row), float(col)) for row, col in values)
+    except (TypeError, ValueError) as error:
+        raise PromptError("An outline is made of corners, each a row and a column.") from error
+    if not all(math.isfinite(value) for corner in corners for value in corner):
+        raise PromptError("An outline must lie somewhere; one of its corners does not.")
+    if corners and (len(set(corners)) < 3 or _is_flat(corners)):
+        raise PromptError("An outline needs at least three corners that do not lie in a line.")
+    return corners
+
+
+def _is_flat(corners: tuple[tuple[float, float], ...]) -> bool:
+    (row, col), *others = corners
+    steps = [(r - row, c - col) for r, c in others]
+    down, right = max(steps, key=lambda step: abs(step[0]) + abs(step[1]))
+    return all(abs(down * c - right * r) < 1e-9 * (down**2 + right**2) for r, c in steps)
 
 
 def _frozen(values: Iterable[Any], kind: type, name: str) -> tuple[Any, ...]:

@@ -186,8 +186,26 @@ def refuse_unsupported(engine_name: str, capabilities: Capabilities, prompt: Pro
         With a sentence that names the engines which can.
     """
     missing = capabilities.missing_for(prompt)
-    if missing is not None:
-        raise UnsupportedPromptError(refusal(engine_name, missing))
+    if missing is None:
+        return
+    unknown = capabilities.unknown_words(getattr(prompt, "text", ""))
+    if missing == "text" and unknown:
+        raise UnsupportedPromptError(_unknown_word(engine_name, capabilities.words, unknown[0]))
+    raise UnsupportedPromptError(refusal(engine_name, missing))
+
+
+def _unknown_word(engine_name: str, known: tuple[str, ...], word: str) -> str:
+    able = [info.title for info in ENGINES if not info.missing and understands_language(info)]
+    advice = f"for anything else use {_either(able)}" if able else "ask with one of these"
+    return (
+        f"The {engine_info(engine_name).title} engine does not know the word “{word}”. "
+        f"It knows {_listed(known)}; {advice}."
+    )
+
+
+def understands_language(info: EngineInfo) -> bool:
+    """Whether an engine takes any text, not only some words."""
+    return info.capabilities.text and not info.capabilities.words
 
 
 def refusal(engine_name: str, missing: Capability) -> str:
@@ -197,6 +215,10 @@ def refusal(engine_name: str, missing: Capability) -> str:
     able = [info.title for info in others if getattr(info.capabilities, missing)]
     advice = f"use {_either(able)} for that" if able else "no engine can, so ask in another way"
     return f"The {title} engine cannot {CAPABILITY_WORDS[missing]}; {advice}."
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _either(words: list[str]) -> str:

@@ -26,7 +26,7 @@ NEVER = threading.Event()
 """The `stop` of a call that nobody will cancel; it is never set."""
 
 Question = Literal["concept", "object", "everything"]
-Setting = Literal["threshold", "points_per_side", "pred_iou_thresh", "max_masks"]
+Setting = Literal["threshold", "points_per_side", "pred_iou_thresh", "max_masks", "diameter"]
 
 MAX_MASKS = 100
 
@@ -191,8 +191,10 @@ class Capabilities:
         Concepts by name.
     exemplars, negative_exemplars : bool
         Concepts by example, and by counter-example.
-    points, object_box : bool
-        One object by clicks, by a box around it.
+    points, object_box, outline : bool
+        One object by clicks, by a box around it, by a rough outline.
+    proposal : bool
+        Which of what a click may mean: small, medium or large.
     everything : bool
         All objects without a prompt.
     combined : bool
@@ -203,6 +205,8 @@ class Capabilities:
         Whether a call costs money.
     settings : frozenset of (question, setting)
         The thresholds that change the answer, by question.
+    words : tuple of str
+        The only words that a text may be made of; empty where the engine understands language.
     """
 
     text: bool = False
@@ -210,19 +214,42 @@ class Capabilities:
     negative_exemplars: bool = False
     points: bool = False
     object_box: bool = False
+    outline: bool = False
+    proposal: bool = False
     everything: bool = False
     combined: bool = False
     scores: bool = False
     billed: bool = False
     settings: frozenset[tuple[Question, Setting]] = frozenset()
+    words: tuple[str, ...] = ()
 
     def missing_for(self, prompt: Prompt) -> Capability | None:
         """Return the first thing that the prompt needs and this engine lacks, or None."""
-        return next((need for need in needs(prompt) if not getattr(self, need)), None)
+        missing = (need for need in needs(prompt) if not getattr(self, need))
+        return next(missing, "text" if self.unknown_words(getattr(prompt, "text", "")) else None)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that this engine does not know, if it knows only some."""
+        if not self.words:
+            return []
+        return [word for word in split_words(text) if word not in self.words]
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in lower case, without commas."""
+    return text.lower().replace(",", " ").split()
 
 
 Capability = Literal[
-    "text", "exemplars", "negative_exemplars", "points", "object_box", "everything", "combined"
+    "text",
+    "exemplars",
+    "negative_exemplars",
+    "points",
+    "object_box",
+    "outline",
+    "proposal",
+    "everything",
+    "combined",
 ]
 
 CAPABILITY_WORDS: dict[Capability, str] = {
@@ -231,6 +258,8 @@ CAPABILITY_WORDS: dict[Capability, str] = {
     "negative_exemplars": "take examples of what not to find",
     "points": "segment an object by clicks",
     "object_box": "segment an object by a box",
+    "outline": "segment an object by a rough outline",
+    "proposal": "choose between a small, a medium and a large object",
     "everything": "segment everything without a prompt",
     "combined": "take text, examples and clicks in one question",
 }
@@ -250,7 +279,12 @@ def needs(prompt: Prompt) -> tuple[Capability, ...]:
             (isinstance(prompt, CombinedPrompt), "combined"),
         ]
     else:
-        needed = [(bool(prompt.points), "points"), (prompt.box is not None, "object_box")]
+        needed = [
+            (bool(prompt.points), "points"),
+            (prompt.box is not None, "object_box"),
+            (bool(prompt.outline), "outline"),
+            (bool(prompt.proposal), "proposal"),
+        ]
     return tuple(capability for is_needed, capability in needed if is_needed)
 
 

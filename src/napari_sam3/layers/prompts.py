@@ -17,18 +17,28 @@ import numpy.typing as npt
 from napari.layers import Layer, Points, Shapes
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ConceptPrompt, Exemplar, ObjectPrompt, Point
+from napari_sam3.core.prompts import (
+    PROPOSALS,
+    ConceptPrompt,
+    Exemplar,
+    ObjectPrompt,
+    Point,
+    Proposal,
+)
+from napari_sam3.errors import PromptError
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import FloatArray, LayerTransform
 
 POLARITY = "polarity"
 OBJECT = "object"
+PROPOSAL = "proposal"
 NEGATIVE = "negative"
 POSITIVE = "positive"
 
 STROKE_SPACING = 8.0
 """Pixels between the points along a drawn line."""
 MAX_STROKE_POINTS = 16
+ELLIPSE_CORNERS = 32
 
 POINT_DECIMALS = 6
 """A click is known to a millionth of a pixel."""
@@ -44,11 +54,15 @@ class DrawnPoint:
 
 @dataclass(frozen=True, slots=True)
 class DrawnBox:
-    """A box, its sign, and the number of its object (None if it says none)."""
+    """A box, its sign, the number of its object (None if it says none), and its outline.
+
+    The outline is a polygon's or an ellipse's, (row, col); empty for a rectangle.
+    """
 
     box: Box
     positive: bool
     group: int | None
+    outline: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +75,21 @@ class Drawn:
     boxes : tuple of DrawnBox
     notices : tuple of str
         What was left out, and why, for the user.
+    proposals : tuple of (int, str)
+        Object number, and which of what its first click may mean is wanted.
     """
 
     points: tuple[DrawnPoint, ...] = ()
     boxes: tuple[DrawnBox, ...] = ()
     notices: tuple[str, ...] = ()
+    proposals: tuple[tuple[int, Proposal], ...] = ()
 
     def __add__(self, other: Drawn) -> Drawn:
         return Drawn(
-            self.points + other.points, self.boxes + other.boxes, self.notices + other.notices
+            self.points + other.points,
+            self.boxes + other.boxes,
+            self.notices + other.notices,
+            self.proposals + other.proposals,
         )
 
 
@@ -101,14 +121,16 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
         for i in np.flatnonzero(on_plane & inside).tolist()
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
-    return Drawn(points, (), _left_out(outside, "point", layer))
+    proposals = _proposals(layer, on_plane & inside)
+    return Drawn(points, (), _left_out(outside, "point", layer), proposals)
 
 
 def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     """Read the shapes on the plane.
 
     Rectangles, ellipses and polygons become the box around them, clipped to the
-    image; lines and paths become points along the stroke, as far as it lies inside.
+    image, the latter two with their outline; lines and paths become points along the
+    stroke, as far as it lies inside.
 
     Parameters
     ----------
@@ -148,7 +170,8 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
             outside += 1
         else:
             clipped += box != whole
-            drawn += Drawn(boxes=(DrawnBox(box, positive, group),))
+            outline = _outline(pixels, kind, plane.shape)
+            drawn += Drawn(boxes=(DrawnBox(box, positive, group, outline),))
     return drawn + Drawn(notices=_left_out(outside, "shape", layer) + _clipped(clipped, layer))
 
 
@@ -165,7 +188,7 @@ def to_concept_prompt(text: str, drawn: Drawn) -> ConceptPrompt:
 
 
 def to_object_prompts(
-    drawn: Drawn, *, one_per_point: bool = False
+    drawn: Drawn, *, one_per_point: bool = False, outlines: bool = True
 ) -> tuple[dict[ObjectKey, ObjectPrompt], tuple[str, ...]]:
     """Make “this object” of what is drawn, one prompt for each object.
 
@@ -178,6 +201,8 @@ def to_object_prompts(
     drawn : Drawn
     one_per_point : bool
         Each positive point is an object of its own; negative ones go with all.
+    outlines : bool
+        Whether the engine takes outlines; without, the box around one stands for it.
 
     Returns
     -------
@@ -192,11 +217,16 @@ def to_object_prompts(
         If no object is marked.
     """
     groups = _one_per_point(drawn) if one_per_point else _by_group(drawn)
+    wanted = {} if one_per_point else dict[ObjectKey, Proposal](drawn.proposals)
     prompts: dict[ObjectKey, ObjectPrompt] = {}
     lonely = 0
     for key, (points, box) in groups.items():
-        if box is not None or any(point.positive for point in points):
-            prompts[key] = ObjectPrompt(points, box)
+        if box is not None and box.outline and outlines:
+            prompts[key] = ObjectPrompt(points, outline=box.outline)
+        elif box is not None:
+            prompts[key] = ObjectPrompt(points, box.box)
+        elif any(point.positive for point in points):
+            prompts[key] = ObjectPrompt(points, proposal=wanted.get(key, ""))
         else:
             lonely += len(points)
     if not prompts:
@@ -205,7 +235,7 @@ def to_object_prompts(
 
 
 ObjectKey = int | tuple[str, int]
-_Group = tuple[tuple[Point, ...], Box | None]
+_Group = tuple[tuple[Point, ...], DrawnBox | None]
 
 
 def _unusable(negative_boxes: int, lonely_points: int) -> tuple[str, ...]:
@@ -232,16 +262,16 @@ def _one_per_point(drawn: Drawn) -> dict[ObjectKey, _Group]:
     }
     for i, box in enumerate(_positive(drawn.boxes)):
         inside = tuple(point for point in negative if box.box.contains(*point.pixel))
-        groups["box", i] = (inside, box.box)
+        groups["box", i] = (inside, box)
     return groups
 
 
 def _by_group(drawn: Drawn) -> dict[ObjectKey, _Group]:
-    boxes: dict[ObjectKey, Box] = {}
+    boxes: dict[ObjectKey, DrawnBox] = {}
     for i, drawn_box in enumerate(_positive(drawn.boxes)):
         # two boxes cannot be one object, whatever their numbers say
         is_new = drawn_box.group is not None and drawn_box.group not in boxes
-        boxes[drawn_box.group if is_new else ("box", i)] = drawn_box.box  # type: ignore[index]
+        boxes[drawn_box.group if is_new else ("box", i)] = drawn_box  # type: ignore[index]
     points: dict[ObjectKey, list[Point]] = {}
     for mark in drawn.points:
         key = mark.group if mark.group is not None else _key_around(mark.point, boxes)
@@ -250,10 +280,10 @@ def _by_group(drawn: Drawn) -> dict[ObjectKey, _Group]:
     return {key: (tuple(points.get(key, ())), boxes.get(key)) for key in keys}
 
 
-def _key_around(point: Point, boxes: dict[ObjectKey, Box]) -> ObjectKey:
+def _key_around(point: Point, boxes: dict[ObjectKey, DrawnBox]) -> ObjectKey:
     if len(boxes) == 1:
         return next(iter(boxes))
-    around = (key for key, box in boxes.items() if box.contains(*point.pixel))
+    around = (key for key, box in boxes.items() if box.box.contains(*point.pixel))
     return next(around, ("point", 0))
 
 
@@ -311,6 +341,28 @@ def _ellipse_ends(corners: FloatArray) -> FloatArray:
     return np.stack([centre - half, centre + half])
 
 
+def _outline(
+    pixels: FloatArray, kind: str, shape: tuple[int, int]
+) -> tuple[tuple[float, float], ...]:
+    """Return the corners of a polygon or an ellipse, none of a rectangle or of what is flat."""
+    if kind == "rectangle":
+        return ()
+    corners = _ellipse(pixels) if kind == "ellipse" else pixels
+    # what reaches beyond the image is cut off there, as a box is
+    corners = np.clip(corners, -0.5, np.array(shape) - 0.5)
+    try:
+        return ObjectPrompt(outline=tuple(_rounded(corners))).outline
+    except PromptError:
+        return ()
+
+
+def _ellipse(corners: FloatArray) -> FloatArray:
+    centre = corners.mean(axis=0)
+    one, other = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angles = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)[:, np.newaxis]
+    return np.asarray(centre + np.cos(angles) * one + np.sin(angles) * other, np.float64)
+
+
 def _box_around(pixels: FloatArray) -> Box | None:
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     if not (high > low).all():
@@ -351,6 +403,19 @@ def _signs(layer: Points | Shapes) -> list[bool]:
     if column is None:
         return [True] * len(layer.data)
     return [not is_negative(value) for value in column.tolist()]
+
+
+def _proposals(layer: Points, is_read: npt.NDArray[np.bool_]) -> tuple[tuple[int, Proposal], ...]:
+    """Return for each object whose points say it which proposal is wanted; the last one counts."""
+    column = layer.features.get(PROPOSAL)
+    if column is None:
+        return ()
+    wanted = {
+        group: value
+        for group, value, read in zip(_groups(layer), column.tolist(), is_read, strict=True)
+        if read and group is not None and value in PROPOSALS
+    }
+    return tuple(wanted.items())
 
 
 def _groups(layer: Points | Shapes) -> list[int | None]:

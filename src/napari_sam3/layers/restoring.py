@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,13 +19,14 @@ from napari_sam3.layers.drawing import (
     set_next_object,
 )
 from napari_sam3.layers.planes import Plane
-from napari_sam3.layers.prompts import NEGATIVE, OBJECT, POLARITY, POSITIVE
+from napari_sam3.layers.prompts import NEGATIVE, OBJECT, POLARITY, POSITIVE, PROPOSAL
 from napari_sam3.layers.transforms import FloatArray
 
 INSIDE = 0.25
 """How far, in pixels, a box is drawn inside of its edges: no rounding moves it beyond them."""
 
 Kind = Literal["points", "boxes", "examples"]
+Outline = tuple[tuple[float, float], ...]
 
 
 def restore_prompts(
@@ -52,41 +53,59 @@ def restore_prompts(
     points: list[tuple[Point, int]] = []
     boxes: list[tuple[Box, bool, int]] = []
     examples: list[tuple[Box, bool, int]] = []
+    outlines: list[tuple[Outline, int]] = []
+    proposals: dict[int, str] = {}
     for number, prompt in zip(numbers or range(1, len(prompts) + 1), prompts, strict=True):
         if isinstance(prompt, Everything):
             continue
         if isinstance(prompt, ObjectPrompt):
             boxes += [(prompt.box, True, number)] if prompt.box else []
+            outlines += [(prompt.outline, number)] if prompt.outline else []
         else:
             examples += [(e.box, e.positive, number) for e in prompt.exemplars]
         points += [(point, number) for point in getattr(prompt, "points", ())]
+        proposals[number] = getattr(prompt, "proposal", "")
     layers: dict[Kind, PromptLayer] = {}
     if points:
-        layers["points"] = _points_layer(points, image, plane)
-    if boxes:
-        layers["boxes"] = _boxes_layer(boxes, "boxes", image, plane)
+        layers["points"] = _points_layer(points, proposals, image, plane)
+    if boxes or outlines:
+        layers["boxes"] = _boxes_layer(boxes, "boxes", image, plane, outlines)
     if examples:
         layers["examples"] = _boxes_layer(examples, "examples", image, plane)
     return layers
 
 
-def _points_layer(marks: list[tuple[Point, int]], image: Image, plane: Plane) -> Points:
+def _points_layer(
+    marks: list[tuple[Point, int]], proposals: Mapping[int, str], image: Image, plane: Plane
+) -> Points:
     layer = new_points_layer(image, f"points: {image.name}", mark_size(plane.shape))
     pixels = np.array([point.position for point, _ in marks])
     layer.add(plane.to_data(pixels))
-    layer.features = _features([(point.positive, number) for point, number in marks])
+    features = _features([(point.positive, number) for point, number in marks])
+    if any(proposals.values()):
+        features[PROPOSAL] = np.array([proposals[number] for _, number in marks], object)
+    layer.features = features
     set_next_object(layer, marks[-1][1])
     layer.selected_data = set()
     return layer
 
 
 def _boxes_layer(
-    marks: list[tuple[Box, bool, int]], kind: Kind, image: Image, plane: Plane
+    marks: list[tuple[Box, bool, int]],
+    kind: Kind,
+    image: Image,
+    plane: Plane,
+    outlines: Sequence[tuple[Outline, int]] = (),
 ) -> Shapes:
     layer = new_shapes_layer(image, f"{kind}: {image.name}", mark_size(plane.shape) / 4)
-    layer.add_rectangles([plane.to_data(_corners(box)) for box, _, _ in marks])
-    layer.features = _features([(positive, number) for _, positive, number in marks])
-    set_next_object(layer, marks[-1][2])
+    if marks:
+        layer.add_rectangles([plane.to_data(_corners(box)) for box, _, _ in marks])
+    if outlines:
+        layer.add_polygons([plane.to_data(np.array(corners)) for corners, _ in outlines])
+    signs = [(positive, number) for _, positive, number in marks]
+    signs += [(True, number) for _, number in outlines]
+    layer.features = _features(signs)
+    set_next_object(layer, max(number for _, number in signs))
     layer.selected_data = set()
     colour_by_polarity(layer)
     return layer

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Point, Prompt
+from napari_sam3.core.prompts import (
+    ConceptPrompt,
+    Everything,
+    ObjectPrompt,
+    Point,
+    Prompt,
+    Proposal,
+)
 from napari_sam3.errors import PromptError
 
+Outline = Sequence[tuple[float, float]]
 
-def object_prompts(points: Iterable[Point], boxes: Sequence[Box]) -> tuple[ObjectPrompt, ...]:
-    """Tell which clicks and boxes mean the same object.
+
+def object_prompts(
+    points: Iterable[Point],
+    boxes: Sequence[Box],
+    outlines: Sequence[Outline] = (),
+    proposal: Proposal = "",
+) -> tuple[ObjectPrompt, ...]:
+    """Tell which clicks, boxes and outlines mean the same object.
 
     Parameters
     ----------
@@ -18,17 +33,23 @@ def object_prompts(points: Iterable[Point], boxes: Sequence[Box]) -> tuple[Objec
         Clicks.  Negative ones count for every object.
     boxes : sequence of Box
         One object each.
+    outlines : sequence of sequence of (row, col)
+        One object each.
+    proposal : {"", "small", "medium", "large"}
+        Which of what a click may mean, where there is nothing around it.
 
     Returns
     -------
     tuple of ObjectPrompt
-        First one for each box, then one for each click that belongs to no box.  A
-        click belongs to the only box there is; of several, to the smallest around it.
+        First one for each box, then one for each outline, then one for each click that
+        belongs to none of them.  A click belongs to the only box or outline there is; of
+        several, to the smallest around it.
 
     Raises
     ------
     PromptError
-        If there are clicks, but all of them are negative, and no box.
+        If there are clicks, but all of them are negative, and nothing else; or an outline
+        surrounds nothing.
 
     Examples
     --------
@@ -40,17 +61,25 @@ def object_prompts(points: Iterable[Point], boxes: Sequence[Box]) -> tuple[Objec
     """
     listed = list(points)
     negative = [point for point in listed if not point.positive]
-    of_box: list[list[Point]] = [[] for _ in boxes]
+    marks = [
+        *(ObjectPrompt(box=box) for box in boxes),
+        *(ObjectPrompt(outline=tuple(corners)) for corners in outlines),
+    ]
+    around = [_box_of(mark) for mark in marks]
+    of_mark: list[list[Point]] = [[] for _ in marks]
     alone: list[Point] = []
     for point in listed:
         if point.positive:
-            index = _box_of(point, boxes)
-            (alone if index is None else of_box[index]).append(point)
-    if negative and not boxes and not alone:
+            index = _index_around(point, around)
+            (alone if index is None else of_mark[index]).append(point)
+    if negative and not marks and not alone:
         # says what is missing
         return (ObjectPrompt(tuple(negative)),)
-    by_box = [ObjectPrompt((*own, *negative), box) for own, box in zip(of_box, boxes, strict=True)]
-    return (*by_box, *(ObjectPrompt((point, *negative)) for point in alone))
+    marked = [
+        replace(mark, points=(*own, *negative)) for mark, own in zip(marks, of_mark, strict=True)
+    ]
+    clicked = (ObjectPrompt((point, *negative), proposal=proposal) for point in alone)
+    return (*marked, *clicked)
 
 
 def require_inside(prompts: Iterable[Prompt], shape: tuple[int, int]) -> None:
@@ -68,7 +97,13 @@ def require_inside(prompts: Iterable[Prompt], shape: tuple[int, int]) -> None:
                 raise PromptError(f"The point {point.row:g},{point.col:g} lies outside of {size}.")
 
 
-def _box_of(point: Point, boxes: Sequence[Box]) -> int | None:
+def _box_of(mark: ObjectPrompt) -> Box:
+    box = mark.box or mark.outline_box
+    assert box is not None
+    return box
+
+
+def _index_around(point: Point, boxes: Sequence[Box]) -> int | None:
     if len(boxes) == 1:
         return 0
     around = [index for index, box in enumerate(boxes) if box.contains(*point.pixel)]
@@ -77,5 +112,5 @@ def _box_of(point: Point, boxes: Sequence[Box]) -> int | None:
 
 def _boxes(prompt: Prompt) -> list[Box]:
     if isinstance(prompt, ObjectPrompt):
-        return [prompt.box] if prompt.box else []
+        return [_box_of(prompt)] if prompt.box or prompt.outline else []
     return [] if isinstance(prompt, Everything) else [e.box for e in prompt.exemplars]

@@ -1,4 +1,4 @@
-"""Classical promptable segmentation: offline, free, and there right after install.
+"""Promptable segmentation on this computer: offline, free, and there right after install.
 
 Only what the engine can do stands here, so that listing the engines loads
 neither SciPy nor scikit-image.
@@ -6,11 +6,32 @@ neither SciPy nor scikit-image.
 
 from napari_sam3.engines.base import Capabilities
 
+WORDS = (
+    "nucleus",
+    "nuclei",
+    "cell",
+    "cells",
+    "bacterium",
+    "bacteria",
+    "spot",
+    "spots",
+    "bright",
+    "dark",
+    "large",
+    "small",
+    "round",
+    "elongated",
+)
+"""All the words that it knows; `napari_sam3.engines.builtin.words` says what they keep."""
+
 CAPABILITIES = Capabilities(
+    text=True,
     exemplars=True,
     negative_exemplars=True,
     points=True,
     object_box=True,
+    outline=True,
+    proposal=True,
     everything=True,
     scores=True,
     settings=frozenset(
@@ -19,6 +40,8 @@ CAPABILITIES = Capabilities(
             ("concept", "max_masks"),
             ("everything", "threshold"),
             ("everything", "max_masks"),
+            ("everything", "diameter"),
         }
     ),
+    words=WORDS,
 )

@@ -14,7 +14,7 @@ from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.box import core_and_ring, signs, window_around
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.marks import Marks
-from napari_sam3.engines.builtin.picture import FloatArray, Picture
+from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture
 from napari_sam3.engines.builtin.trained import all_objects, looks_drawn, objects_in_boxes
 
 Table = npt.NDArray[np.float64]
@@ -141,17 +141,34 @@ def appearances(picture: Picture, items: list[Instance]) -> Table:
     return table
 
 
-def _appearance(picture: Picture, item: Instance) -> list[float]:
-    rows, cols = np.nonzero(item.mask)
+def log_elongation_and_solidity(mask: BoolArray) -> tuple[float, float]:
+    """Return how long an object is, and how well it fills the ellipse of its moments.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (rows, cols)
+
+    Returns
+    -------
+    elongation : float
+        Logarithm of length over width.
+    solidity : float
+        0–1; 1 for an ellipse.
+    """
+    rows, cols = np.nonzero(mask)
     variance = np.cov(rows, cols) if rows.size > 1 else np.zeros((2, 2))
     small, large = np.linalg.eigvalsh(variance + np.eye(2) / 12)
+    filled = rows.size / float(4 * np.pi * np.sqrt(small * large))
+    return float(np.log(large / small) / 2), min(1.0, filled)
+
+
+def _appearance(picture: Picture, item: Instance) -> list[float]:
     pixels = picture.rgb[item.box.slices][item.mask].astype(np.float32) / picture.spread
     colour = pixels.mean(axis=0)
     texture = float(pixels.mean(axis=1).std())
     return [
-        float(np.log(rows.size)),
-        float(np.log(large / small) / 2),
-        min(1.0, rows.size / float(4 * np.pi * np.sqrt(small * large))),
+        float(np.log(item.area)),
+        *log_elongation_and_solidity(item.mask),
         *colour.tolist(),
         texture,
     ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, bounding_box
-from napari_sam3.core.prompts import Point
+from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin import box as classical_box
 from napari_sam3.engines.builtin import clicks as classical_clicks
@@ -21,6 +21,7 @@ from napari_sam3.engines.builtin.nets.everything import object_at, segment_every
 from napari_sam3.engines.builtin.nets.objects import (
     PROPOSALS,
     distinct,
+    preferred,
     segment_boxes,
     segment_clicks,
 )
@@ -31,6 +32,8 @@ _UNSURE = 0.6
 # as it is where an answer fills the box worse than a hurried hand draws one
 _FITS = 0.75
 _DRAWN_PART = 768
+# a threefold width is another kind of object
+_OTHER_SIZE = np.log(3)
 
 
 def looks_drawn(picture: Picture) -> bool:
@@ -38,6 +41,11 @@ def looks_drawn(picture: Picture) -> bool:
     if "drawn" not in picture.memo:
         picture.memo["drawn"] = is_drawn(picture.gray[:_DRAWN_PART, :_DRAWN_PART])
     return bool(picture.memo["drawn"])
+
+
+def is_new(picture: Picture) -> bool:
+    """Whether nothing is known of a picture yet, so that the first answer takes longer."""
+    return "drawn" not in picture.memo
 
 
 def objects_in_boxes(
@@ -73,6 +81,7 @@ def proposals(
     points: Sequence[Point],
     box: Box | None = None,
     stop: threading.Event = NEVER,
+    wanted: Proposal = "",
 ) -> list[Instance]:
     """Segment the object that clicks, and perhaps a box, mean.
 
@@ -85,36 +94,46 @@ def proposals(
         At least partly inside the picture.
     stop : threading.Event
         Set by another thread to cancel.
+    wanted : {"", "small", "medium", "large"}
+        Which of what the first click may mean comes first.
 
     Returns
     -------
     list of Instance
-        At most three, the likeliest first; all clicks hold.  None where the clicks fell on
-        background.
+        At most three, the likeliest first if none is wanted; all clicks hold.  None where the
+        clicks fell on background.
     """
     marks = Marks.from_points(tuple(points), picture.box)
     if looks_drawn(picture):
         return [item for item in [_classical(picture, marks, box, stop)] if item is not None]
     inside = [point for point in points if picture.box.contains(*point.pixel)]
-    found = _clicked(picture, inside, box, stop) if inside else []
+    # what does not belong to an object says nothing before there is one
+    first = next((point for point in inside if point.positive), None)
+    inside.sort(key=lambda point: point is not first)
+    found = _clicked(picture, inside, box, stop, wanted) if inside else []
     if box is not None and not inside:
         found = [item for item in objects_in_boxes(picture, [box], stop) if item is not None]
     raise_if_stopped(stop)
     if max(map(_score, found), default=0.0) < _UNSURE:
         other = _classical(picture, marks, box, stop)
         found = distinct([*found, *([] if other is None else [other])])[:PROPOSALS]
-    held = [_held(picture, marks, item) for item in found]
-    return [item for item in held if item is not None]
+        found = preferred(found, wanted if len(inside) == 1 else "")
+    changed = [held(picture, marks, item) for item in found]
+    return [item for item in changed if item is not None]
 
 
 def _clicked(
-    picture: Picture, points: Sequence[Point], box: Box | None, stop: threading.Event
+    picture: Picture,
+    points: Sequence[Point],
+    box: Box | None,
+    stop: threading.Event,
+    wanted: Proposal,
 ) -> list[Instance]:
     seen = None
     size = None if box is not None else diameter_in(picture, stop)
     if size is not None:
         seen = object_at(picture.rgb, points[0], size, colours=picture.memo["colours"])
-    return segment_clicks(picture.rgb, points, box, seen=seen)
+    return segment_clicks(picture.rgb, points, box, seen=seen, wanted=wanted)
 
 
 def diameter_in(picture: Picture, stop: threading.Event = NEVER) -> float | None:
@@ -163,9 +182,16 @@ def all_objects(
             found = segment_everything(picture.rgb, size, stop=stop)
         if max(map(_score, found), default=0.0) < _UNSURE:
             # nothing that the net knows: thresholds may still tell the objects apart
-            found = instances_of(regions_of(picture, stop=stop))
+            found = _of_width(instances_of(regions_of(picture, stop=stop)), diameter)
         picture.memo[key] = found
     return list(picture.memo[key])
+
+
+def _of_width(items: list[Instance], diameter: float | None) -> list[Instance]:
+    if diameter is None:
+        return items
+    off = (abs(np.log(2 * np.sqrt(item.area / np.pi) / diameter)) for item in items)
+    return [item for item, wrong in zip(items, off, strict=True) if wrong <= _OTHER_SIZE]
 
 
 def _score(item: Instance | None) -> float:
@@ -187,8 +213,16 @@ def _classical(
     return classical_clicks.segment_clicks(picture, marks, stop)
 
 
-def _held(picture: Picture, marks: Marks, item: Instance) -> Instance | None:
-    """Return an object changed as little as it takes for all clicks to hold."""
+def held(picture: Picture, marks: Marks, item: Instance) -> Instance | None:
+    """Return an object changed as little as it takes for all clicks to hold; None if none is left.
+
+    Parameters
+    ----------
+    picture : Picture
+    marks : Marks
+        The clicks.
+    item : Instance
+    """
     pixels = marks.positive + marks.negative
     rows = [item.box.top, item.box.bottom - 1, *(row for row, _ in pixels)]
     cols = [item.box.left, item.box.right - 1, *(col for _, col in pixels)]

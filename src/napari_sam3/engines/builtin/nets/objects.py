@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.prompts import Point
+from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.builtin.nets.cells import connected, instance_of_cells, overlap
 from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid
 from napari_sam3.engines.builtin.nets.load import Weights, weights
@@ -175,6 +175,30 @@ def segment_box(rgb: RGB8, box: Box, net: Weights | None = None) -> Instance | N
     return segment_boxes(rgb, [box], net)[0]
 
 
+def segment_outline(
+    rgb: RGB8, drawn: Instance, points: Points = (), net: Weights | None = None
+) -> Instance | None:
+    """Segment the object that was outlined by hand.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (rows, cols, 3)
+    drawn : Instance
+        The pixels inside of the outline.
+    points : sequence of Point
+        Clicks that correct it.
+    net : Weights, optional
+        The shipped ones by default.
+
+    Returns
+    -------
+    Instance or None
+        None where nothing in it looks like an object.
+    """
+    ask = Ask(_window_of([drawn.box], points), points, drawn.box, drawn)
+    return answers(rgb, [ask], net)[0].instance(rgb.shape[:2])
+
+
 def _window_of(boxes: Sequence[Box], points: Points = ()) -> Window:
     """Return a window around boxes and points, in which they fill about a half."""
     top = min(*(box.top for box in boxes), *(point.row for point in points), np.inf)
@@ -191,6 +215,7 @@ def segment_clicks(
     box: Box | None = None,
     net: Weights | None = None,
     seen: Instance | None = None,
+    wanted: Proposal = "",
 ) -> list[Instance]:
     """Segment the object that clicks mean.
 
@@ -206,6 +231,8 @@ def segment_clicks(
     seen : Instance, optional
         What `everything.object_at` sees where the first click fell.  It knows how
         large the picture's objects are, which one click does not tell.
+    wanted : {"", "small", "medium", "large"}
+        Which of what the first click may mean the further ones correct.
 
     Returns
     -------
@@ -215,10 +242,22 @@ def segment_clicks(
     if box is not None:
         found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
         return best_distinct(found, rgb.shape[:2], 1)
-    proposals = first_proposals(rgb, points[:1], net, seen)
+    proposals = preferred(first_proposals(rgb, points[:1], net, seen), wanted)
     for count in range(2, len(points) + 1):
-        proposals = corrected(rgb, points[:count], proposals, net)
+        # a click that agrees with the answer, such as the next one of a scribble, corrects nothing
+        if not (proposals and _holds(proposals[0], points[count - 1])):
+            proposals = corrected(rgb, points[:count], proposals, net)
     return proposals
+
+
+def preferred(proposals: Sequence[Instance], wanted: Proposal) -> list[Instance]:
+    """Return proposals with the small, the medium or the large one first."""
+    by_size = sorted(proposals, key=lambda item: item.area)
+    if not by_size or not wanted:
+        return list(proposals)
+    chosen = {"small": by_size[0], "medium": by_size[len(by_size) // 2], "large": by_size[-1]}
+    first = chosen[wanted]
+    return [first, *(item for item in proposals if item is not first)]
 
 
 def first_proposals(

@@ -1,0 +1,106 @@
+"""What the user should know of an answer: what it rests on, and where the nets are not at home."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
+from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.trained import all_objects
+from napari_sam3.engines.builtin.words import parsed
+
+_STRANGE = 0.6
+"""Where objects are expected to overlap less with true ones, the nets hardly know them."""
+_HUGE = 400
+"""Pixels: an outline of 64 cells a window is coarse on what is wider."""
+
+STRANGE = (
+    "This image looks unlike what the built-in engine knows (nuclei and cells as compact bodies), "
+    "so check the result; SAM3 (the Segmind SAM3 engine) may do better."
+)
+HUGE = (
+    "Objects as large as this get a coarse outline; SAM3 (the Segmind SAM3 engine) may do better."
+)
+ONE_PROPOSAL = "This click has one meaning only: small, medium and large are the same."
+
+
+def hints(
+    picture: Picture, prompt: Prompt, found: Sequence[Instance], proposals: int = 0
+) -> tuple[str, ...]:
+    """Return sentences to be read beside an answer.
+
+    Parameters
+    ----------
+    picture : Picture
+        As far as the answer made it known.
+    prompt : prompt
+    found : sequence of Instance
+        Before any threshold.
+    proposals : int
+        How many meanings the click had, where one of them was asked for.
+
+    Returns
+    -------
+    tuple of str
+    """
+    said = []
+    if isinstance(prompt, Everything) and prompt.diameter is None and found:
+        said += _found_diameter(picture)
+    elif isinstance(prompt, ObjectPrompt):
+        said += [ONE_PROPOSAL] if prompt.proposal and proposals == 1 else []
+    else:
+        said += _meaning(getattr(prompt, "text", ""))
+    if is_huge(found):
+        said.append(HUGE)
+    elif _is_photograph(picture) and is_strange(_judged(picture, prompt, found)):
+        said.append(STRANGE)
+    return tuple(said)
+
+
+def _is_photograph(picture: Picture) -> bool:
+    return picture.memo.get("drawn") is False
+
+
+def _judged(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> Sequence[Instance]:
+    """Return the objects whose scores tell how well the nets know the picture."""
+    if not isinstance(prompt, ConceptPrompt):
+        return found
+    # a low score says that an object is unlike the examples; words leave few to judge by
+    return [] if prompt.exemplars else all_objects(picture)
+
+
+def _found_diameter(picture: Picture) -> list[str]:
+    width = picture.memo.get("diameter")
+    if width is None:
+        return []
+    taken = f"Objects were taken to be about {width:.0f} pixels wide"
+    return [f"{taken}; if they are not, give their diameter."]
+
+
+def _meaning(text: str) -> list[str]:
+    nouns = {"nucleus": "compact objects", "cell": "objects", "bacterium": "objects"}
+    return [
+        f"“{text}” found all {nouns[word]} that fit: the built-in engine knows sizes, shapes and "
+        "brightness, but no kinds of things. SAM3 (the Segmind SAM3 engine) does."
+        for word in (parsed(text) if text else ())
+        if word in nouns
+    ]
+
+
+def is_strange(found: Sequence[Instance]) -> bool:
+    """Whether the scores say that the image is unlike what was learned from, or empty."""
+    # by area: crumbs between well-known objects are no sign of another world
+    pairs = [(item.score, item.area) for item in found if item.score is not None]
+    if not pairs:
+        return False
+    scores, areas = zip(*pairs, strict=True)
+    return float(np.average(scores, weights=areas)) < _STRANGE
+
+
+def is_huge(found: Sequence[Instance]) -> bool:
+    """Whether the typical object is wider than what the nets outline well."""
+    areas = [item.area for item in found]
+    return bool(areas) and 2 * float(np.sqrt(np.median(areas) / np.pi)) > _HUGE

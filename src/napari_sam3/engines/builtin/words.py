@@ -1,0 +1,206 @@
+"""The few words that the built-in engine knows: what they keep of all objects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_dilation
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.prompts import Exemplar
+from napari_sam3.engines.base import NEVER, split_words
+from napari_sam3.engines.builtin.exemplars import log_elongation_and_solidity, segment_alike
+from napari_sam3.engines.builtin.picture import BoolArray, Picture
+from napari_sam3.engines.builtin.trained import all_objects, diameter_in
+from napari_sam3.errors import PromptError
+
+_SINGULAR = {"nuclei": "nucleus", "cells": "cell", "bacteria": "bacterium", "spots": "spot"}
+_NOUNS = tuple(_SINGULAR.values())
+_OPPOSITES = (("bright", "dark"), ("large", "small"), ("round", "elongated"))
+
+_COMPARING = ("large", "small")
+
+SPOT_DIAMETER = 12.0
+"""Pixels: what is wider is no spot."""
+_FINEST_SPOT = 6.0
+ROUND = 1.35
+"""Length over width, at most; and no dents."""
+ELONGATED = 1.7
+"""Length over width, at least."""
+_DENTED = 0.85
+_LUMPY = 0.75
+_RING = 4
+
+Floats = npt.NDArray[np.float64]
+
+
+def parsed(text: str) -> tuple[str, ...]:
+    """Return the words of a text, in the singular.
+
+    Raises
+    ------
+    PromptError
+        If they contradict each other, or name more than one kind.
+    """
+    words = tuple(dict.fromkeys(_SINGULAR.get(word, word) for word in split_words(text)))
+    for one, other in _OPPOSITES:
+        if one in words and other in words:
+            raise PromptError(f"Nothing is {one} and {other}; leave one of the two words out.")
+    if sum(word in _NOUNS for word in words) > 1:
+        raise PromptError(f"“{text}” names more than one kind; ask for one after the other.")
+    return words
+
+
+def segment_named(
+    picture: Picture,
+    text: str,
+    exemplars: tuple[Exemplar, ...],
+    min_score: float = 0.0,
+    stop: threading.Event = NEVER,
+) -> list[Instance]:
+    """Find the objects that a few words describe.
+
+    Parameters
+    ----------
+    picture : Picture
+    text : str
+        Words that the engine knows.
+    exemplars : tuple of Exemplar
+        If there are any, only objects like them.
+    min_score : float
+        Objects below are left out before sizes are compared.
+    stop : threading.Event
+        Set by another thread to cancel.
+
+    Returns
+    -------
+    list of Instance
+
+    Raises
+    ------
+    PromptError
+        If the words contradict each other.
+    """
+    words = parsed(text)
+    found = segment_alike(picture, exemplars, stop) if exemplars else _all(picture, words, stop)
+    found = [item for item in found if (item.score or 0.0) >= min_score]
+    # large among the round ones, not round among the large ones
+    for word in sorted(words, key=_COMPARING.__contains__):
+        if found:
+            kept = _FILTERS[word](picture, found)
+            found = [item for item, is_kept in zip(found, kept, strict=True) if is_kept]
+    return [replace(item, concept=text) for item in found]
+
+
+def _all(picture: Picture, words: tuple[str, ...], stop: threading.Event) -> list[Instance]:
+    if "spot" not in words:
+        return all_objects(picture, stop=stop)
+    # large objects may be seen first where both are there
+    width = diameter_in(picture, stop) or _FINEST_SPOT
+    return all_objects(picture, width if width <= SPOT_DIAMETER else _FINEST_SPOT, stop)
+
+
+def _any(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return np.ones(len(items), bool)
+
+
+def _compact(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return _shapes(items)[:, 1] >= _LUMPY
+
+
+def _spot_sized(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return 2 * np.sqrt(_areas(items) / np.pi) <= SPOT_DIAMETER
+
+
+def _round(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    shapes = _shapes(items)
+    return np.asarray((shapes[:, 0] <= np.log(ROUND)) & (shapes[:, 1] >= _DENTED))
+
+
+def _elongated(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return np.asarray(_shapes(items)[:, 0] >= np.log(ELONGATED))
+
+
+def _large(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    sizes = _areas(items)
+    # where there is one size only, nothing is large or small beside the others
+    return np.asarray((sizes > _limit(sizes)) | (np.ptp(sizes) == 0), bool)
+
+
+def _small(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    sizes = _areas(items)
+    return np.asarray(sizes <= _limit(sizes))
+
+
+def _limit(sizes: Floats) -> float:
+    """Return the size that best divides small from large.
+
+    Otsu's criterion on the logarithms themselves: a histogram of a few objects has empty bins.
+    """
+    if np.ptp(sizes) == 0:
+        return float(sizes[0])
+    values = np.sort(np.log(sizes))
+    below = np.arange(1, len(values))
+    sums = np.cumsum(values)
+    apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (len(values) - below)
+    best = int(np.argmax(below * (len(values) - below) * apart**2))
+    return float(np.exp((values[best] + values[best + 1]) / 2))
+
+
+def _bright(picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return np.asarray(_contrasts(picture, items) > 0)
+
+
+def _dark(picture: Picture, items: Sequence[Instance]) -> BoolArray:
+    return np.asarray(_contrasts(picture, items) < 0)
+
+
+_FILTERS: dict[str, Callable[[Picture, Sequence[Instance]], BoolArray]] = {
+    "nucleus": _compact,
+    "cell": _any,
+    "bacterium": _any,
+    "spot": _spot_sized,
+    "bright": _bright,
+    "dark": _dark,
+    "large": _large,
+    "small": _small,
+    "round": _round,
+    "elongated": _elongated,
+}
+
+
+def _areas(items: Sequence[Instance]) -> Floats:
+    return np.array([item.area for item in items], float)
+
+
+def _shapes(items: Sequence[Instance]) -> Floats:
+    """Return log of length over width, and solidity, of each object."""
+    return np.array([log_elongation_and_solidity(item.mask) for item in items])
+
+
+def _contrasts(picture: Picture, items: Sequence[Instance]) -> Floats:
+    """Return how much brighter each object is than the ring around it."""
+    taken = np.zeros(picture.box.shape, bool)
+    for item in items:
+        taken[item.box.slices] |= item.mask
+    return np.array([_contrast(picture, item, taken) for item in items])
+
+
+def _contrast(picture: Picture, item: Instance, taken: BoolArray) -> float:
+    box = item.box
+    around = Box(box.top - _RING, box.left - _RING, box.bottom + _RING, box.right + _RING)
+    window = around.intersection(picture.box) or box
+    mask = np.zeros(window.shape, bool)
+    mask[box.shifted(-window.top, -window.left).slices] = item.mask
+    grown = binary_dilation(mask, iterations=_RING)
+    ring = grown & ~taken[window.slices]
+    if not ring.any():
+        # others all around: they are what it is seen against
+        ring = grown & ~mask
+    gray = picture.rgb[window.slices].mean(axis=2)
+    return float(gray[mask].mean() - gray[ring].mean()) if ring.any() else 0.0

@@ -1,0 +1,260 @@
+"""What a click may mean, scribbles, outlines drawn by hand, and what is said beside answers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.draw import disk, ellipse
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
+from napari_sam3.engines.base import SegmentationRequest
+from napari_sam3.engines.builtin.engine import BuiltinEngine
+from napari_sam3.engines.builtin.nets.objects import preferred
+from napari_sam3.engines.builtin.sketch import filled
+from napari_sam3.errors import PromptError
+
+SHAPE = (150, 220)
+
+
+def photographed(gray, seed=0, blur=1.0, noise=3.0):
+    rng = np.random.default_rng(seed)
+    soft = ndimage.gaussian_filter(np.asarray(gray, float), blur) + rng.normal(0, noise, SHAPE)
+    return np.repeat(np.clip(soft, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def iou(one, two):
+    return np.count_nonzero(one & two) / max(np.count_nonzero(one | two), 1)
+
+
+def ask(image, engine=None, **prompt):
+    request = SegmentationRequest(image, ObjectPrompt(**prompt))
+    return (engine or BuiltinEngine()).segment(request)
+
+
+def mask_of(result):
+    return np.asarray(result.instances.to_labels() > 0)
+
+
+@pytest.fixture(scope="module")
+def nested():
+    """A bright nucleus in a dimmer cell: a click on it may mean either."""
+    gray = np.full(SHAPE, 20.0)
+    gray[ellipse(75, 110, 45, 60)] = 90
+    gray[disk((75, 110), 16)] = 220
+    return photographed(gray)
+
+
+@pytest.fixture(scope="module")
+def body():
+    truth = np.zeros(SHAPE, bool)
+    truth[ellipse(70, 120, 26, 40)] = True
+    return truth, photographed(20 + 130.0 * truth)
+
+
+def test_small_medium_and_large_are_in_order_and_differ(nested):
+    engine = BuiltinEngine()
+    sizes = [
+        ask(nested, engine, points=(Point(75, 110),), proposal=one).instances.items[0].area
+        for one in ("small", "medium", "large")
+    ]
+    assert sizes == sorted(sizes)
+    assert sizes[2] > 2 * sizes[0]
+
+
+def test_the_small_and_the_large_one_are_the_nucleus_and_the_cell(nested):
+    nucleus, cell = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    nucleus[disk((75, 110), 16)] = True
+    cell[ellipse(75, 110, 45, 60)] = True
+    engine = BuiltinEngine()
+    found = {
+        one: mask_of(ask(nested, engine, points=(Point(75, 110),), proposal=one))
+        for one in ("small", "large")
+    }
+    assert iou(found["small"], nucleus) > 0.6
+    assert iou(found["large"], cell) > 0.6
+
+
+def test_whichever_is_wanted_the_click_holds(nested):
+    for one in ("", "small", "medium", "large"):
+        assert mask_of(ask(nested, points=(Point(75, 110),), proposal=one))[75, 110]
+
+
+def test_where_there_is_one_meaning_only_this_is_said():
+    gray = np.full(SHAPE, 20)
+    gray[40:60, 50:90] = 200
+    image = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+    answer = ask(image, points=(Point(50, 70),), proposal="large")
+    assert "one meaning only" in answer.notices[0]
+    assert iou(mask_of(answer), gray == 200) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "areas"),
+    [("", [9, 25, 1]), ("small", [1, 9, 25]), ("medium", [9, 25, 1]), ("large", [25, 9, 1])],
+)
+def test_the_wanted_proposal_comes_first_and_none_is_lost(wanted, areas):
+    from napari_sam3.core.instances import Instance
+
+    made = {
+        side**2: Instance(np.ones((side, side), bool), Box(0, 0, side, side)) for side in (3, 5, 1)
+    }
+    found = [item.area for item in preferred(list(made.values()), wanted)]
+    assert found[0] == areas[0]
+    assert sorted(found) == [1, 9, 25]
+    assert preferred([], wanted) == []
+
+
+def test_a_scribble_along_an_object_finds_it_as_well_as_a_click_does(body):
+    truth, image = body
+    stroke = tuple(Point(70 + 3 * np.sin(col), col) for col in range(92, 150, 6))
+    assert iou(mask_of(ask(image, points=stroke)), truth) > 0.85
+
+
+def test_it_does_not_matter_whether_the_negative_click_came_first(body):
+    _, image = body
+    clicks = (Point(70, 120), Point(20, 30, positive=False))
+    forth, back = (mask_of(ask(image, points=points)) for points in (clicks, clicks[::-1]))
+    assert np.array_equal(forth, back)
+    assert forth[70, 120]
+
+
+# --- outlines ---------------------------------------------------------------------------
+
+
+def around(truth, factor, corners=9, seed=0):
+    """Return a polygon around a mask as a hurried hand draws it."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.nonzero(truth)
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    reach = factor * rng.uniform(0.94, 1.06, corners)
+    down, right = np.ptp(rows) / 2 * reach, np.ptp(cols) / 2 * reach
+    middle = rows.mean(), cols.mean()
+    return tuple(
+        zip(middle[0] + down * np.sin(angles), middle[1] + right * np.cos(angles), strict=True)
+    )
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
+def test_an_outline_in_haste_becomes_the_objects(body, factor):
+    truth, image = body
+    outline = around(truth, factor)
+    drawn = filled(outline, Box.of_shape(SHAPE))
+    by_hand = np.zeros(SHAPE, bool)
+    by_hand[drawn.box.slices] = drawn.mask
+    found = mask_of(ask(image, outline=outline))
+    assert iou(found, truth) > 0.85
+    assert iou(found, truth) > iou(by_hand, truth) - 0.02
+
+
+def test_where_the_image_shows_nothing_the_outline_itself_is_the_answer():
+    image = photographed(np.full(SHAPE, 60.0))
+    outline = ((20, 30), (20, 90), (70, 60))
+    found = mask_of(ask(image, outline=outline))
+    assert found.any()
+    assert iou(found, _painted(outline)) > 0.5
+
+
+def _painted(outline):
+    drawn = filled(outline, Box.of_shape(SHAPE))
+    mask = np.zeros(SHAPE, bool)
+    mask[drawn.box.slices] = drawn.mask
+    return mask
+
+
+def test_clicks_hold_in_an_outline_too(body):
+    truth, image = body
+    outline = around(truth, 1.1)
+    found = mask_of(
+        ask(image, outline=outline, points=(Point(70, 120), Point(90, 120, positive=False)))
+    )
+    assert found[70, 120]
+    assert not found[90, 120]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-30, 200), st.integers(-40, 260)), min_size=3, max_size=7),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_outline_is_filled_inside_of_the_image_and_nowhere_else(corners):
+    try:
+        outline = ObjectPrompt(outline=tuple(corners)).outline
+    except PromptError:
+        return
+    drawn = filled(outline, Box.of_shape(SHAPE))
+    if drawn is None:
+        return
+    assert drawn.box.intersection(Box.of_shape(SHAPE)) == drawn.box
+    assert drawn.mask.any(axis=0).all() or drawn.mask.any()
+    reach = ObjectPrompt(outline=outline).outline_box
+    assert reach.intersection(drawn.box) == drawn.box
+
+
+def test_an_outline_outside_of_the_image_is_refused():
+    with pytest.raises(PromptError, match="outside of the image"):
+        ask(photographed(np.zeros(SHAPE)), outline=((-30, -30), (-30, -9), (-5, -20)))
+
+
+# --- what is said -----------------------------------------------------------------------
+
+
+def everything(image, engine=None, **options):
+    return (engine or BuiltinEngine()).segment(SegmentationRequest(image, Everything(**options)))
+
+
+@pytest.fixture(scope="module")
+def nuclei():
+    gray = np.full(SHAPE, 20.0)
+    for row in range(20, 140, 36):
+        for col in range(22, 210, 36):
+            gray[ellipse(row, col, 9, 11, shape=SHAPE)] = 150
+    return photographed(gray)
+
+
+def test_the_width_that_was_found_is_said_and_the_one_that_was_given_is_not(nuclei):
+    (said,) = everything(nuclei).notices
+    width = float(said.split("about ")[1].split()[0])
+    assert 14 < width < 28
+    assert everything(nuclei, diameter=20).notices == ()
+
+
+def test_a_width_that_is_given_is_used():
+    """Large bodies made of small grains: the width says which of them are the objects."""
+    gray = np.full(SHAPE, 20.0)
+    rng = np.random.default_rng(3)
+    for _ in range(260):
+        row, col = rng.uniform(5, SHAPE[0] - 5), rng.uniform(5, SHAPE[1] - 5)
+        gray[disk((row, col), 3, shape=SHAPE)] = 190
+    image = photographed(gray, blur=0.7)
+    engine = BuiltinEngine()
+    fine = everything(image, engine, diameter=6).instances
+    coarse = everything(image, engine, diameter=45).instances
+    assert len(fine) > 3 * max(len(coarse), 1)
+
+
+def test_an_image_unlike_all_that_was_learned_from_is_said_to_be_so():
+    rng = np.random.default_rng(0)
+    threads = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.7, 9))
+    image = photographed(120 + 500 * threads, blur=0.3)
+    answer = everything(image)
+    assert len(answer.instances) == 0 or any("SAM3" in notice for notice in answer.notices)
+
+
+def test_well_known_images_get_no_such_hint(nuclei):
+    assert not any("unlike" in notice for notice in everything(nuclei).notices)
+
+
+def test_while_it_looks_at_a_new_image_it_says_so(nuclei, monkeypatch):
+    engine = BuiltinEngine()
+    seen = []
+
+    def spied(*args):
+        seen.append(engine.state)
+        return [], ()
+
+    monkeypatch.setattr("napari_sam3.engines.builtin.engine._answer", spied)
+    assert engine.state == ""
+    everything(nuclei, engine)
+    assert seen == ["looking at this image for the first time"]
+    assert engine.state == ""
