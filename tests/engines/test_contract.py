@@ -236,3 +236,19 @@ def test_an_empty_answer_is_empty_instances(engine):
 def _iou(one, two):
     common = one.intersection(two)
     return common.area / (one.area + two.area - common.area) if common else 0.0
+
+
+def test_several_questions_together_are_answered_as_one_by_one(engine, wide_image):
+    together = getattr(engine, "segment_many", None)
+    if together is None:
+        pytest.skip("it is asked one by one")
+    prompts = [
+        ObjectPrompt(box=Box(5, 68, 18, 86)),
+        ObjectPrompt(points=(Point(35, 14),)),
+        ObjectPrompt(box=Box(22, 36, 33, 60)),
+        Everything(),
+    ]
+    requests = [SegmentationRequest(wide_image, prompt) for prompt in prompts]
+    alone = [as_plain(engine.segment(request).instances) for request in requests]
+    assert [as_plain(result.instances) for result in together(requests)] == alone
+    assert together([]) == []

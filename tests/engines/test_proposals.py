@@ -1,5 +1,7 @@
 """What a click may mean, scribbles, outlines drawn by hand, and what is said beside answers."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +14,9 @@ from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.engines.builtin.nets.objects import preferred
+from napari_sam3.engines.builtin.picture import LastOnes
 from napari_sam3.engines.builtin.sketch import filled
-from napari_sam3.errors import PromptError
+from napari_sam3.errors import CancelledError, PromptError
 
 SHAPE = (150, 220)
 
@@ -258,3 +261,67 @@ def test_while_it_looks_at_a_new_image_it_says_so(nuclei, monkeypatch):
     everything(nuclei, engine)
     assert seen == ["looking at this image for the first time"]
     assert engine.state == ""
+
+
+# --- several questions, and further clicks ----------------------------------------------
+
+
+def test_boxes_asked_together_are_answered_as_alone(nuclei):
+    boxes = [Box(8, 8, 34, 36), Box(45, 80, 68, 107), Box(0, 0, 1, 1), Box(80, 190, 140, 220)]
+    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=box)) for box in boxes]
+    alone = [BuiltinEngine().segment(request) for request in requests]
+    together = BuiltinEngine().segment_many(requests)
+    for one, other in zip(alone, together, strict=True):
+        assert len(one.instances) == len(other.instances)
+        for item, same in zip(one.instances, other.instances, strict=True):
+            assert item.box == same.box
+            assert np.array_equal(item.mask, same.mask)
+            assert item.score == pytest.approx(same.score, abs=1e-5)
+
+
+def test_a_box_outside_is_refused_among_others_too(nuclei):
+    boxes = [Box(8, 8, 34, 36), Box(400, 400, 410, 410)]
+    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=box)) for box in boxes]
+    with pytest.raises(PromptError, match="outside of the image"):
+        BuiltinEngine().segment_many(requests)
+
+
+def test_boxes_together_can_be_cancelled(nuclei):
+    stop = threading.Event()
+    stop.set()
+    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=Box(8, 8, 34, 36)))] * 3
+    with pytest.raises(CancelledError):
+        BuiltinEngine().segment_many(requests, stop)
+
+
+def test_a_further_click_is_answered_as_if_all_had_come_at_once(nested):
+    clicks = (Point(75, 110), Point(75, 160), Point(50, 90), Point(10, 10, positive=False))
+    patient, fresh = BuiltinEngine(), BuiltinEngine()
+    for count in range(1, len(clicks) + 1):
+        step = ask(nested, patient, points=clicks[:count])
+    whole = ask(nested, fresh, points=clicks)
+    assert np.array_equal(mask_of(step), mask_of(whole))
+
+
+def test_a_further_click_asks_the_net_for_one_step_only(nested, monkeypatch):
+    from napari_sam3.engines.builtin.nets import objects
+
+    steps = []
+    usual = objects.corrected
+    monkeypatch.setattr(
+        objects, "corrected", lambda rgb, points, *rest: steps.append(len(points)) or usual(
+            rgb, points, *rest
+        )
+    )  # fmt: skip
+    engine = BuiltinEngine()
+    clicks = (Point(75, 110), Point(75, 215), Point(5, 5), Point(145, 3))
+    for count in range(1, len(clicks) + 1):
+        ask(nested, engine, points=clicks[:count])
+    assert steps == sorted(set(steps))
+
+
+def test_answers_to_clicks_do_not_pile_up():
+    kept = LastOnes(3)
+    for number in range(10):
+        kept[number] = number
+    assert list(kept) == [7, 8, 9]

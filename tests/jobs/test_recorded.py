@@ -13,7 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER, SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.errors import (
@@ -490,7 +491,8 @@ class TestBrokenRecords:
     def test_without_a_ledger_free_engines_go_on(self, records, tmp_path):
         (tmp_path / "data").write_text("a file where the folder should be")
         request = SegmentationRequest(IMAGE, ObjectPrompt((Point(4, 6),)))
-        assert RecordedEngine(BuiltinEngine(), records).segment(request).notices == ()
+        free = RecordedEngine(BuiltinEngine(), records).segment(request)
+        assert free.notices == BuiltinEngine().segment(request).notices
 
     def test_an_answer_that_cannot_be_stored_is_delivered_with_a_notice(
         self, engine, records, service, tmp_path
@@ -575,3 +577,53 @@ def test_a_fork_does_not_take_its_parents_questions_for_its_own(
     assert records.unfinished() == []
     assert [*iter_collect(records)] == []
     assert states(records) == ["submitted"]
+
+
+class TestTogether:
+    """Several questions about one picture, to an engine that answers them together."""
+
+    def requests(self):
+        image = np.full((40, 70, 3), 20, np.uint8)
+        image[5:15, 50:62] = 200
+        image[20:34, 8:20] = 170
+        boxes = [Box(4, 49, 16, 63), Box(19, 7, 35, 21)]
+        return [SegmentationRequest(image, ObjectPrompt(box=box)) for box in boxes]
+
+    def test_each_answer_is_stored_by_itself(self, records):
+        requests = self.requests()
+        together = RecordedEngine(BuiltinEngine(), records).segment_many(requests)
+        alone = [RecordedEngine(BuiltinEngine(), records).segment(one) for one in requests]
+        assert [result.usage.cached for result in together] == [False, False]
+        assert [result.usage.cached for result in alone] == [True, True]
+        assert [digest(one.instances) for one in together] == [
+            digest(one.instances) for one in alone
+        ]
+
+    def test_what_is_stored_is_not_asked_again(self, records, monkeypatch):
+        first, second = self.requests()
+        RecordedEngine(BuiltinEngine(), records).segment(first)
+        asked = []
+        usual = BuiltinEngine.segment_many
+        monkeypatch.setattr(
+            BuiltinEngine,
+            "segment_many",
+            lambda self, requests, stop=NEVER: (
+                asked.extend(requests) or usual(self, requests, stop)
+            ),
+        )
+        results = RecordedEngine(BuiltinEngine(), records).segment_many([first, second])
+        assert asked == [second]
+        assert [result.usage.cached for result in results] == [True, False]
+
+    def test_what_costs_money_is_asked_one_by_one(self, engine, records, service):
+        results = RecordedEngine(engine, records, ANYTHING).segment_many(
+            [request_for("a"), request_for("b")]
+        )
+        assert len(service.sent) == len(results) == 2
+
+    def test_one_that_cannot_be_answered_is_refused_before_any_is(self, records, monkeypatch):
+        monkeypatch.setattr(BuiltinEngine, "segment_many", lambda *_: pytest.fail("was asked"))
+        image = np.zeros((4, 5, 3), np.uint8)
+        bad = SegmentationRequest(image, ConceptPrompt("mitochondria"))
+        with pytest.raises(UnsupportedPromptError):
+            RecordedEngine(BuiltinEngine(), records).segment_many([*self.requests(), bad])

@@ -13,7 +13,7 @@ It is an engine itself, so that nobody above needs to know.  What holds, whateve
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -135,6 +135,28 @@ class RecordedEngine:
         else:
             result = self._kept(question, self._engine.segment(request, stop))
         return with_notices(result, notices)
+
+    def segment_many(
+        self, requests: Sequence[SegmentationRequest], stop: threading.Event = NEVER
+    ) -> list[SegmentationResult]:
+        """Answer several requests; those to a free engine that are not stored together."""
+        together = getattr(self._engine, "segment_many", None)
+        if together is None or self.capabilities.billed:
+            return [self.segment(request, stop) for request in requests]
+        for request in requests:
+            refuse_unsupported(self.name, self.capabilities, request.prompt)
+        raise_if_stopped(stop)
+        questions = [
+            Question.of(self._engine, request, self._image_sha256(request.image))
+            for request in requests
+        ]
+        known = [self._known(question) for question in questions]
+        asked = [r for r, (found, _) in zip(requests, known, strict=True) if found is None]
+        answers = iter(together(asked, stop))
+        return [
+            found or with_notices(self._kept(question, next(answers)), notices)
+            for question, (found, notices) in zip(questions, known, strict=True)
+        ]
 
     def _image_sha256(self, image: npt.NDArray[np.uint8]) -> str:
         with self._lock:

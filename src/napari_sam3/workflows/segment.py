@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from napari_sam3.core.prompts import ObjectPrompt, Prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
     NEVER,
+    BatchEngine,
     Engine,
     SegmentationRequest,
     SegmentationResult,
@@ -30,6 +31,8 @@ from napari_sam3.workflows.provenance import software
 
 if TYPE_CHECKING:
     from napari_sam3.jobs.records import Records
+
+_TOGETHER = 50
 
 DEFAULT_THRESHOLD = 0.5
 """Least score of what a concept finds, unless another is asked for."""
@@ -226,14 +229,15 @@ class _Answers:
         """Ask all; after the first failure those under way end, and no more begin."""
         total = len(self._requests)
         if in_flight == 1:
-            for index in range(total):
-                yield Progress(index, total, "segmenting")
-                self._ask(index)
+            step = _TOGETHER if self._asks_together else 1
+            for first in range(0, total, step):
+                yield Progress(first, total, "segmenting")
+                self._ask(range(first, min(first + step, total)))
                 if self._error is not None:
                     return
             return
         with ThreadPoolExecutor(in_flight, thread_name_prefix="sam3-ask") as threads:
-            asked = [threads.submit(self._ask, index) for index in range(total)]
+            asked = [threads.submit(self._ask, [index]) for index in range(total)]
             try:
                 for done, future in enumerate(as_completed(asked), start=1):
                     future.result()
@@ -243,12 +247,22 @@ class _Answers:
                 for future in asked:
                     future.cancel()
 
-    def _ask(self, index: int) -> None:
+    @property
+    def _asks_together(self) -> bool:
+        # what costs money is asked one by one, so that each answer is kept as it comes
+        return hasattr(self._engine, "segment_many") and not self._engine.capabilities.billed
+
+    def _ask(self, indices: Sequence[int]) -> None:
         if self._error is not None:
             return
         try:
             raise_if_stopped(self._stop)
-            self._results[index] = self._engine.segment(self._requests[index], self._stop)
+            requests = [self._requests[index] for index in indices]
+            if len(requests) == 1:
+                answers = [self._engine.segment(requests[0], self._stop)]
+            else:
+                answers = cast(BatchEngine, self._engine).segment_many(requests, self._stop)
+            self._results.update(zip(indices, answers, strict=True))
         except Exception as error:  # noqa: BLE001 - raised again, unless a paid answer would be lost
             self._error = self._error or error
 

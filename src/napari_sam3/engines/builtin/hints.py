@@ -14,6 +14,7 @@ from napari_sam3.engines.builtin.words import parsed
 
 _STRANGE = 0.6
 """Where objects are expected to overlap less with true ones, the nets hardly know them."""
+_UNSURE = 0.5
 _HUGE = 400
 """Pixels: an outline of 64 cells a window is coarse on what is wider."""
 
@@ -23,6 +24,10 @@ STRANGE = (
 )
 HUGE = (
     "Objects as large as this get a coarse outline; SAM3 (the Segmind SAM3 engine) may do better."
+)
+UNSURE = (
+    "The built-in engine is unsure of this object: click once more, draw a box, "
+    "or ask SAM3 (the Segmind SAM3 engine)."
 )
 ONE_PROPOSAL = "This click has one meaning only: small, medium and large are the same."
 
@@ -51,11 +56,16 @@ def hints(
         said += _found_diameter(picture)
     elif isinstance(prompt, ObjectPrompt):
         said += [ONE_PROPOSAL] if prompt.proposal and proposals == 1 else []
+        said += [UNSURE] if any((item.score or 0.0) < _UNSURE for item in found) else []
     else:
         said += _meaning(getattr(prompt, "text", ""))
     if is_huge(found):
         said.append(HUGE)
-    elif _is_photograph(picture) and is_strange(_judged(picture, prompt, found)):
+    elif (
+        not isinstance(prompt, ObjectPrompt)
+        and _is_photograph(picture)
+        and is_strange(_judged(picture, prompt, found))
+    ):
         said.append(STRANGE)
     return tuple(said)
 

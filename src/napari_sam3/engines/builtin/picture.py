@@ -110,6 +110,26 @@ class Picture:
         return (axis / length).astype(np.float32) if length > 0 else self.axis
 
 
+class LastOnes(OrderedDict[Any, Any]):
+    """A dict that forgets what was added first once it holds too much.
+
+    Parameters
+    ----------
+    size : int
+        Number of entries kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > self._size:
+            # another thread may have been first
+            self.pop(next(iter(self), None), None)
+
+
 class PictureCache:
     """The last few pictures, found again by content.
 

@@ -25,13 +25,17 @@ from napari_sam3.engines.builtin.nets.objects import (
     segment_boxes,
     segment_clicks,
 )
-from napari_sam3.engines.builtin.picture import Picture, is_drawn
+from napari_sam3.engines.builtin.picture import LastOnes, Picture, is_drawn
 
 # below this expected overlap the classical answer is asked for, too
 _UNSURE = 0.6
 # as it is where an answer fills the box worse than a hurried hand draws one
 _FITS = 0.75
 _DRAWN_PART = 768
+# how many answers to clicks are kept, so that a further click refines the last of them
+_CHAINS = 64
+# pixels around clicks in which the classical algorithm looks
+_REACH = 400
 # a threefold width is another kind of object
 _OTHER_SIZE = np.log(3)
 
@@ -129,11 +133,15 @@ def _clicked(
     stop: threading.Event,
     wanted: Proposal,
 ) -> list[Instance]:
-    seen = None
     size = None if box is not None else diameter_in(picture, stop)
-    if size is not None:
-        seen = object_at(picture.rgb, points[0], size, colours=picture.memo["colours"])
-    return segment_clicks(picture.rgb, points, box, seen=seen, wanted=wanted)
+
+    def seen() -> Instance | None:
+        if size is None:
+            return None
+        return object_at(picture.rgb, points[0], size, colours=picture.memo["colours"])
+
+    known = picture.memo.setdefault("clicks", LastOnes(_CHAINS))
+    return segment_clicks(picture.rgb, points, box, seen=seen, wanted=wanted, known=known)
 
 
 def diameter_in(picture: Picture, stop: threading.Event = NEVER) -> float | None:
@@ -210,7 +218,19 @@ def _classical(
 ) -> Instance | None:
     if box is not None:
         return classical_box.segment_box(picture, box, marks, stop)
-    return classical_clicks.segment_clicks(picture, marks, stop)
+    if looks_drawn(picture):
+        return classical_clicks.segment_clicks(picture, marks, stop)
+    near = _near(picture.box, marks)
+    part = picture if near == picture.box else Picture(picture.rgb[near.slices])
+    found = classical_clicks.segment_clicks(part, marks.inside(near), stop)
+    return None if found is None else replace(found, box=found.box.shifted(near.top, near.left))
+
+
+def _near(frame: Box, marks: Marks) -> Box:
+    """Return the part of a picture around clicks: a second opinion must not search all of it."""
+    rows, cols = zip(*marks.positive, strict=True)
+    reach = Box(min(rows) - _REACH, min(cols) - _REACH, max(rows) + _REACH, max(cols) + _REACH)
+    return reach.intersection(frame) or frame
 
 
 def held(picture: Picture, marks: Marks, item: Instance) -> Instance | None:

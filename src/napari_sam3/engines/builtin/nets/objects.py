@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -214,8 +214,9 @@ def segment_clicks(
     points: Points,
     box: Box | None = None,
     net: Weights | None = None,
-    seen: Instance | None = None,
+    seen: Callable[[], Instance | None] = lambda: None,
     wanted: Proposal = "",
+    known: MutableMapping[Hashable, list[Instance]] | None = None,
 ) -> list[Instance]:
     """Segment the object that clicks mean.
 
@@ -228,11 +229,14 @@ def segment_clicks(
     box : Box, optional
     net : Weights, optional
         The shipped ones by default.
-    seen : Instance, optional
-        What `everything.object_at` sees where the first click fell.  It knows how
+    seen : callable
+        Returns what `everything.object_at` sees where the first click fell.  It knows how
         large the picture's objects are, which one click does not tell.
     wanted : {"", "small", "medium", "large"}
         Which of what the first click may mean the further ones correct.
+    known : mapping, optional
+        What was answered to the first of the clicks before; this answer is added, so that
+        one more click costs one more step.
 
     Returns
     -------
@@ -242,12 +246,19 @@ def segment_clicks(
     if box is not None:
         found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
         return best_distinct(found, rgb.shape[:2], 1)
-    proposals = preferred(first_proposals(rgb, points[:1], net, seen), wanted)
-    for count in range(2, len(points) + 1):
+    known = {} if known is None else known
+    proposals: list[Instance] = []
+    for count in range(1, len(points) + 1):
+        key = (*points[:count], wanted)
+        if key in known:
+            proposals = known[key]
+        elif count == 1:
+            proposals = preferred(first_proposals(rgb, points[:1], net, seen()), wanted)
         # a click that agrees with the answer, such as the next one of a scribble, corrects nothing
-        if not (proposals and _holds(proposals[0], points[count - 1])):
+        elif not (proposals and _holds(proposals[0], points[count - 1])):
             proposals = corrected(rgb, points[:count], proposals, net)
-    return proposals
+        known[key] = proposals
+    return list(proposals)
 
 
 def preferred(proposals: Sequence[Instance], wanted: Proposal) -> list[Instance]:
