@@ -9,7 +9,6 @@ import numpy as np
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines.builtin.picture import Picture
-from napari_sam3.engines.builtin.trained import all_objects
 from napari_sam3.engines.builtin.words import parsed
 
 _STRANGE = 0.6
@@ -61,25 +60,18 @@ def hints(
         said += _meaning(getattr(prompt, "text", ""))
     if is_huge(found):
         said.append(HUGE)
-    elif (
-        not isinstance(prompt, ObjectPrompt)
-        and _is_photograph(picture)
-        and is_strange(_judged(picture, prompt, found))
-    ):
+    elif not isinstance(prompt, ObjectPrompt) and _is_beyond(picture, prompt, found):
         said.append(STRANGE)
     return tuple(said)
 
 
-def _is_photograph(picture: Picture) -> bool:
-    return picture.memo.get("drawn") is False
-
-
-def _judged(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> Sequence[Instance]:
-    """Return the objects whose scores tell how well the nets know the picture."""
-    if not isinstance(prompt, ConceptPrompt):
-        return found
+def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> bool:
+    """Whether a picture shows something that the nets do not know."""
+    if picture.memo.get("drawn", True):
+        return False
     # a low score says that an object is unlike the examples; words leave few to judge by
-    return [] if prompt.exemplars else all_objects(picture)
+    judged = picture.memo.get("all None", []) if isinstance(prompt, ConceptPrompt) else found
+    return bool(picture.memo.get("beyond")) or is_strange(judged)
 
 
 def _found_diameter(picture: Picture) -> list[str]:

@@ -190,6 +190,7 @@ def all_objects(
             found = segment_everything(picture.rgb, size, stop=stop)
         if max(map(_score, found), default=0.0) < _UNSURE:
             # nothing that the net knows: thresholds may still tell the objects apart
+            picture.memo["beyond"] = size is not None or not looks_drawn(picture)
             found = _of_width(instances_of(regions_of(picture, stop=stop)), diameter)
         picture.memo[key] = found
     return list(picture.memo[key])
