@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage import data
 from skimage.draw import disk, ellipse
 
 from napari_sam3.core.geometry import Box
@@ -147,8 +148,8 @@ def test_an_outline_in_haste_becomes_the_objects(body, factor):
     by_hand = np.zeros(SHAPE, bool)
     by_hand[drawn.box.slices] = drawn.mask
     found = mask_of(ask(image, outline=outline))
-    assert iou(found, truth) > 0.85
-    assert iou(found, truth) > iou(by_hand, truth) - 0.02
+    assert iou(found, truth) > 0.8
+    assert iou(found, truth) > iou(by_hand, truth) + 0.05
 
 
 def test_where_the_image_shows_nothing_the_outline_itself_is_the_answer():
@@ -236,12 +237,15 @@ def test_a_width_that_is_given_is_used():
     assert len(fine) > 3 * max(len(coarse), 1)
 
 
-def test_an_image_unlike_all_that_was_learned_from_is_said_to_be_so():
-    rng = np.random.default_rng(0)
-    threads = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.7, 9))
-    image = photographed(120 + 500 * threads, blur=0.3)
-    answer = everything(image)
-    assert len(answer.instances) == 0 or any("SAM3" in notice for notice in answer.notices)
+@pytest.mark.parametrize("subject", ["phase contrast", "clouds"])
+def test_an_image_unlike_all_that_was_learned_from_is_said_to_be_so(subject):
+    if subject == "phase contrast":
+        gray = data.cell()[200:400, 150:400]
+    else:
+        clouds = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 4)
+        gray = 128 + 60 * clouds / clouds.std()
+    image = np.repeat(np.clip(gray, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    assert any("unlike what" in notice and "SAM3" in notice for notice in everything(image).notices)
 
 
 def test_well_known_images_get_no_such_hint(nuclei):

@@ -29,8 +29,9 @@ from napari_sam3.engines.builtin.picture import LastOnes, Picture, is_drawn
 
 # below this expected overlap the classical answer is asked for, too
 _UNSURE = 0.6
-# as it is where an answer fills the box worse than a hurried hand draws one
-_FITS = 0.75
+# as it is for a box whose answer is no clear one, or does not fill it as a hurried hand draws one
+_CLEAR = 0.75
+_FITS = 0.8
 _DRAWN_PART = 768
 # how many answers to clicks are kept, so that a further click refines the last of them
 _CHAINS = 64
@@ -74,7 +75,7 @@ def objects_in_boxes(
     found = segment_boxes(picture.rgb, boxes)
     for index, (box, item) in enumerate(zip(boxes, found, strict=True)):
         raise_if_stopped(stop)
-        if _score(item) < _UNSURE or _fit(item, box) < _FITS:
+        if _score(item) < _CLEAR or _fit(item, box) < _FITS:
             other = classical_box.segment_box(picture, box, Marks(), stop)
             found[index] = max(item, other, key=lambda one: _score(one) * _fit(one, box) ** 2)
     return found
@@ -190,7 +191,7 @@ def all_objects(
             found = segment_everything(picture.rgb, size, stop=stop)
         if max(map(_score, found), default=0.0) < _UNSURE:
             # nothing that the net knows: thresholds may still tell the objects apart
-            picture.memo["beyond"] = size is not None or not looks_drawn(picture)
+            picture.memo["beyond"] = True
             found = _of_width(instances_of(regions_of(picture, stop=stop)), diameter)
         picture.memo[key] = found
     return list(picture.memo[key])

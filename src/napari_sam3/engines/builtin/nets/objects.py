@@ -33,7 +33,7 @@ _REFINED = 2
 _ALIKE = 0.75
 # chosen on images that were learned from: how far the two nets trust each other
 _SUPPORT = 0.3
-_HANDICAP = 0.08
+_HANDICAP = 0.24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
