@@ -1,200 +1,168 @@
-"""How well an engine segments a folder of annotated images.
+"""How well an engine segments annotated images, and the textbook algorithms beside it.
 
-The folder holds ``NAME.png``, ``NAME_labels.png`` (0 is background) and ``index.csv``
-with the columns name, kind and suspect; suspect images are skipped.
+    python -m benchmarks.accuracy FOLDER --held-out --images 20 --json accuracy.json
+    python -m benchmarks.accuracy FOLDER --mnfinder FOLDER --held-out --kinds dapi
+    python -m benchmarks.accuracy --pairs IMAGES LABELS
 
-    python benchmarks/accuracy.py FOLDER --images 20
+FOLDER holds ``NAME.png``, ``NAME_labels.png`` (0 is background) and ``index.csv`` with
+the columns name, kind and suspect; suspect images are skipped.  IMAGES and LABELS are two
+files (or stacks), or two folders of them.
 
-Prompts are simulated: each side of a box is moved by −5…+12 % of the box, a click falls
-where the distance to the outline is at least 0.6 of the largest, and a corrective click
-falls likewise into the larger of what is missing and what is too much.
+Mean IoU of one object from a box, a click (the likeliest answer, and the best of three)
+and corrective clicks; F1 at IoU 0.5 and AP (mean of IoU 0.5 … 0.9) of all objects and of
+all objects like 1 and 3 examples, the latter also where two kinds of objects are mixed.
+In brackets the best of the textbook algorithms.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
-from scipy import ndimage
 
-from napari_sam3 import (
-    Box,
-    ConceptPrompt,
-    Engine,
-    Everything,
-    Exemplar,
-    Instances,
-    ObjectPrompt,
-    Point,
-    Sam3Error,
-    create_engine,
-    segment,
-)
-from napari_sam3.core.instances import bounding_box
+from benchmarks.composed import composed_measures, iter_composed
+from benchmarks.contenders import Asked, Builtin, Contenders, Opener
+from benchmarks.measuring import Measure, measured
+from benchmarks.sources import iter_pairs
+from benchmarks.tables import as_json, figures_of, markdown
+from napari_sam3 import Sam3Error, create_engine
+from napari_sam3.engines.builtin.nets.threads import one_blas_thread
+from training.data import Sample, iter_mnfinder, iter_samples
+from training.split import was_held_out
 
-Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int32]
-
-_SMALLEST = 20
-_CLICKS = 3
-_EXEMPLARS = (1, 3)
+Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One annotated image."""
+def measure_all(
+    samples: Sequence[Sample],
+    *,
+    images: int,
+    objects: int,
+    seed: int = 0,
+    composed: int = 0,
+    opener: Opener = Builtin,
+    report: Report = print,
+) -> list[Measure]:
+    """Put all tasks about some images of each kind to an engine and to the baselines.
 
-    image: npt.NDArray[np.uint8]
-    labels: Labels
+    Parameters
+    ----------
+    samples : sequence of Sample
+    images, objects : int
+        At most, per kind and per image.
+    seed : int
+        The same gives the same images and prompts.
+    composed : int
+        How many images that mix two kinds of objects, for each way in which those differ.
+    opener : callable
+        Opens an image in the engine.
+    report : callable
+        Told a line now and then.
 
-
-def iter_samples(folder: Path, kind: str, count: int, seed: int) -> Iterator[Sample]:
-    """Yield `count` random images of a kind, always the same for a seed."""
-    with (folder / "index.csv").open() as file:
-        names = [
-            row["name"]
-            for row in csv.DictReader(file)
-            if row["kind"] == kind and row["suspect"] == "0"
-        ]
-    for index in np.random.default_rng(seed).permutation(len(names))[:count]:
-        image = np.asarray(Image.open(folder / f"{names[index]}.png"))
-        labels = np.asarray(Image.open(folder / f"{names[index]}_labels.png"))
-        yield Sample(image, labels.astype(np.int32))
-
-
-def kinds_in(folder: Path) -> list[str]:
-    """Return the kinds of image that the index names."""
-    with (folder / "index.csv").open() as file:
-        return sorted({row["kind"] for row in csv.DictReader(file)})
-
-
-def random_objects(labels: Labels, count: int, rng: np.random.Generator) -> list[Mask]:
-    """Return some objects of an image that are not tiny."""
-    sizes = np.bincount(labels.ravel())
-    names = np.flatnonzero(sizes >= _SMALLEST)
-    return [labels == name for name in rng.permutation(names[names > 0])[:count]]
-
-
-def loose_box(mask: Mask, rng: np.random.Generator) -> Box:
-    """Return a box as a hurried user draws it."""
-    box = bounding_box(mask)
-    assert box is not None
-    rows, cols = box.shape
-    top, left, bottom, right = rng.uniform(-0.05, 0.12, 4) * (rows, cols, rows, cols)
-    drawn = Box(
-        round(box.top - top),
-        round(box.left - left),
-        max(round(box.bottom + bottom), round(box.top - top) + 1),
-        max(round(box.right + right), round(box.left - left) + 1),
-    )
-    return drawn.intersection(Box.of_shape((mask.shape[0], mask.shape[1]))) or box
+    Returns
+    -------
+    list of Measure
+    """
+    measures: list[Measure] = []
+    with one_blas_thread():
+        for sample in drawn(samples, images, seed):
+            who = Contenders(sample.image, opener(sample.image))
+            # by name, so that an image meets the same prompts whatever else is measured
+            measures += measured(sample, who, objects, (seed, crc32(sample.name.encode())))
+            report(f"{sample.kind} {sample.name}")
+        for number, mixed in enumerate(iter_composed(samples, composed, seed)):
+            measures += composed_measures(mixed, opener, (seed, number))
+            report(f"{mixed.kind} {number}")
+    return measures
 
 
-def click_in(mask: Mask, rng: np.random.Generator) -> tuple[int, int]:
-    """Return a random pixel well inside a mask."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    rows, cols = np.nonzero(distance >= 0.6 * distance.max())
-    chosen = rng.integers(rows.size)
-    return int(rows[chosen]), int(cols[chosen])
-
-
-def iou(one: Mask, two: Mask) -> float:
-    """Return the overlap of two masks of the same shape."""
-    union = np.count_nonzero(one | two)
-    return float(np.count_nonzero(one & two) / union) if union else 0.0
-
-
-def only_mask(instances: Instances) -> Mask:
-    """Return all answered pixels as one mask."""
-    return np.asarray(instances.to_labels() > 0)
-
-
-def clicked_ious(
-    engine: Engine, sample: Sample, mask: Mask, rng: np.random.Generator
-) -> Iterator[float]:
-    """Yield the overlap after one click, after two and so on."""
-    points = [Point(*click_in(mask, rng))]
-    for _ in range(_CLICKS):
-        found = only_mask(
-            segment(sample.image, ObjectPrompt(points=tuple(points)), engine).instances
-        )
-        yield iou(found, mask)
-        missing, excess = mask & ~found, found & ~mask
-        is_missing = np.count_nonzero(missing) >= np.count_nonzero(excess)
-        wrong = missing if is_missing else excess
-        if wrong.any():
-            points.append(Point(*click_in(wrong, rng), positive=bool(is_missing)))
-
-
-def f1(instances: Instances, labels: Labels) -> float:
-    """Return F1 at an overlap of one half."""
-    found = instances.to_labels().astype(np.int64)
-    rows, cols = int(labels.max()) + 1, int(found.max()) + 1
-    common = np.bincount(labels.ravel() * cols + found.ravel(), minlength=rows * cols)
-    common = common.reshape(rows, cols)
-    sizes, answers = common.sum(axis=1), common.sum(axis=0)
-    overlap = common / np.maximum(sizes[:, None] + answers - common, 1)
-    hits = int(np.count_nonzero(overlap[1:, 1:] > 0.5))
-    total = np.count_nonzero(sizes[1:]) + np.count_nonzero(answers[1:])
-    return 2 * hits / total if total else 1.0
-
-
-def measured(
-    engine: Engine, sample: Sample, objects: int, threshold: float, rng: np.random.Generator
-) -> Iterator[tuple[str, float]]:
-    """Yield (task, value) for one image."""
-    for mask in random_objects(sample.labels, objects, rng):
-        answer = segment(sample.image, ObjectPrompt(box=loose_box(mask, rng)), engine)
-        yield "box IoU", iou(only_mask(answer.instances), mask)
-        for number, value in enumerate(clicked_ious(engine, sample, mask, rng), start=1):
-            yield f"click@{number} IoU", value
-    everything = segment(sample.image, Everything(), engine, threshold)
-    yield "everything F1", f1(everything.instances, sample.labels)
-    for count in _EXEMPLARS:
-        chosen = random_objects(sample.labels, count, rng)
-        exemplars = tuple(Exemplar(loose_box(mask, rng)) for mask in chosen)
-        if exemplars:
-            found = segment(sample.image, ConceptPrompt(exemplars=exemplars), engine, threshold)
-            yield f"exemplars@{count} F1", f1(found.instances, sample.labels)
+def drawn(samples: Sequence[Sample], images: int, seed: int) -> Iterator[Sample]:
+    """Yield at most `images` random ones of each kind that have objects."""
+    for kind in sorted({sample.kind for sample in samples}):
+        own = [sample for sample in samples if sample.kind == kind and sample.labels.any()]
+        for index in np.random.default_rng(seed).permutation(len(own))[:images]:
+            yield own[index]
 
 
 def main() -> None:
-    """Measure and print one table row per kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--engine", default="builtin")
-    parser.add_argument("--images", type=int, default=10, help="per kind")
-    parser.add_argument("--objects", type=int, default=6, help="per image")
-    parser.add_argument("--threshold", type=float, default=0.5, help="for everything, exemplars")
-    parser.add_argument("--kinds", nargs="*", help="all by default")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    """Measure, print the tables, and write the figures down."""
+    options = _parser().parse_args()
     try:
-        engine = create_engine(options.engine)
+        opener = opener_of(options.engine)
     except Sam3Error as error:
         sys.exit(str(error))
-    for kind in options.kinds or kinds_in(options.folder):
-        rng = np.random.default_rng(options.seed)
-        table: dict[str, list[float]] = defaultdict(list)
-        for sample in iter_samples(options.folder, kind, options.images, options.seed):
-            for task, value in measured(engine, sample, options.objects, options.threshold, rng):
-                table[task].append(value)
-        print_row(kind, table)
+    samples = list(chosen(_sources(options), options.kinds, held_out=options.held_out))
+    if not samples:
+        sys.exit("There is nothing to measure on: no image of these kinds.")
+    measures = measure_all(
+        samples,
+        images=options.images,
+        objects=options.objects,
+        seed=options.seed,
+        composed=options.composed,
+        opener=opener,
+        report=tell_progress,
+    )
+    print(markdown(figures_of(measures)))
+    if options.json is not None:
+        options.json.write_text(json.dumps(as_json(measures), indent=0) + "\n")
 
 
-def print_row(kind: str, table: dict[str, Any]) -> None:
-    """Print the mean of each task and how many values it is the mean of."""
-    cells = [f"{task} {np.mean(values):.3f} (n={len(values)})" for task, values in table.items()]
-    print(f"{kind:10s} {'  '.join(cells)}", flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, nargs="?", help="with index.csv, images and labels")
+    add("--mnfinder", type=Path, help="its training-data folder")
+    add("--pairs", type=Path, nargs=2, action="append", default=[], metavar=("IMAGES", "LABELS"))
+    add("--held-out", action="store_true", help="nothing that the nets learned from")
+    add("--engine", default="builtin", help="a billed one costs its price for every prompt")
+    add("--kinds", nargs="*", help="all by default")
+    add("--images", type=int, default=20, help="at most, per kind")
+    add("--objects", type=int, default=5, help="per image")
+    add("--composed", type=int, default=12, help="images for each way to mix two kinds")
+    add("--seed", type=int, default=0)
+    add("--json", type=Path, metavar="OUT", help="write all figures and scores to this file")
+    return parser
+
+
+def opener_of(engine: str) -> Opener:
+    """Return what opens an image in the engine of this name."""
+    if engine == "builtin":
+        return Builtin
+    made = create_engine(engine)
+    return lambda image: Asked(made, image)
+
+
+def _sources(options: argparse.Namespace) -> Iterator[Sample]:
+    if options.folder is not None:
+        yield from iter_samples(options.folder)
+    if options.mnfinder is not None:
+        yield from iter_mnfinder(options.mnfinder)
+    for images, labels in options.pairs:
+        yield from iter_pairs(images, labels)
+
+
+def chosen(
+    samples: Iterable[Sample], kinds: Sequence[str] | None, *, held_out: bool
+) -> Iterator[Sample]:
+    """Yield the samples of some kinds, perhaps only those that may be measured on."""
+    for sample in samples:
+        if (not kinds or sample.kind in kinds) and (not held_out or was_held_out(sample.name)):
+            yield sample
+
+
+def tell_progress(line: str) -> None:
+    """Say on stderr what was measured; stdout holds the tables only."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

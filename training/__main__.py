@@ -1,10 +1,12 @@
-"""``python -m training groups|train|export|evaluate``: from annotated images to shipped weights."""
+"""``python -m training STEP``: from annotated images to shipped weights, and what those reach."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _WEIGHTS = Path("src/napari_sam3/engines/builtin/nets/weights.npz")
 
@@ -25,7 +27,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _step(steps, "evaluate", "measure the shipped nets on what was held out", _evaluate)
     for one in (groups, train, export, evaluate):
         one.add_argument("folder", type=Path, help="with index.csv, images and labels")
+    for one in (groups, evaluate):
         one.add_argument("--mnfinder", type=Path, help="its training-data folder")
+    plot = _step(steps, "plot", "draw what scores meant, from what evaluate --json wrote", _plot)
+    plot.add_argument("figures", type=Path, metavar="FIGURES.json")
+    plot.add_argument("output", type=Path, metavar="FILE.svg")
     train.add_argument("--checkpoint", type=Path, required=True)
     train.add_argument("--steps", type=int, help="in all; the net's own number by default")
     train.add_argument("--synthetic", type=int, default=320, help="drawn images")
@@ -35,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=_WEIGHTS)
     evaluate.add_argument("--images", type=int, default=20, help="at most, per kind")
     evaluate.add_argument("--objects", type=int, default=5, help="per image")
+    evaluate.add_argument("--composed", type=int, default=12, help="images, per mix of two kinds")
+    evaluate.add_argument("--json", type=Path, metavar="OUT", help="all figures and scores")
+    evaluate.add_argument("--plot", type=Path, metavar="FILE.svg", help="what scores meant")
     evaluate.add_argument("--seen", action="store_true", help="on what was learned from, instead")
     return parser
 
@@ -64,7 +73,7 @@ def _train(options: argparse.Namespace) -> None:
     from training.augment import prepare
     from training.train import train, training_samples
 
-    samples = training_samples(options.folder, options.mnfinder, options.synthetic)
+    samples = training_samples(options.folder, options.synthetic)
     prepared = [prepare(sample) for sample in samples]
     train(options.net, prepared, options.checkpoint, options.steps, _told)
 
@@ -75,7 +84,7 @@ def _export(options: argparse.Namespace) -> None:
     from training.export import export
     from training.train import training_samples
 
-    samples = training_samples(options.folder, options.mnfinder, synthetic=options.images // 3)
+    samples = training_samples(options.folder, synthetic=options.images // 3)
     chosen = np.random.default_rng(0).permutation(len(samples))[: options.images]
     files = {"prompt": options.prompt, "dense": options.dense}
     size = export(files, [samples[index] for index in chosen], options.output)
@@ -83,20 +92,42 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from benchmarks.tables import as_json
     from training.data import iter_mnfinder, iter_samples
-    from training.evaluate import evaluate, reliability
-    from training.split import read_split
+    from training.evaluate import evaluate
+    from training.split import may_be_learned_from, was_held_out
 
-    held_out = set(read_split()["held_out"])
+    if options.plot is not None:
+        # better to hear now than after an hour that matplotlib is missing
+        import training.plot  # noqa: F401
+
     samples = list(iter_samples(options.folder))
     if options.mnfinder is not None:
         samples += iter_mnfinder(options.mnfinder)
-    chosen = [sample for sample in samples if (sample.name in held_out) != options.seen]
-    tables = evaluate(chosen, options.images, options.objects, _told)
-    for task in ("box", "click"):
-        measures = [one for table in tables.values() for one in table[task]]
-        for score, value, count in reliability(measures):
-            _told(f"{task}: score {score:.2f} means {value:.2f} (n={count})")
+    wanted = may_be_learned_from if options.seen else was_held_out
+    measures = evaluate(
+        [sample for sample in samples if wanted(sample.name)],
+        images=options.images,
+        objects=options.objects,
+        composed=options.composed,
+        report=_told,
+    )
+    told = as_json(measures)
+    if options.json is not None:
+        options.json.write_text(json.dumps(told, indent=0) + "\n")
+    if options.plot is not None:
+        _drawn(told, options.plot)
+
+
+def _plot(options: argparse.Namespace) -> None:
+    _drawn(json.loads(options.figures.read_text()), options.output)
+
+
+def _drawn(told: dict[str, Any], path: Path) -> None:
+    from training.evaluate import reliability_curves
+    from training.plot import plot_reliability
+
+    plot_reliability(reliability_curves(told), path)
 
 
 def _told(line: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from skimage.color import hed_from_rgb, rgb_from_hed
 
 from training.data import LEAST_AREA, Labels, Sample
 
@@ -185,8 +186,10 @@ def looked_up(plane: npt.NDArray[Any], view: View) -> tuple[Any, npt.NDArray[np.
     return inside, valid
 
 
-def recoloured(rgb: FloatArray, rng: Rng) -> FloatArray:
+def recoloured(rgb: FloatArray, rng: Rng, *, stained: bool = False) -> FloatArray:
     """Change colour, polarity, contrast, sharpness and noise of a crop; 0–255."""
+    if stained and rng.random() < 0.5:
+        rgb = _restained(rgb, rng)
     rgb = _mixed(rgb, rng)
     if rng.random() < 0.3:
         rgb = 255 - rgb
@@ -216,6 +219,17 @@ def _mixed(rgb: FloatArray, rng: Rng) -> FloatArray:
         mixing = np.eye(3) + 0.2 * rng.standard_normal((3, 3))
         return np.asarray(rgb @ mixing.astype(np.float32), np.float32)
     return rgb
+
+
+def _restained(rgb: FloatArray, rng: Rng) -> FloatArray:
+    """Change how much haematoxylin and eosin a section took up, everywhere and in places."""
+    density = -np.log((rgb + 1) / 256)
+    stains = density @ hed_from_rgb.astype(np.float32)
+    stains[..., :2] *= np.exp(rng.normal(0, 0.35, 2)).astype(np.float32)
+    # deeply stained tissue leaves no white between nuclei
+    stains[..., :2] += rng.uniform(0, (0.1, 0.3)).astype(np.float32)
+    density = np.maximum(stains @ rgb_from_hed.astype(np.float32), 0)
+    return np.asarray(256 * np.exp(-density) - 1, np.float32)
 
 
 def _blurred(rgb: FloatArray, rng: Rng) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from napari_sam3.engines.builtin.nets.planes import (
     CROP,
@@ -30,17 +31,17 @@ from training.augment import (
 
 # how often an image of a kind is drawn, whatever the number of images
 KIND_WEIGHTS = {
-    "fluo": 0.36,
-    "he_white": 0.15,
-    "he_purple": 0.05,
-    "bf_gray": 0.07,
-    "dapi": 0.09,
-    "synthetic": 0.28,
+    "fluo": 0.38,
+    "he_white": 0.19,
+    "he_purple": 0.08,
+    "bf_gray": 0.09,
+    "synthetic": 0.26,
 }
 TILE = 128
 _CONTEXT = 176
 _BACKGROUND_CLICKS = 0.06
 _FILLS = 0.55
+_OUTLINED = 0.15
 
 
 class Drawer:
@@ -93,14 +94,14 @@ class PromptBatch:
 
 
 def prompt_batch(drawer: Drawer, size: int, rng: Rng) -> PromptBatch:
-    """Draw crops of random objects with one box or one click each."""
+    """Draw crops of random objects with a box, one or several clicks or a rough outline each."""
     parts = [_prompted(drawer.draw(rng), rng) for _ in range(size)]
-    rgb, clicks, boxes, targets, valids, areas = zip(*parts, strict=True)
+    rgb, clicks, boxes, previous, targets, valids, areas = zip(*parts, strict=True)
     return PromptBatch(
         np.stack(rgb),
         list(clicks),
         np.stack(boxes),
-        np.full((size, CROP, CROP), np.nan, np.float32),
+        np.stack(previous),
         np.stack(targets),
         np.stack(valids),
         np.array(areas, np.float32),
@@ -110,6 +111,7 @@ def prompt_batch(drawer: Drawer, size: int, rng: Rng) -> PromptBatch:
 _Example = tuple[
     FloatArray,
     npt.NDArray[Any],
+    FloatArray,
     FloatArray,
     npt.NDArray[np.bool_],
     npt.NDArray[np.bool_],
@@ -152,7 +154,10 @@ def _clicked(prepared: Prepared, label: int, rng: Rng) -> _Example:
     distance = depth_of(prepared.sample.labels, label, box)
     deep = 0.6 if rng.random() < 0.75 else 0.2
     pixels = np.argwhere(distance >= deep) + np.array([box[0].start, box[1].start])
-    click = pixels[rng.integers(len(pixels))].astype(np.float32)
+    # a scribble is several clicks
+    count = int(rng.integers(2, 6)) if rng.random() < 0.15 else 1
+    marked = pixels[rng.integers(len(pixels), size=count)].astype(np.float32)
+    click = marked[0]
     side = max(box[0].stop - box[0].start, box[1].stop - box[1].start)
     # nobody knows the object's size yet: most windows fit badly, and the net must say so
     wrong = rng.uniform(-0.5, 0.5) if rng.random() < 0.6 else rng.uniform(-1.4, 1.4)
@@ -164,8 +169,8 @@ def _clicked(prepared: Prepared, label: int, rng: Rng) -> _Example:
     jitter = rng.uniform(-0.5, 0.5, 2) * step
     centre = (float(middle[0] + 0.5 + jitter[0]), float(middle[1] + 0.5 + jitter[1]))
     view = View(centre, step, random_turn(rng), CROP)
-    cell = view.to_cells(click[None])[0]
-    return _finished(prepared, label, view, np.array([[*cell, 1.0]]), _no_box(), rng)
+    clicks = np.column_stack([view.to_cells(marked), np.ones(count)])
+    return _finished(prepared, label, view, clicks, _no_box(), rng)
 
 
 def _missed(prepared: Prepared, rng: Rng) -> _Example:
@@ -195,10 +200,26 @@ def _finished(
     rng: Rng,
 ) -> _Example:
     found, valid = looked_up(prepared.sample.labels, view)
-    rgb = recoloured(seen(prepared, view), rng)
+    rgb = recoloured(seen(prepared, view), rng, stained=is_stained(prepared))
     target = (found == label) & valid & (label > 0)
     area = np.pi / 4 * float(prepared.diameters[label]) ** 2 / view.step**2
-    return rgb, clicks, box, target, valid, max(area, float(np.count_nonzero(target)))
+    outlined = not np.isnan(box[0]) and rng.random() < _OUTLINED
+    previous = _rough(target, rng) if outlined else np.full((CROP, CROP), np.nan, np.float32)
+    return rgb, clicks, box, previous, target, valid, max(area, float(np.count_nonzero(target)))
+
+
+def is_stained(prepared: Prepared) -> bool:
+    """Tell whether an image shows a section stained with haematoxylin and eosin."""
+    return prepared.sample.kind.startswith("he_")
+
+
+def _rough(target: npt.NDArray[np.bool_], rng: Rng) -> FloatArray:
+    """Return a mask as somebody draws it by hand around an object, 0 or 1."""
+    soft = ndimage.gaussian_filter(target.astype(np.float32), rng.uniform(1, 4))
+    waves = ndimage.gaussian_filter(rng.standard_normal(target.shape), 5)
+    waves /= max(float(waves.std()), 1e-6)
+    level = rng.uniform(0.2, 0.6) + 0.12 * waves
+    return np.asarray(soft > level, np.float32)
 
 
 def add_clicks(batch: PromptBatch, found: FloatArray, share: float, rng: Rng) -> None:
@@ -265,7 +286,8 @@ def _tile(prepared: Prepared, rng: Rng) -> tuple[npt.NDArray[Any], ...]:
     step = prepared.median_diameter / DIAMETER * float(np.exp(wrong))
     centre = _somewhere(prepared, rng)
     turn = random_turn(rng)
-    wide = recoloured(seen(prepared, View(centre, step, turn, _CONTEXT)), rng)
+    wide = seen(prepared, View(centre, step, turn, _CONTEXT))
+    wide = recoloured(wide, rng, stained=is_stained(prepared))
     offset, scale = colour_range(wide[::2, ::2])
     margin = (_CONTEXT - TILE) // 2
     inner = slice(margin, margin + TILE)

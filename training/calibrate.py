@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from benchmarks.accuracy import click_in, loose_box, random_objects
+from benchmarks.prompting import click_in, loose_box, median_diameter, random_objects
+from benchmarks.scoring import best_overlaps
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.builtin.nets.dense_net import dense_maps
 from napari_sam3.engines.builtin.nets.everything import cut, features
 from napari_sam3.engines.builtin.nets.load import Weights
 from napari_sam3.engines.builtin.nets.objects import first_proposals, segment_boxes
+from napari_sam3.engines.builtin.nets.planes import DIAMETER
 from training.data import Labels, Sample
 
 Table = npt.NDArray[np.float64]
@@ -52,8 +53,7 @@ def everything_score(net: Weights, samples: Sequence[Sample], rng: np.random.Gen
     """Fit the score of `segment_everything`; scales are a little wrong, as in use."""
     tables, values = [], []
     for sample in samples:
-        sizes = np.bincount(sample.labels.ravel())[1:]
-        diameter = 2 * float(np.sqrt(np.median(sizes[sizes > 0]) / np.pi))
+        diameter = median_diameter(sample.labels) or DIAMETER
         maps = dense_maps(sample.image, diameter * float(np.exp(rng.normal(0, 0.25))), net)
         labels, count = cut(maps)
         if count:
@@ -68,20 +68,6 @@ def _nearest(labels: Labels, shape: tuple[int, ...]) -> Labels:
         for cells, pixels in zip(shape, labels.shape, strict=True)
     )
     return np.asarray(labels[rows[:, None], cols])
-
-
-def best_overlaps(found: Labels, truth: Labels, count: int) -> Table:
-    """Return each found object's overlap with the true one that it overlaps most."""
-    values = np.zeros(count)
-    sizes = np.bincount(truth.ravel())
-    for index, box in enumerate(ndimage.find_objects(found, count)):
-        if box is None:
-            continue
-        mask = found[box] == index + 1
-        common = np.bincount(truth[box][mask], minlength=len(sizes))
-        union = sizes + np.count_nonzero(mask) - common
-        values[index] = float((common[1:] / np.maximum(union[1:], 1)).max(initial=0.0))
-    return values
 
 
 def prompt_score(net: Weights, samples: Sequence[Sample], rng: np.random.Generator) -> Table:

@@ -79,13 +79,14 @@ def iter_mnfinder(folder: Path) -> Iterator[Sample]:
     """
     for path in sorted(folder.glob("*/nucleus_masks/*.png")):
         day = path.parent.parent
-        image = _to_rgb8(np.asarray(Image.open(day / "images" / path.name)))
+        image = to_rgb8(np.asarray(Image.open(day / "images" / path.name)))
         colours = np.asarray(Image.open(path)).astype(np.int64)
         codes = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
         yield Sample(f"{day.name}-{path.stem}", "dapi", image, without_specks(codes))
 
 
-def _to_rgb8(plane: npt.NDArray[Any]) -> RGB8:
+def to_rgb8(plane: npt.NDArray[Any]) -> RGB8:
+    """Return a gray plane from black, its least value, to white, its greatest."""
     values = plane.astype(np.float32)
     low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1)
     gray = ((values - low) * (255 / (high - low))).round().astype(np.uint8)

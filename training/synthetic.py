@@ -23,7 +23,9 @@ LOOKS = ("fluorescence", "hollow", "phase", "stained", "bright_field")
 _SIDE = 288
 
 
-def draw(index: int, seed: int = 0, side: int = _SIDE) -> Sample:
+def draw(
+    index: int, seed: int = 0, side: int = _SIDE, *, shape: str = "", look: str = ""
+) -> Sample:
     """Draw one micrograph.
 
     Parameters
@@ -31,6 +33,8 @@ def draw(index: int, seed: int = 0, side: int = _SIDE) -> Sample:
     index : int
         Each index gives another picture, always the same for a seed.
     seed, side : int
+    shape, look : str
+        Of `SHAPES` and `LOOKS`; random if not given.
 
     Returns
     -------
@@ -38,8 +42,10 @@ def draw(index: int, seed: int = 0, side: int = _SIDE) -> Sample:
         Of kind "synthetic".
     """
     rng = np.random.default_rng((seed, index))
-    shape = SHAPES[rng.choice(3, p=(0.3, 0.4, 0.3))]
-    look = LOOKS[rng.choice(5, p=(0.15, 0.15, 0.35, 0.2, 0.15))]
+    # drawn in any case, so that the rest of the picture does not depend on what was given
+    any_shape = SHAPES[rng.choice(3, p=(0.3, 0.4, 0.3))]
+    any_look = LOOKS[rng.choice(5, p=(0.15, 0.15, 0.35, 0.2, 0.15))]
+    shape, look = shape or any_shape, look or any_look
     labels = _bodies(side, shape, rng)
     image = _photographed(_RENDERERS[look](labels, rng), rng)
     return Sample(f"synthetic-{seed}-{index}-{shape}-{look}", "synthetic", image, labels)

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from training.augment import Prepared
 from training.batches import Drawer, add_clicks, dense_batch, prompt_batch
-from training.data import Sample, iter_mnfinder, iter_samples
+from training.data import Sample, iter_samples
 from training.losses import dense_loss, prompt_loss
 from training.nets import DenseNet, PromptNet
-from training.split import read_split
+from training.split import may_be_learned_from
 from training.synthetic import draw
 
 # validation of the loss would cost a tenth of the time; `evaluate` measures what counts
 NETS: dict[str, Callable[[], nn.Module]] = {"prompt": PromptNet, "dense": DenseNet}
-STEPS = {"prompt": 9_000, "dense": 10_000}
+STEPS = {"prompt": 8_000, "dense": 13_000}
 SIZES = {"prompt": 32, "dense": 8}
 _RATE = 2.5e-3
 _WARM_UP = 300
@@ -89,18 +89,15 @@ class Progress:
                     value.lerp_(theirs[name], 1 - decay)
 
 
-def training_samples(folder: Path, mnfinder: Path | None, synthetic: int) -> list[Sample]:
+def training_samples(folder: Path, synthetic: int) -> list[Sample]:
     """Return what may be learned from: nothing that the split holds out."""
-    samples = list(iter_samples(folder))
-    if mnfinder is not None:
-        samples += iter_mnfinder(mnfinder)
-    return not_held_out(samples) + [draw(index) for index in range(synthetic)]
+    samples = not_held_out(list(iter_samples(folder)))
+    return samples + [draw(index) for index in range(synthetic)]
 
 
 def not_held_out(samples: list[Sample]) -> list[Sample]:
     """Return the samples that the split leaves to learn from."""
-    kept = set(read_split()["held_out"])
-    return [sample for sample in samples if sample.name not in kept]
+    return [sample for sample in samples if may_be_learned_from(sample.name)]
 
 
 def train(

@@ -10,15 +10,21 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari_sam3.layers.drawing import (
     NEGATIVE_COLOUR,
     POSITIVE_COLOUR,
+    area_numbers,
+    can_be_negative,
+    clicked_objects,
     colour_by_polarity,
+    drop_unfinished,
     highest_object,
     mark_size,
     new_points_layer,
     new_shapes_layer,
     next_object,
     next_polarity,
+    proposal_of,
     set_next_object,
     set_next_polarity,
+    set_proposal,
     toggle_selected,
 )
 from napari_sam3.layers.transforms import LayerTransform
@@ -236,3 +242,129 @@ def test_the_arguments_of_a_layer_are_kept(image):
     assert shapes.name == "boxes"
     assert shapes.edge_width == [2.5]
     assert shapes.face_color[0][3] == 0
+
+
+@both
+def test_turning_a_selected_mark_leaves_what_is_drawn_next_alone(kind, image):
+    layer = new_layer(kind, image)
+    draw(layer, 2)
+    layer.selected_data = {0}
+    layer.feature_defaults = {"polarity": "negative", "object": 4}
+    assert toggle_selected(layer)
+    assert next_object(layer) == 4
+    assert next_polarity(layer) is False
+
+
+@pytest.fixture
+def clicks(image):
+    """Points of object 1, 2 and 1, and the next one of 2."""
+    layer = new_points_layer(image, "clicks", 4)
+    for number in (1, 2, 1):
+        set_next_object(layer, number)
+        draw(layer)
+    set_next_object(layer, 2)
+    return layer
+
+
+def test_a_proposal_is_written_to_all_points_of_its_object_only(clicks):
+    set_proposal(clicks, 1, "small")
+    assert clicks.features["proposal"].tolist() == ["small", "", "small"]
+    assert proposal_of(clicks, 1) == "small"
+    assert proposal_of(clicks, 2) == ""
+    set_proposal(clicks, 2, "large")
+    set_proposal(clicks, 1, "")
+    assert clicks.features["proposal"].tolist() == ["", "large", ""]
+
+
+def test_new_points_of_an_object_inherit_its_proposal_and_a_new_object_has_none(clicks):
+    set_proposal(clicks, 2, "medium")
+    draw(clicks)
+    set_next_object(clicks, 3)
+    draw(clicks)
+    assert clicks.features["proposal"].tolist() == ["", "medium", "", "medium", ""]
+    set_next_object(clicks, 2)
+    draw(clicks)
+    assert clicks.features["proposal"].tolist()[-1] == "medium"
+
+
+def test_the_proposal_of_another_object_does_not_reach_the_next_point(clicks):
+    set_proposal(clicks, 1, "small")
+    draw(clicks)
+    assert clicks.features["proposal"].tolist() == ["small", "", "small", ""]
+
+
+def test_a_proposal_changes_neither_signs_nor_colours_nor_what_is_drawn_next(clicks):
+    set_next_polarity(clicks, False)
+    colours = clicks.face_color.copy()
+    set_proposal(clicks, 2, "small")
+    assert clicks.features["polarity"].tolist() == ["positive"] * 3
+    assert np.array_equal(clicks.face_color, colours)
+    assert next_polarity(clicks) is False
+    assert next_object(clicks) == 2
+
+
+def test_an_object_whose_points_were_removed_shows_what_its_next_point_will_say(clicks):
+    set_proposal(clicks, 2, "large")
+    clicks.selected_data = {1}
+    clicks.remove_selected()
+    shown = proposal_of(clicks, 2)
+    draw(clicks)
+    assert clicks.features["proposal"].tolist()[-1] == shown
+
+
+@pytest.mark.parametrize("cell", [np.nan, None, "huge"])
+def test_an_unreadable_proposal_is_none(cell):
+    column = np.array([cell], object)
+    layer = Points([[1, 1]], features={"object": [1], "proposal": column})
+    assert proposal_of(layer, 1) == ""
+    set_proposal(layer, 1, "small")
+    assert layer.features["proposal"].tolist() == ["small"]
+
+
+def test_only_positive_marks_click_on_an_object():
+    features = {"object": [1, 2, 3], "polarity": ["positive", "negative", "positive"]}
+    assert clicked_objects(Points(np.eye(3, 2), features=features)) == {1, 3}
+    assert clicked_objects(Points(np.eye(3, 2))) == set()
+
+
+def mixed_shapes():
+    layer = Shapes([RECTANGLE], features={"object": [4]})
+    for number, add in ((5, layer.add_paths), (6, layer.add_polygons), (7, layer.add_lines)):
+        set_next_object(layer, number)
+        add(RECTANGLE[:2] if number != 6 else RECTANGLE[:3])
+    return layer
+
+
+def test_boxes_and_outlines_are_areas_and_strokes_are_not():
+    assert area_numbers(mixed_shapes()) == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("mode", "selected", "can_be"),
+    [
+        ("add_path", set(), True),
+        ("add_rectangle", set(), False),
+        ("add_polygon_lasso", set(), False),
+        ("select", {1, 3}, True),
+        ("select", {0, 1}, False),
+        ("select", set(), False),
+    ],
+)
+def test_only_strokes_can_be_negative(mode, selected, can_be):
+    layer = mixed_shapes()
+    layer.mode = mode
+    layer.selected_data = selected
+    assert can_be_negative(layer) is can_be
+
+
+def test_the_last_shape_can_be_taken_back_with_its_row_and_no_more():
+    layer = Shapes([RECTANGLE], features={"object": [4]})
+    set_next_object(layer, 5)
+    layer.add_paths(RECTANGLE[:2])
+    set_next_object(layer, 6)
+    layer.mode = "add_path"
+    for left in (1, 0):
+        drop_unfinished(layer)
+        assert str(layer.mode) == "add_path"
+        assert len(layer.data) == len(layer.features) == left
+        assert next_object(layer) == 6

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from napari.layers import Labels
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sam3 import engines
 from napari_sam3.core.geometry import Box
@@ -28,16 +32,23 @@ from napari_sam3.widgets import _consent
 
 SHAPE = (60, 90)
 LIMIT_S = 20
+LIMIT_MS = LIMIT_S * 1000
 REAL_ENGINES = engines.ENGINES
 FREE = Capabilities(
     exemplars=True,
     negative_exemplars=True,
     points=True,
     object_box=True,
+    outline=True,
+    proposal=True,
     everything=True,
     scores=True,
-    settings=frozenset({("concept", "threshold"), ("everything", "max_masks")}),
+    settings=frozenset(
+        {("concept", "threshold"), ("everything", "max_masks"), ("everything", "diameter")}
+    ),
 )
+MARGINS = {"": 2, "small": 1, "medium": 4, "large": 6}
+"""Pixels around a click, by the proposal that is wanted of it."""
 PAID = Capabilities(text=True, exemplars=True, points=True, everything=True, billed=True)
 
 
@@ -53,11 +64,12 @@ def fill_what_is_marked(request):
         boxes = [e.box for e in prompt.exemplars if e.positive] or [Box(1, 2, 5, 8)]
     elif not isinstance(prompt, ObjectPrompt):
         boxes = [Box(2, 3, 12, 23), Box(30, 40, 45, 75)]
-    elif prompt.box is not None:
-        boxes = [prompt.box]
+    elif box := prompt.box or prompt.outline_box:
+        boxes = [box]
     else:
         pixels = np.array([p.pixel for p in prompt.points if p.positive])
-        (top, left), (bottom, right) = pixels.min(axis=0) - 2, pixels.max(axis=0) + 3
+        margin = MARGINS[prompt.proposal]
+        (top, left), (bottom, right) = pixels.min(axis=0) - margin, pixels.max(axis=0) + margin + 1
         boxes = [Box(int(top), int(left), int(bottom), int(right))]
     clipped = [box.intersection(whole) for box in boxes]
     return Instances(request.shape, tuple(solid(box) for box in clipped if box))
@@ -209,6 +221,20 @@ def panel(viewer, open_panel):
 
 
 @pytest.fixture
+def free_engine_can(monkeypatch, engine, registry, panel):
+    """Change what the free engine can do, and choose it again."""
+
+    def change(**changes):
+        engine.capabilities = replace(FREE, **changes)
+        first = replace(registry[0], capabilities=engine.capabilities)
+        monkeypatch.setattr(engines, "ENGINES", (first, *registry[1:]))
+        for name in ("paid", "builtin"):
+            panel.form.engine.value = name
+
+    return change
+
+
+@pytest.fixture
 def settle(qtbot, panel):
     """Wait until nothing is left to be asked, answered or written."""
 
@@ -232,6 +258,31 @@ def run(panel, settle):
     return run
 
 
+@pytest.fixture
+def asked(qtbot):
+    """Wait until an engine was asked so many times."""
+
+    def asked(engine, count):
+        qtbot.waitUntil(lambda: len(engine.requests) >= count, timeout=LIMIT_MS)
+
+    return asked
+
+
+@pytest.fixture
+def click(panel, settle):
+    """Click on the image as the armed Points tool does."""
+
+    def click(row, col, *, at=None, wait=True):
+        if panel.prompts.get("points") is None:
+            panel.form.tools.point.native.click()
+        layer = panel.prompts.get("points")
+        layer.add((row, col) if at is None else (at, row, col))
+        if wait:
+            settle()
+
+    return click
+
+
 on_screen = pytest.mark.parametrize("viewer", [True], indirect=True, ids=["on screen"])
 """For tests of keys, of showing and of hiding: those need a window that has the focus."""
 
@@ -243,3 +294,75 @@ def labels_layers(viewer):
 def only_labels(viewer):
     (layer,) = labels_layers(viewer)
     return layer
+
+
+def said(panel):
+    return panel.form.result.text()
+
+
+def values(layer):
+    return np.unique(layer.data).tolist()
+
+
+def press(viewer, key):
+    QTest.keyClick(viewer.window._qt_viewer.canvas.native, key)
+
+
+class Mouse:
+    """Real mouse events on the canvas, at places in the image."""
+
+    KINDS = QEvent.Type
+
+    def __init__(self, viewer, qtbot):
+        self.viewer, self.size = viewer, None
+        self.canvas = viewer.window._qt_viewer.canvas.native
+        viewer.window.resize(1200, 800)
+        qtbot.waitUntil(self.is_settled, timeout=LIMIT_MS)
+        viewer.reset_view()
+        QApplication.processEvents()
+
+    def is_settled(self):
+        before, self.size = self.size, self.canvas.size()
+        return before == self.size and self.size.width() > 300
+
+    def at(self, row, col):
+        camera = self.viewer.scene.camera
+        middle = np.array([self.canvas.height(), self.canvas.width()]) / 2
+        y, x = (np.array([row, col]) - np.array(camera.center)[-2:]) * camera.zoom + middle
+        return QPointF(float(x), float(y))
+
+    def send(self, kind, place, button, buttons):
+        where = self.canvas.mapToGlobal(place)
+        none = Qt.KeyboardModifier.NoModifier
+        event = QMouseEvent(kind, place, where, button, buttons, none)
+        QApplication.sendEvent(self.canvas, event)
+        QApplication.processEvents()
+
+    def drag(self, *places):
+        left, no = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        first, last = self.at(*places[0]), self.at(*places[-1])
+        self.send(QEvent.Type.MouseMove, first, no, no)
+        self.send(QEvent.Type.MouseButtonPress, first, left, left)
+        for place in places[1:]:
+            self.send(QEvent.Type.MouseMove, self.at(*place), no, left)
+        self.send(QEvent.Type.MouseButtonRelease, last, left, no)
+
+    def click(self, row, col):
+        self.drag((row, col), (row, col))
+
+
+@pytest.fixture
+def mouse(viewer, panel, qtbot):
+    return Mouse(viewer, qtbot)
+
+
+@pytest.fixture
+def blobs(real_engines, viewer):
+    """Two bright discs on a dark ground, by the real engine."""
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    discs = np.zeros(SHAPE)
+    for row, col, radius in ((18, 20, 9), (40, 65, 12)):
+        discs[np.hypot(rows - row, cols - col) < radius] = 180
+    noise = np.random.default_rng(3).normal(30, 4, SHAPE)
+    viewer.layers["cells"].data = (discs + noise).clip(0, 255).astype(np.uint8)
+    return viewer

@@ -325,7 +325,7 @@ def test_a_box_cannot_be_made_negative_by_the_key(with_key):
     panel.form.engine.value = "builtin"
     panel.draw("boxes")
     panel.toggle_polarity()
-    assert "only examples and points can be negative" in panel.form.result.text()
+    assert "only points, scribbles and examples can be negative" in panel.form.result.text()
     assert panel.prompts.get("boxes").feature_defaults["polarity"].iloc[0] == "positive"
 
 

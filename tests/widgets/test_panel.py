@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
 from napari.utils import progress
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QProgressBar, QScrollArea
 
@@ -25,42 +24,19 @@ from napari_sam3.layers.drawing import NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam3.widgets.panel import SegmentPanel
 
 from .conftest import (
-    LIMIT_S,
+    LIMIT_MS,
     SHAPE,
     labels_layers,
     on_screen,
     only_labels,
     picture,
+    press,
+    said,
     solid,
+    values,
 )
 
-LIMIT_MS = LIMIT_S * 1000
 BOX = np.array([[5, 5], [5, 20], [15, 20], [15, 5]], dtype=float)
-
-
-@pytest.fixture
-def asked(qtbot):
-    """Wait until an engine was asked so many times."""
-
-    def asked(engine, count):
-        qtbot.waitUntil(lambda: len(engine.requests) >= count, timeout=LIMIT_MS)
-
-    return asked
-
-
-@pytest.fixture
-def click(panel, settle):
-    """Click on the image as the armed Points tool does."""
-
-    def click(row, col, *, at=None, wait=True):
-        if panel.prompts.get("points") is None:
-            panel.form.tools.point.native.click()
-        layer = panel.prompts.get("points")
-        layer.add((row, col) if at is None else (at, row, col))
-        if wait:
-            settle()
-
-    return click
 
 
 @pytest.fixture
@@ -93,14 +69,6 @@ def delete(panel):
     """Do away with a panel that has no dock: napari calls it a leak otherwise."""
     panel.deleteLater()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-
-
-def said(panel):
-    return panel.form.result.text()
-
-
-def values(layer):
-    return np.unique(layer.data).tolist()
 
 
 def last_points(engine):
@@ -338,22 +306,18 @@ def test_next_object_starts_another(viewer, panel, click):
     assert layer.data[40, 60] == 2
 
 
-def press(viewer, key):
-    QTest.keyClick(viewer.window._qt_viewer.canvas.native, key)
-
-
 @pytest.mark.parametrize("kind", ["points", "boxes"])
 def test_the_keys_are_really_bound(viewer, panel, kind):
-    panel.draw(kind)
+    panel.draw(kind, tool="scribble")
     layer = panel.prompts.get(kind)
-    layer.add((20, 20)) if kind == "points" else layer.add_rectangles(BOX)
+    layer.add((20, 20)) if kind == "points" else layer.add_paths(BOX[:2])
     press(viewer, Qt.Key.Key_N)
     assert layer.feature_defaults["object"].iloc[0] == 2
     press(viewer, Qt.Key.Key_W)
     assert layer.feature_defaults["polarity"].iloc[0] == "negative"
     press(viewer, Qt.Key.Key_W)
     assert layer.feature_defaults["polarity"].iloc[0] == "positive"
-    assert panel.form.keys.text() == "Enter run · Esc cancel · N next object · W +/−"
+    assert panel.form.keys.text() == "Enter run · Esc cancel · N next · W +/− · Q size"
 
 
 def test_w_turns_the_next_click_negative_in_another_colour(viewer, panel, click, engine):
@@ -408,8 +372,9 @@ def test_a_click_does_not_drop_the_run_on_everything(viewer, panel, click, engin
 
 def enabled(panel):
     tools = panel.form.tools
-    names = ("point", "negative_point", "box", "negative_box")
-    return {name for name in names if getattr(tools, name).enabled}
+    names = ("point", "scribble", "box")
+    signed = {*names, *(f"negative_{name}" for name in names), "outline"}
+    return {name for name in signed if getattr(tools, name).enabled}
 
 
 def test_what_the_engine_cannot_do_is_disabled_and_says_why(panel):
@@ -433,7 +398,10 @@ def test_tools_that_make_no_sense_for_a_question_are_disabled_and_say_why(panel)
     assert enabled(panel) == {"box", "negative_box"}
     assert "draw a box around an example" in panel.form.tools.point.tooltip
     panel.form.question.value = "object"
-    assert enabled(panel) == {"point", "negative_point", "box"}
+    assert enabled(panel) == {
+        *("point", "negative_point", "scribble", "negative_scribble"),
+        *("box", "outline"),
+    }
     assert "Find all" in panel.form.tools.negative_box.tooltip
 
 
@@ -441,7 +409,7 @@ def test_every_control_has_a_tooltip(panel):
     form = panel.form
     controls = [
         *(form.image, form.composed, form.engine, form.question, form.text, form.examples),
-        *(form.points, form.boxes, form.one_per_point, form.live, form.next_object),
+        *(form.points, form.boxes, form.one_per_point, form.live, form.next_object, form.proposal),
         *(form.run, form.cancel, form.output, form.rule),
         *form.settings.values(),
         *form.tools.all,
@@ -453,7 +421,7 @@ def test_every_control_has_a_tooltip(panel):
 
 @pytest.mark.parametrize(
     ("question", "those"),
-    [("concept", {"threshold"}), ("object", set()), ("everything", {"max_masks"})],
+    [("concept", {"threshold"}), ("object", set()), ("everything", {"max_masks", "diameter"})],
 )
 def test_thresholds_are_enabled_only_where_they_matter(panel, question, those):
     panel.form.question.value = question
@@ -867,7 +835,7 @@ def test_a_reopened_panel_has_the_keys_and_answers_once(
     viewer.window.remove_dock_widget(panel.parent())
     new = open_panel(viewer)
     assert new is not panel
-    assert "N next object" in new.form.keys.text()
+    assert "N next" in new.form.keys.text()
     new.draw("points")
     new.prompts.get("points").add((20, 20))
     settle(new)
@@ -901,10 +869,10 @@ def test_two_panels_in_one_viewer_do_not_disturb_each_other(
     other.prompts.get("points").add((50, 70))
     settle(other)
     assert len(engine.requests) == 2
-    assert "N next object" not in other.form.keys.text()
+    assert "N next" not in other.form.keys.text()
     viewer.window.remove_dock_widget(panel.parent())
     other.draw("points")
-    assert "N next object" in other.form.keys.text()
+    assert "N next" in other.form.keys.text()
     press(viewer, Qt.Key.Key_N)
     assert other.prompts.current_object == 2
     viewer.window.remove_dock_widget(dock)
@@ -1112,52 +1080,6 @@ def test_the_panel_opens_through_the_manifest_with_a_proxy(
 # ---------------------------------------------------------------- the mouse
 
 
-class Mouse:
-    """Real mouse events on the canvas, at places in the image."""
-
-    def __init__(self, viewer, qtbot):
-        self.viewer, self.size = viewer, None
-        self.canvas = viewer.window._qt_viewer.canvas.native
-        viewer.window.resize(1200, 800)
-        qtbot.waitUntil(self.is_settled, timeout=LIMIT_MS)
-        viewer.reset_view()
-        QApplication.processEvents()
-
-    def is_settled(self):
-        before, self.size = self.size, self.canvas.size()
-        return before == self.size and self.size.width() > 300
-
-    def at(self, row, col):
-        camera = self.viewer.scene.camera
-        middle = np.array([self.canvas.height(), self.canvas.width()]) / 2
-        y, x = (np.array([row, col]) - np.array(camera.center)[-2:]) * camera.zoom + middle
-        return QPointF(float(x), float(y))
-
-    def send(self, kind, place, button, buttons):
-        where = self.canvas.mapToGlobal(place)
-        none = Qt.KeyboardModifier.NoModifier
-        event = QMouseEvent(kind, place, where, button, buttons, none)
-        QApplication.sendEvent(self.canvas, event)
-        QApplication.processEvents()
-
-    def drag(self, *places):
-        left, no = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-        first, last = self.at(*places[0]), self.at(*places[-1])
-        self.send(QEvent.Type.MouseMove, first, no, no)
-        self.send(QEvent.Type.MouseButtonPress, first, left, left)
-        for place in places[1:]:
-            self.send(QEvent.Type.MouseMove, self.at(*place), no, left)
-        self.send(QEvent.Type.MouseButtonRelease, last, left, no)
-
-    def click(self, row, col):
-        self.drag((row, col), (row, col))
-
-
-@pytest.fixture
-def mouse(viewer, panel, qtbot):
-    return Mouse(viewer, qtbot)
-
-
 @on_screen
 def test_a_button_and_a_click_make_a_label(viewer, panel, mouse, settle, qtbot):
     panel.form.tools.point.native.click()
@@ -1188,18 +1110,6 @@ def test_a_button_and_a_drag_make_a_label(viewer, panel, mouse, settle, qtbot, e
 
 
 # ---------------------------------------------------------------- the engine that is there
-
-
-@pytest.fixture
-def blobs(real_engines, viewer):
-    """Two bright discs on a dark ground, by the real engine."""
-    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    discs = np.zeros(SHAPE)
-    for row, col, radius in ((18, 20, 9), (40, 65, 12)):
-        discs[np.hypot(rows - row, cols - col) < radius] = 180
-    noise = np.random.default_rng(3).normal(30, 4, SHAPE)
-    viewer.layers["cells"].data = (discs + noise).clip(0, 255).astype(np.uint8)
-    return viewer
 
 
 def test_the_built_in_engine_finds_everything(blobs, panel, run):

@@ -139,6 +139,55 @@ def test_the_second_box_is_another_object(board):
     assert board.prompts.current_object == 3
 
 
+@pytest.mark.parametrize(
+    ("tool", "mode"),
+    [("box", "add_rectangle"), ("outline", "add_polygon_lasso"), ("scribble", "add_path")],
+)
+def test_each_tool_is_drawn_in_the_same_layer(board, tool, mode):
+    layer = board.prompts.arm("boxes", board.image, SHAPE, positive=True, tool=tool)
+    assert str(layer.mode) == mode
+    assert board.arm("boxes") is layer
+
+
+def test_an_outline_is_another_object_and_a_stroke_is_not(board):
+    layer = board.arm("boxes")
+    layer.add_paths(BOX[:2])
+    layer.add_polygons(BOX[:3])
+    layer.add_lines(BOX[:2] + 5)
+    layer.add_polygons(BOX[:3] + 20)
+    layer.add_paths(BOX[:2] + 20)
+    layer.add_rectangles(BOX + 40)
+    assert objects(layer) == [1, 1, 1, 2, 2, 3]
+    assert board.prompts.current_object == 3
+
+
+def test_an_outline_too_small_to_be_kept_changes_no_number(board):
+    layer = board.arm("boxes")
+    layer.add_polygons(BOX[:3])
+    # napari tells of it all the same
+    layer.events.data(value=layer.data, action="added", data_indices=(-1,), vertex_indices=((),))
+    assert objects(layer) == [1]
+    assert board.prompts.current_object == 1
+
+
+def test_the_proposal_is_that_of_the_current_object(board):
+    points = board.arm("points")
+    points.add((5, 5))
+    board.prompts.choose_proposal("large")
+    assert board.prompts.proposal == "large"
+    board.prompts.start_next_object()
+    assert board.prompts.proposal == ""
+    points.add((9, 9))
+    assert points.features["proposal"].tolist() == ["large", ""]
+
+
+def test_a_proposal_without_points_is_none(board):
+    board.prompts.choose_proposal("large")
+    assert board.prompts.proposal == ""
+    assert not board.prompts.is_clicked
+    assert not board.prompts.is_boxed
+
+
 def test_examples_are_not_numbered(board):
     layer = board.arm("examples")
     layer.add_rectangles(BOX)

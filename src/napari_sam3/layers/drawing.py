@@ -6,13 +6,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from napari.layers import Image, Points, Shapes
 
+from napari_sam3.core.prompts import PROPOSALS, Proposal
 from napari_sam3.layers.prompts import (
     NEGATIVE,
     OBJECT,
     POLARITY,
     POSITIVE,
+    PROPOSAL,
     is_negative,
     object_number,
 )
@@ -24,6 +27,10 @@ NEGATIVE_COLOUR = "#d55e00"
 COLOURS = {POSITIVE: POSITIVE_COLOUR, NEGATIVE: NEGATIVE_COLOUR}
 
 PromptLayer: TypeAlias = Points | Shapes
+
+STROKES = ("line", "path")
+"""Shapes that are read as clicks along them; all others are read as areas."""
+STROKE_MODES = ("add_line", "add_path", "add_polyline")
 
 
 def new_points_layer(image: Image, name: str, point_size: float) -> Points:
@@ -108,6 +115,8 @@ def next_polarity(layer: PromptLayer) -> bool:
 def set_next_object(layer: PromptLayer, number: int) -> None:
     """Make what is drawn next belong to the object of this number."""
     _set_default(layer, OBJECT, number)
+    if PROPOSAL in layer.features:
+        _set_default(layer, PROPOSAL, (_chosen(layer, number) or [""])[-1])
 
 
 def next_object(layer: PromptLayer) -> int:
@@ -118,9 +127,72 @@ def next_object(layer: PromptLayer) -> int:
 
 def highest_object(layer: PromptLayer) -> int:
     """Return the highest object number in use, 0 if there is none."""
+    return max([0, *(number or 0 for number in object_numbers(layer))])
+
+
+def object_numbers(layer: PromptLayer) -> list[int | None]:
+    """Return the object number of each mark, None where it says none."""
     column = layer.features.get(OBJECT)
-    numbers = [] if column is None else [object_number(value) or 0 for value in column]
-    return max(0, *numbers) if numbers else 0
+    if column is None:
+        return [None] * len(layer.data)
+    return [object_number(value) for value in column]
+
+
+def area_numbers(layer: Shapes) -> list[int | None]:
+    """Return the object numbers of all boxes and outlines; strokes are left out."""
+    numbered = zip(object_numbers(layer), layer.shape_type, strict=True)
+    return [number for number, kind in numbered if kind not in STROKES]
+
+
+def clicked_objects(layer: PromptLayer) -> set[int]:
+    """Return the numbers of all objects that a positive mark of the layer lies on."""
+    marked = zip(object_numbers(layer), _column(layer), strict=True)
+    return {number for number, sign in marked if number is not None and sign == POSITIVE}
+
+
+def proposal_of(layer: Points, number: int) -> Proposal:
+    """Return which of what an object's first click may mean is wanted; "" for the likeliest."""
+    if chosen := _chosen(layer, number):
+        return chosen[-1]
+    is_next = next_object(layer) == number
+    return _proposal(_default(layer, PROPOSAL, "")) if is_next else ""
+
+
+def set_proposal(layer: Points, number: int, proposal: Proposal) -> None:
+    """Choose which of what an object's first click may mean, for all its points.
+
+    Parameters
+    ----------
+    layer : Points
+        Gets the column where it has none.
+    number : int
+        Of the object.
+    proposal : {"", "small", "medium", "large"}
+    """
+    numbers = object_numbers(layer)
+    pairs = zip(numbers, _proposals(layer), strict=True)
+    features = layer.features.copy()
+    features[PROPOSAL] = np.array([proposal if n == number else p for n, p in pairs], object)
+    is_next = next_object(layer) == number
+    default = proposal if is_next else _proposal(_default(layer, PROPOSAL, ""))
+    _write_features(layer, features, {PROPOSAL: default})
+
+
+def can_be_negative(layer: Shapes) -> bool:
+    """Whether what is selected, or what is drawn next, is a stroke: an area marks the object."""
+    if str(layer.mode) == "select" and layer.selected_data:
+        return all(layer.shape_type[i] in STROKES for i in layer.selected_data)
+    return str(layer.mode) in STROKE_MODES
+
+
+def drop_unfinished(layer: Shapes) -> None:
+    """Take back the shape that is being drawn, and end drawing it."""
+    mode = layer.mode
+    # what is being drawn is complete as soon as the tool is laid down
+    layer.mode = "pan_zoom"
+    layer.selected_data = {len(layer.data) - 1}
+    layer.remove_selected()
+    layer.mode = mode
 
 
 def toggle_selected(layer: PromptLayer) -> bool:
@@ -139,7 +211,7 @@ def toggle_selected(layer: PromptLayer) -> bool:
     for i in selected:
         column[i] = POSITIVE if column[i] == NEGATIVE else NEGATIVE
     features[POLARITY] = column
-    layer.features = features
+    _write_features(layer, features)
     colour_by_polarity(layer)
     return True
 
@@ -161,17 +233,45 @@ def _column(layer: PromptLayer) -> list[str]:
     return [NEGATIVE if is_negative(value) else POSITIVE for value in column]
 
 
+def _proposals(layer: PromptLayer) -> list[Proposal]:
+    column = layer.features.get(PROPOSAL)
+    return [""] * len(layer.data) if column is None else [_proposal(value) for value in column]
+
+
+def _proposal(value: Any) -> Proposal:
+    return next((one for one in PROPOSALS if one == value), "")
+
+
+def _chosen(layer: PromptLayer, number: int) -> list[Proposal]:
+    pairs = zip(object_numbers(layer), _proposals(layer), strict=True)
+    return [proposal for owner, proposal in pairs if owner == number]
+
+
+def _write_features(
+    layer: PromptLayer, features: pd.DataFrame, defaults: dict[str, Any] | None = None
+) -> None:
+    """Write a layer's table; what is drawn next stays as it was, but for these defaults."""
+    kept = {**_defaults(layer), **(defaults or {})}
+    # napari takes the last row for the defaults
+    layer.features = features
+    layer.feature_defaults = {**_defaults(layer), **kept}
+
+
+def _defaults(layer: PromptLayer) -> dict[str, npt.ArrayLike]:
+    row = layer.feature_defaults
+    return {name: row[name].iloc[0] for name in row}
+
+
 def _default(layer: PromptLayer, name: str, otherwise: Any) -> Any:
     defaults = layer.feature_defaults
     return defaults[name].iloc[0] if name in defaults and len(defaults) else otherwise
 
 
 def _set_default(layer: PromptLayer, name: str, value: Any) -> None:
-    defaults = layer.feature_defaults
-    if name not in defaults:
-        features = layer.features.copy()
-        filler: list[Any] = [POSITIVE if name == POLARITY else 1] * len(layer.data)
-        features[name] = np.asarray(filler, dtype=object if name == POLARITY else int)
-        layer.features = features
-    row: dict[str, npt.ArrayLike] = {key: defaults[key].iloc[0] for key in defaults}
-    layer.feature_defaults = {**row, name: value}
+    if name in layer.feature_defaults:
+        layer.feature_defaults = {**_defaults(layer), name: value}
+        return
+    features = layer.features.copy()
+    filler: list[Any] = [POSITIVE if name == POLARITY else 1] * len(layer.data)
+    features[name] = np.asarray(filler, dtype=object if name == POLARITY else int)
+    _write_features(layer, features, {name: value})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from dataclasses import replace
+from itertools import compress
+from typing import Any, NamedTuple
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
@@ -17,8 +19,8 @@ from napari_sam3.core.prompts import (
     Prompt,
 )
 from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsupported
-from napari_sam3.engines.base import Question
-from napari_sam3.errors import ImageError
+from napari_sam3.engines.base import Question, Setting
+from napari_sam3.errors import ImageError, PromptError, UnsupportedPromptError
 from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
 from napari_sam3.layers.prompts import (
@@ -34,6 +36,14 @@ from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
 from napari_sam3.workflows.provenance import bare_name
 from napari_sam3.workflows.segment import Picture, SegmentRun
+
+
+class _Object(NamedTuple):
+    """What an object is known by, what is sent for it, and what was drawn for it."""
+
+    key: Hashable
+    prompt: ObjectPrompt
+    drawn: ObjectPrompt
 
 
 class Asking:
@@ -104,13 +114,10 @@ class Asking:
         keys: tuple[Hashable, ...]
         prompts: tuple[Prompt, ...]
         if self.question == "object":
-            asked, notices = to_object_prompts(
-                drawn, one_per_point=bool(self._form.one_per_point.value)
-            )
-            keyed = [(self._key(image, plane, key, p), p) for key, p in asked.items()]
-            keyed = self._unanswered(keyed, all_if_none=not live)
-            keys, prompts = tuple(k for k, _ in keyed), tuple(p for _, p in keyed)
-            drawn += Drawn(notices=notices)
+            objects, notices = self._objects(drawn, image, plane)
+            asked = self._unanswered(objects, all_if_none=not live)
+            keys, prompts = tuple(one.key for one in asked), tuple(one.prompt for one in asked)
+            drawn += Drawn(notices=notices + self._left_out(asked))
         else:
             keys, prompts = (None,), (self._prompt(drawn),)
             drawn += Drawn(notices=self._unsent(prompts[0]))
@@ -167,29 +174,74 @@ class Asking:
                 )
         return drawn
 
+    def _objects(
+        self, drawn: Drawn, image: Image, plane: Plane
+    ) -> tuple[list[_Object], tuple[str, ...]]:
+        """Return all objects that are drawn, and what of the drawing is of no use."""
+        can, is_split = self._engine_info().capabilities, bool(self._form.one_per_point.value)
+        wanted, notices = to_object_prompts(drawn, one_per_point=is_split)
+        sent, _ = to_object_prompts(drawn, one_per_point=is_split, outlines=can.outline)
+        if not can.proposal:
+            sent = {key: replace(prompt, proposal="") for key, prompt in sent.items()}
+        objects = [
+            _Object(self._key(image, plane, key, prompt), prompt, wanted[key])
+            for key, prompt in sent.items()
+        ]
+        return objects, notices
+
+    def _left_out(self, asked: list[_Object]) -> tuple[str, ...]:
+        """Say what was drawn and cannot be asked of this engine."""
+        name = self._engine_info().name
+        notices: tuple[str, ...] = ()
+        if any(one.drawn.outline and not one.prompt.outline for one in asked):
+            told = refusal(name, "outline")
+            notices += (f"The box around an outline was used instead of it. {told}",)
+        if any(one.drawn.proposal and not one.prompt.proposal for one in asked):
+            told = refusal(name, "proposal")
+            notices += (f"The size that was chosen for an object was left out. {told}",)
+        return notices
+
     def _prompt(self, drawn: Drawn) -> Prompt:
         if self.question == "concept":
-            # a text that cannot be typed away must not stand in the way of examples
-            has_example = any(box.positive for box in drawn.boxes)
-            is_sent = self._engine_info().capabilities.text or not has_example
-            text = self._form.text.value if is_sent else ""
+            text = self._sent_text(drawn)
             if not self.is_combined:
                 return to_concept_prompt(text, drawn)
             exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
             return CombinedPrompt(text, exemplars, tuple(mark.point for mark in drawn.points))
-        return Everything(self._form.points_per_side.value, self._form.pred_iou_thresh.value)
+        form = self._form
+        wanted = form.diameter.value if "diameter" in self._settings() else 0
+        return Everything(form.points_per_side.value, form.pred_iou_thresh.value, wanted or None)
+
+    def _sent_text(self, drawn: Drawn) -> str:
+        text: str = self._form.text.value
+        # a text from before must not stand in the way of examples
+        has_example = any(box.positive for box in drawn.boxes)
+        return "" if has_example and self._why_not(text) else text
+
+    def _why_not(self, text: str) -> str:
+        """Return why the engine cannot find what a text says; empty if it can."""
+        info = self._engine_info()
+        try:
+            refuse_unsupported(info.name, info.capabilities, ConceptPrompt(text))
+        except UnsupportedPromptError as error:
+            return str(error)
+        except PromptError:
+            # without a text there is nothing to refuse
+            return ""
+        return ""
 
     def _unsent(self, prompt: Prompt) -> tuple[str, ...]:
         text = self._form.text.value.strip()
         if not isinstance(prompt, ConceptPrompt | CombinedPrompt) or prompt.text == text:
             return ()
-        return (f"The text “{text}” was left out. {refusal(self._engine_info().name, 'text')}",)
+        return (f"The text “{text}” was left out. {self._why_not(text)}",)
+
+    def _settings(self) -> set[Setting]:
+        """Return the thresholds that matter to this question and engine."""
+        return {name for q, name in self._engine_info().capabilities.settings if q == self.question}
 
     def _limits(self) -> tuple[float, int]:
-        """Return the thresholds that matter to this question and engine."""
-        matters = {
-            name for q, name in self._engine_info().capabilities.settings if q == self.question
-        }
+        matters = self._settings()
         return (
             float(self._form.threshold.value) if "threshold" in matters else 0.0,
             int(self._form.max_masks.value) if "max_masks" in matters else 0,
@@ -204,14 +256,13 @@ class Asking:
             return (*place, prompt)
         return self._committer.key_refined_by(place, prompt)
 
-    def _unanswered(
-        self, keyed: list[tuple[Hashable, ObjectPrompt]], *, all_if_none: bool
-    ) -> list[tuple[Hashable, ObjectPrompt]]:
-        answered = self._committer.answered(keyed)
-        open_ones = [
-            one for one, is_answered in zip(keyed, answered, strict=True) if not is_answered
-        ]
-        return keyed if all_if_none and not open_ones else open_ones
+    def _unanswered(self, objects: list[_Object], *, all_if_none: bool) -> list[_Object]:
+        # an engine that takes less is not asked anew, and paid, for what another one answered
+        sent = self._committer.answered((one.key, one.prompt) for one in objects)
+        drawn = self._committer.answered((one.key, one.drawn) for one in objects)
+        is_open = [not (as_sent or as_drawn) for as_sent, as_drawn in zip(sent, drawn, strict=True)]
+        open_ones = list(compress(objects, is_open))
+        return objects if all_if_none and not open_ones else open_ones
 
     def identity(self, context: RunContext) -> Hashable:
         """Return what tells this question from others, pictures included."""

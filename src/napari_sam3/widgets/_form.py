@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
     FloatSlider,
+    FloatSpinBox,
     LineEdit,
     ProgressBar,
     PushButton,
@@ -20,6 +21,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -30,6 +32,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_sam3 import engines
+from napari_sam3.core.prompts import Proposal
 from napari_sam3.engines.base import Question, Setting
 
 QUESTIONS: tuple[tuple[str, Question], ...] = (
@@ -42,7 +45,14 @@ OVERLAP_CHOICES = (
     ("smallest on top", "smallest"),
     ("first found on top", "first"),
 )
-SETTING_TITLES = ("Threshold", "Points per side", "Predicted IoU", "Max. masks")
+PROPOSAL_CHOICES: tuple[tuple[str, Proposal], ...] = (
+    ("likeliest", ""),
+    ("small", "small"),
+    ("medium", "medium"),
+    ("large", "large"),
+)
+SETTING_TITLES = ("Threshold", "Points per side", "Predicted IoU", "Max. masks", "Diameter")
+MOST_DIAMETER = 10_000.0
 
 PANEL_WIDTH = 340
 
@@ -104,6 +114,7 @@ class Form(QWidget):
             tooltip="What to find, in one or two words, such as “nucleus”. Enter runs."
         )
         self.text.native.setPlaceholderText("what to find, e.g. nucleus")
+        self.words = wrapped_text()
         self.combine = CheckBox(
             text="Combine prompts",
             tooltip="Send text, examples and points as one question. SAM3 has no such question: "
@@ -122,7 +133,8 @@ class Form(QWidget):
         self.boxes = ComboBox(
             choices=shapes,
             nullable=True,
-            tooltip="A Shapes layer; each box is around one object.",
+            tooltip="A Shapes layer; each box or outline is around one object; scribbles are on "
+            "it (+) or beside it (−).",
         )
         self.one_per_point = CheckBox(
             text="One object per point",
@@ -130,6 +142,11 @@ class Form(QWidget):
         )
         self.live = CheckBox(
             text="Live", value=True, tooltip="Answer after each click or moved box."
+        )
+        self.proposal = ComboBox(
+            choices=list(PROPOSAL_CHOICES),
+            tooltip="A click may mean a part, an object, or a group: which of them the current "
+            "object is (key Q).",
         )
         self.next_object = PushButton(
             text="Next object", tooltip="What you draw next belongs to another object (key N)."
@@ -143,6 +160,10 @@ class Form(QWidget):
         self.points_per_side = Slider(value=32, min=0, max=128)
         self.pred_iou_thresh = FloatSlider(value=0.88, min=0.5, max=1, step=0.01)
         self.max_masks = Slider(value=0, min=0, max=100)
+        self.diameter = FloatSpinBox(value=0, min=0, max=MOST_DIAMETER, step=1)
+        self.diameter.native.setDecimals(1)
+        self.diameter.native.setSuffix(" px")
+        self.diameter.native.setSpecialValueText("found by itself")
 
     def _add_run(self) -> None:
         self.run = PushButton(text="Run", tooltip="Ask the engine (Enter).")
@@ -157,6 +178,7 @@ class Form(QWidget):
         self.price = wrapped_text()
         self.price.hide()
         self.result = wrapped_text()
+        self.result.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.keys = wrapped_text()
 
@@ -168,6 +190,7 @@ class Form(QWidget):
             "points_per_side": self.points_per_side,
             "pred_iou_thresh": self.pred_iou_thresh,
             "max_masks": self.max_masks,
+            "diameter": self.diameter,
         }
 
     def add_service(self, part: QWidget) -> None:
@@ -193,6 +216,26 @@ class Form(QWidget):
         self.price.setText(words)
         self.price.setVisible(bool(words))
 
+    def show_words(self, words: Sequence[str]) -> None:
+        """Say which words an engine knows, where it does not understand language."""
+        self.words.setText(f"Knows only these words: {', '.join(words)}." if words else "")
+        self.words.setVisible(bool(words))
+
+    def show_result(self, words: str, *, steady: bool = False) -> None:
+        """Say what became of a question.
+
+        Parameters
+        ----------
+        words : str
+        steady : bool
+            Whether to keep the room of what was said before, so that nothing below jumps
+            while answer follows answer.
+        """
+        label = self.result
+        label.setText(words)
+        room = max(label.minimumHeight(), label.heightForWidth(label.width())) if steady else 0
+        label.setMinimumHeight(room)
+
     def show_question(self, question: Question) -> None:
         """Show the middle part that belongs to a question."""
         for name, rows in self._middles.items():
@@ -214,12 +257,17 @@ class Form(QWidget):
         column.addWidget(self.question.native)
         column.addWidget(self.tools)
         self._middles: dict[Question, QWidget] = {
-            "concept": _rows(("Text", self.text), ("Examples", self.examples), ("", self.combine)),
+            "concept": _rows(
+                ("Text", self.text),
+                ("", self.words),
+                ("Examples", self.examples),
+                ("", self.combine),
+            ),
             "object": _rows(
                 ("Points", self.points),
                 ("Boxes", self.boxes),
-                ("", side_by_side(self.live, self.next_object)),
-                ("", self.one_per_point),
+                ("Size", side_by_side(self.proposal, self.next_object)),
+                ("", side_by_side(self.live, self.one_per_point)),
             ),
             "everything": self.everything_hint,
         }
@@ -260,7 +308,7 @@ class Form(QWidget):
 
 
 class PromptButtons(QWidget):
-    """The four drawing tools and how much is drawn."""
+    """The drawing tools, + over −, and how much is drawn."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -268,31 +316,44 @@ class PromptButtons(QWidget):
         self.negative_point = PushButton(
             text="− point", tooltip="Click on what does not belong to the object."
         )
+        self.scribble = PushButton(
+            text="+ scribble", tooltip="Drag a line over the object; it counts as clicks along it."
+        )
+        self.negative_scribble = PushButton(
+            text="− scribble", tooltip="Drag a line over what does not belong to the object."
+        )
         self.box = PushButton(
             text="+ box", tooltip="Drag a box around the object, or around an example."
         )
         self.negative_box = PushButton(
             text="− box", tooltip="Drag a box around an example of what not to find."
         )
+        self.outline = PushButton(
+            text="+ outline", tooltip="Drag around the object, roughly; it closes by itself."
+        )
         self.count = QLabel("")
-        self.count.setAlignment(Qt.AlignmentFlag.AlignRight)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        row = QHBoxLayout()
-        row.setSpacing(4)
-        for button in self.all:
+        self.count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        for i, button in enumerate(self.all):
             button.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             # the theme's padding would push four buttons beyond the dock's width
             button.native.setStyleSheet("padding: 4px 2px;")
-            row.addWidget(button.native)
-        column.addLayout(row)
-        column.addWidget(self.count)
+            grid.addWidget(button.native, i // 4, i % 4)
+        # an outline has no negative one
+        grid.addWidget(self.count, 1, 3)
+        for column in range(4):
+            grid.setColumnStretch(column, 1)
 
     @property
     def all(self) -> tuple[PushButton, ...]:
-        """The buttons from left to right."""
-        return self.point, self.negative_point, self.box, self.negative_box
+        """The buttons from left to right, + and then −."""
+        positive = (self.point, self.scribble, self.box, self.outline)
+        return *positive, self.negative_point, self.negative_scribble, self.negative_box
 
 
 def say_why(widget: Widget, enabled: bool, reason: str = "") -> None:
@@ -342,7 +403,11 @@ def _rows(*rows: tuple[str, Widget | QWidget]) -> QWidget:
         if isinstance(widget, ComboBox):
             # a long layer name must not widen the dock
             native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        form.addRow(name, native)
+        if isinstance(widget, QLabel):
+            # a text beside nothing would only be narrower
+            form.addRow(native)
+        else:
+            form.addRow(name, native)
     return holder
 
 

@@ -8,22 +8,37 @@ from typing import Any, Literal
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Shapes
 
+from napari_sam3.core.prompts import Proposal
 from napari_sam3.layers.drawing import (
+    STROKES,
     PromptLayer,
+    area_numbers,
+    can_be_negative,
+    clicked_objects,
     colour_by_polarity,
+    drop_unfinished,
     highest_object,
     mark_size,
     new_points_layer,
     new_shapes_layer,
     next_object,
     next_polarity,
+    proposal_of,
     set_next_object,
     set_next_polarity,
+    set_proposal,
     toggle_selected,
 )
-from napari_sam3.layers.prompts import OBJECT, POLARITY, object_number
+from napari_sam3.layers.prompts import OBJECT, POLARITY
 
 Kind = Literal["points", "boxes", "examples"]
+ShapeTool = Literal["box", "outline", "scribble"]
+MODES: dict[ShapeTool, str] = {
+    "box": "add_rectangle",
+    # these two end where the mouse is let go, as a box does; napari's others end by a double click
+    "outline": "add_polygon_lasso",
+    "scribble": "add_path",
+}
 DRAWN = ("added", "changed", "removed")
 
 
@@ -45,6 +60,7 @@ class PromptLayers:
         self._first_number = 1
         self._generation = 0
         self._latest: dict[Kind, Hashable] = {}
+        self._begun: set[Hashable] = set()
 
     @property
     def generation(self) -> int:
@@ -108,7 +124,14 @@ class PromptLayers:
         for kind in list(self._layers):
             self.use(kind, None)
 
-    def arm(self, kind: Kind, image: Image, shape: tuple[int, int], positive: bool) -> PromptLayer:
+    def arm(
+        self,
+        kind: Kind,
+        image: Image,
+        shape: tuple[int, int],
+        positive: bool,
+        tool: ShapeTool = "box",
+    ) -> PromptLayer:
         """Make a prompt layer ready to be drawn in, and make it first if need be.
 
         Parameters
@@ -120,15 +143,26 @@ class PromptLayers:
             (rows, cols) of the plane that is shown; sets the size of marks.
         positive : bool
             Sign of what is drawn next.
+        tool : {"box", "outline", "scribble"}
+            For kinds that are drawn as shapes.
         """
+        self.drop_unfinished()
         layer = self._layers.get(kind)
         if layer is None or layer.ndim < image.ndim:
             # a layer with fewer dimensions would be seen, and used, on every plane
             layer = self._add(kind, image, shape)
         self._viewer.layers.selection.active = layer
         set_next_polarity(layer, positive)
-        layer.mode = "add" if kind == "points" else "add_rectangle"
+        layer.mode = "add" if kind == "points" else MODES[tool]
         return layer
+
+    def drop_unfinished(self) -> None:
+        """Take back a shape that a click began and nothing ended; it would be read as a stroke."""
+        for layer in self._layers.values():
+            if isinstance(layer, Shapes) and layer.unique_id in self._begun:
+                with layer.events.data.blocker(self._on_data):
+                    drop_unfinished(layer)
+                self._begun.discard(layer.unique_id)
 
     def _add(self, kind: Kind, image: Image, shape: tuple[int, int]) -> PromptLayer:
         size = mark_size(shape)
@@ -165,6 +199,36 @@ class PromptLayers:
             set_next_object(layer, number)
         return number
 
+    @property
+    def proposal(self) -> Proposal:
+        """Which of what its first click may mean is wanted of the current object."""
+        points = self._layers.get("points")
+        return proposal_of(points, self.current_object) if isinstance(points, Points) else ""
+
+    def choose_proposal(self, proposal: Proposal) -> None:
+        """Choose which of what its first click may mean for the current object."""
+        points = self._layers.get("points")
+        if isinstance(points, Points):
+            set_proposal(points, self.current_object, proposal)
+
+    @property
+    def is_clicked(self) -> bool:
+        """Whether a click lies on the current object."""
+        points = self._layers.get("points")
+        return points is not None and self.current_object in clicked_objects(points)
+
+    @property
+    def is_boxed(self) -> bool:
+        """Whether a box or an outline marks the current object."""
+        boxes = self._layers.get("boxes")
+        return isinstance(boxes, Shapes) and self.current_object in area_numbers(boxes)
+
+    @property
+    def can_be_negative(self) -> bool:
+        """Whether the layer that is drawn in takes what is negative."""
+        boxes, active = self._layers.get("boxes"), self._viewer.layers.selection.active
+        return active != boxes or not isinstance(boxes, Shapes) or can_be_negative(boxes)
+
     def toggle_polarity(self) -> bool | None:
         """Turn the selected marks, or what is drawn next, from + to − and back.
 
@@ -193,9 +257,12 @@ class PromptLayers:
         return len(layer.data) - negative, negative
 
     def _on_data(self, event: Any) -> None:
+        layer = event.source
+        if event.action == "adding":
+            self._begun.add(layer.unique_id)
         if event.action not in DRAWN:
             return
-        layer = event.source
+        self._begun.discard(layer.unique_id)
         if isinstance(layer, Shapes) and event.action == "added":
             self._number_new_box(layer)
             colour_by_polarity(layer)
@@ -207,16 +274,22 @@ class PromptLayers:
     def _number_new_box(self, layer: Shapes) -> None:
         """Give a second box a number of its own: two boxes cannot be one object."""
         is_boxes = any(k == "boxes" and used is layer for k, used in self._layers.items())
-        if not is_boxes or OBJECT not in layer.features:
-            return
-        numbers = [object_number(value) for value in layer.features[OBJECT]]
-        if not numbers or numbers[-1] is None or numbers[-1] not in numbers[:-1]:
+        if not is_boxes or OBJECT not in layer.features or not self._is_second_area(layer):
             return
         number = self.start_next_object()
         features = layer.features.copy()
         features.loc[features.index[-1], OBJECT] = number
         with layer.events.features.blocker(self._on_features):
             layer.features = features
+
+    @staticmethod
+    def _is_second_area(layer: Shapes) -> bool:
+        """Whether the shape drawn last is a box or an outline, and its object has one already."""
+        if not layer.shape_type or layer.shape_type[-1] in STROKES:
+            # a stroke belongs to the current object, as a click does
+            return False
+        *others, number = area_numbers(layer)
+        return number is not None and number in others
 
 
 def is_points(layer: object) -> bool:

@@ -58,3 +58,4 @@ def _restore_thresholds(past: Past, form: Form) -> None:
     if isinstance(first, Everything):
         form.points_per_side.value = first.points_per_side
         form.pred_iou_thresh.value = first.min_iou
+        form.diameter.value = first.diameter or 0

@@ -14,7 +14,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
 from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_sam3.core.prompts import ObjectPrompt
+from napari_sam3.core.prompts import PROPOSALS, ObjectPrompt, Proposal
 from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
 from napari_sam3.engines.base import Engine, Question
 from napari_sam3.engines.segmind.options import price_of
@@ -34,7 +34,7 @@ from napari_sam3.widgets._consent import ConsentDesk
 from napari_sam3.widgets._form import Form, say_why
 from napari_sam3.widgets._history import Balance, HistoryPart, Past
 from napari_sam3.widgets._hosted import HostedPart
-from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points, is_shapes
+from napari_sam3.widgets._prompting import Kind, PromptLayers, ShapeTool, is_points, is_shapes
 from napari_sam3.widgets._restoring import restore
 from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._worker import Job, Runner
@@ -44,13 +44,33 @@ from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 STATE_INTERVAL_MS = 250
 NEXT_OBJECT_KEY = "N"
 POLARITY_KEY = "W"
+PROPOSAL_KEY = "Q"
 
 SETTING_WORDS = {
     "threshold": "Least confidence of an object that is shown, 0.1–1.",
     "points_per_side": "Density of the grid of automatic clicks, 0–128.",
     "pred_iou_thresh": "Least quality that the model must predict for a mask, 0.5–1.",
     "max_masks": "At most so many objects, the best ones; 0 means all.",
+    "diameter": "About how wide the objects are, in pixels of the image, 1–10,000; 0 lets the "
+    "engine find out.",
 }
+
+DRAW_WORDS: dict[ShapeTool, str] = {
+    "box": "Drag a box around it on the image.",
+    "outline": "Drag around it on the image, roughly; the outline closes where you let go.",
+    "scribble": "Drag a line over it on the image.",
+}
+BESIDE = "Drag a line over what does not belong to the object."
+PROPOSAL_WORDS: dict[Proposal, str] = {
+    "": "the likeliest",
+    "small": "the small one of what the click may mean",
+    "medium": "the medium one of what the click may mean",
+    "large": "the large one of what the click may mean",
+}
+ONLY_ONE_OBJECT = (
+    "An outline or a scribble marks one object; to find all like it, draw a box around an example."
+)
+SPLIT = "Each point is an object of its own: untick “One object per point” first."
 
 
 class SegmentPanel(QWidget):
@@ -70,6 +90,8 @@ class SegmentPanel(QWidget):
         self._engine_lock = threading.Lock()
         self._activity: progress | None = None
         self._asked_at = 0.0
+        self._state_said = ""
+        self._chosen: tuple[str, ...] = ()
         self._is_open = False
         self._bound: list[str] = []
         self.prompts = PromptLayers(self._viewer, self._on_drawn)
@@ -96,7 +118,7 @@ class SegmentPanel(QWidget):
         self._live_timer = QTimer(self)
         self._live_timer.setSingleShot(True)
         self._live_timer.timeout.connect(self._run_live)
-        # what a paid call waits for is looked up, since an engine has one method only
+        # what an engine is doing is looked up, since it has one method only
         self._state_timer = QTimer(self)
         self._state_timer.setInterval(STATE_INTERVAL_MS)
         self._state_timer.timeout.connect(self._show_state)
@@ -146,6 +168,7 @@ class SegmentPanel(QWidget):
 
     def run(self) -> None:
         """Ask the engine what the panel says, if it can be asked."""
+        self.prompts.drop_unfinished()
         self._start(live=False)
 
     def cancel(self) -> None:
@@ -176,6 +199,7 @@ class SegmentPanel(QWidget):
         if not context.keys:
             # what was drawn is answered already; what runs was asked for something else
             self.runner.drop(lane)
+            self._forget_state()
             return
         billed = self.engine_info.capabilities.billed
         if billed and self.committer.is_busy:
@@ -222,8 +246,7 @@ class SegmentPanel(QWidget):
         self.form.cancel.enabled = True
         self.form.run.enabled = not job.billed
         self._asked_at = time.monotonic()
-        if job.billed:
-            self._state_timer.start()
+        self._state_timer.start()
         if not job.context.live:
             total = len(job.context.run.prompts)
             self._activity = progress(total=total, desc="SAM3")
@@ -251,7 +274,8 @@ class SegmentPanel(QWidget):
         if any(result.pictures for result in answer.results):
             self._show_pictures(job.context, answer)
             return
-        self._say("adding the objects …" if not job.context.live else "")
+        if not job.context.live:
+            self._say("adding the objects …")
         self.committer.commit(job.context, answer, self._on_committed, self._on_error)
 
     def _on_failed(self, job: Job, error: BaseException) -> None:
@@ -274,7 +298,8 @@ class SegmentPanel(QWidget):
         raise error
 
     def _on_committed(self, committed: Committed) -> None:
-        self._say(_result_line(committed), committed.notices)
+        chosen, self._chosen = self._chosen, ()
+        self._say(_result_line(committed), chosen + committed.notices)
 
     def _look_into_ledger(self, job: Job) -> None:
         if job.billed and self._is_open:
@@ -294,7 +319,7 @@ class SegmentPanel(QWidget):
             self._say(str(error))
             return
         self._on_layers()
-        self._show_counts()
+        self._show_drawn()
         self._say("The prompts and settings of that run are back; press Run.")
 
     def _on_collected(self, done: tuple[Collected, ...]) -> None:
@@ -327,19 +352,29 @@ class SegmentPanel(QWidget):
         self._say("A picture with the objects marked, and no labels, as chosen.", answer.notices)
 
     def _show_state(self) -> None:
-        """Say what a paid call waits for, and for how long it has."""
+        """Say what the engine is doing, once that takes a while."""
         job = self.runner.current
-        if job is None:
+        if job is None or job.is_stale:
             return
-        with self._engine_lock:
-            engine = self._engines.get((job.context.engine, job.context.options))
-        state = getattr(engine, "state", "") or "sending"
-        self._say(f"{state} … {time.monotonic() - self._asked_at:.0f} s")
+        # without the lock, which the worker holds as long as it makes an engine
+        engine = self._engines.get((job.context.engine, job.context.options))
+        state = getattr(engine, "state", "")
+        if job.billed:
+            self._say(f"{state or 'sending'} … {time.monotonic() - self._asked_at:.0f} s")
+        elif state:
+            self._state_said = f"{state[0].upper()}{state[1:]} …"
+            self._say(self._state_said)
+
+    def _forget_state(self) -> None:
+        """Take back what was said of an engine at work that is no longer."""
+        if self._state_said and self.form.result.text() == self._state_said:
+            self._say("")
+        self._state_said = ""
 
     def _forget_result(self) -> None:
         """Take back what was said of another question or engine."""
         if not self.is_busy:
-            self._say("")
+            self.form.show_result("")
 
     def _on_idle(self) -> None:
         self._state_timer.stop()
@@ -351,11 +386,12 @@ class SegmentPanel(QWidget):
             self._activity = None
 
     def _say(self, sentence: str, notices: tuple[str, ...] = ()) -> None:
-        self.form.result.setText("\n".join([sentence, *notices]))
+        is_steady = self._is_live and self.question == "object"
+        self.form.show_result("\n".join([sentence, *notices]), steady=is_steady)
 
     # ------------------------------------------------------------------ drawing
 
-    def draw(self, kind: Kind, positive: bool = True) -> None:
+    def draw(self, kind: Kind, positive: bool = True, tool: ShapeTool = "box") -> None:
         """Arm the tool for a kind of prompt, and make its layer on first use."""
         try:
             image, plane = self.asking.plane()
@@ -366,48 +402,92 @@ class SegmentPanel(QWidget):
             self._choose("object")
         # another panel may have been closed since, and its keys be free
         self._bind_keys()
-        self.prompts.arm(kind, image, plane.shape, positive)
+        self.prompts.arm(kind, image, plane.shape, positive, tool)
         self._on_layers()
-        self._show_counts()
-        self._say(
-            "Click on the image." if kind == "points" else "Drag a box around it on the image."
-        )
+        self._show_drawn()
+        words = DRAW_WORDS[tool] if positive or tool != "scribble" else BESIDE
+        self._say("Click on the image." if kind == "points" else words)
 
     def next_object(self) -> None:
         """Let what is drawn next belong to another object."""
         number = self.prompts.start_next_object()
+        self._chosen = ()
+        self._show_drawn()
         self._say(f"What you draw next belongs to object {number}.")
 
     def toggle_polarity(self) -> None:
         """Turn what is selected, or what is drawn next, from + to − and back."""
         if not self._can_be_negative():
-            self._say("A box marks the object itself; only examples and points can be negative.")
+            self._say(
+                "A box or an outline marks the object itself; only points, scribbles and examples "
+                "can be negative."
+            )
             return
         positive = self.prompts.toggle_polarity()
         if positive is not None:
             self._say(f"What you draw next is {'positive (+)' if positive else 'negative (−)'}.")
-            self._show_counts()
+            self._show_drawn()
 
     def _can_be_negative(self) -> bool:
         active = self._viewer.layers.selection.active
-        can = self.engine_info.capabilities
-        if active is not None and active is self.prompts.get("boxes"):
-            return False
-        return (
-            active is None or active is not self.prompts.get("examples") or can.negative_exemplars
-        )
+        # napari gives a plugin a proxy of the layer, which equals it and is another object
+        is_example = active is not None and active == self.prompts.get("examples")
+        if is_example and self.question == "concept":
+            return self.engine_info.capabilities.negative_exemplars
+        return self.prompts.can_be_negative
+
+    def next_proposal(self) -> None:
+        """Go on to the next of what a click may mean: small, medium, large, the likeliest."""
+        following = PROPOSALS.index(self.prompts.proposal) + 1
+        self.choose_proposal(PROPOSALS[following % len(PROPOSALS)])
+
+    def choose_proposal(self, proposal: Proposal) -> None:
+        """Choose which of what its first click may mean the current object is."""
+        if reason := self._why_no_choice():
+            self._show_proposal()
+            self._say(reason)
+            return
+        self.prompts.choose_proposal(proposal)
+        said = f"Object {self.prompts.current_object}: {PROPOSAL_WORDS[proposal]}."
+        # a live answer comes at once and takes the line
+        self._chosen = (said,)
+        self._say(said)
+
+    def _why_no_choice(self) -> str:
+        """Return why the current object cannot be small, medium or large; empty if it can."""
+        if not self.engine_info.capabilities.proposal:
+            return refusal(self.engine_info.name, "proposal")
+        if self.question != "object":
+            return "Small, medium or large is chosen for one object: choose “One object” first."
+        if self.form.one_per_point.value:
+            return SPLIT
+        if self.prompts.is_boxed:
+            return "A box or an outline says how large the object is: there is nothing to choose."
+        if not self.prompts.is_clicked:
+            return "Click on the object first: then small, medium or large can be chosen for it."
+        return ""
 
     def _on_drawn(self) -> None:
-        self._show_counts()
+        self._chosen = ()
+        self._show_drawn()
         if self._is_live and self.question == "object":
             self._live_timer.start()
 
     def _on_box_button(self, positive: bool) -> None:
         self.draw("examples" if self.question == "concept" else "boxes", positive)
 
+    def _show_drawn(self) -> None:
+        """Show how much is drawn, what asking for it costs, and the size that is chosen."""
+        self._show_counts()
+        self._show_price()
+        self._show_proposal()
+
+    def _show_proposal(self) -> None:
+        with self.form.proposal.changed.blocked():
+            self.form.proposal.value = self.prompts.proposal
+
     def _show_counts(self) -> None:
         kinds = self.asking.kinds or ("points", "boxes")
-        self._show_price()
         counts = [self.prompts.count(kind) for kind in kinds]
         positive, negative = (sum(count) for count in zip(*counts, strict=True))
         self.form.tools.count.setText(f"{positive} +, {negative} −")
@@ -447,55 +527,71 @@ class SegmentPanel(QWidget):
     def _on_question(self) -> None:
         self._forget_result()
         self.form.show_question(self.question)
-        self._show_counts()
+        self._show_drawn()
         self._enable_what_can_be_done()
 
     def _on_engine(self) -> None:
         info = self.engine_info
         self._forget_result()
         self.form.status.setText(_state(info))
+        self.form.show_words(info.capabilities.words)
         self.hosted.setVisible(info.name == "segmind")
         self.form.combine.visible = info.capabilities.combined
-        self._show_counts()
+        self._show_drawn()
         self._enable_what_can_be_done()
         self.form.run.enabled = not info.missing
 
     def _enable_what_can_be_done(self) -> None:
         can, name, form = self.engine_info.capabilities, self.engine_info.name, self.form
         say_why(form.text, can.text, refusal(name, "text"))
-        is_concept = self.question == "concept"
-        can_click = can.points and (not is_concept or self.asking.is_combined)
-        no_points = (
-            "A click marks one object; to find all like it, draw a box around an example."
-            if can.points
-            else refusal(name, "points")
-        )
-        say_why(form.tools.point, can_click, no_points)
-        say_why(form.tools.negative_point, can_click, no_points)
-        say_why(
-            form.tools.box,
-            can.exemplars if is_concept else can.object_box,
-            refusal(name, "exemplars" if is_concept else "object_box"),
-        )
-        say_why(
-            form.tools.negative_box,
-            is_concept and can.negative_exemplars,
-            refusal(name, "negative_exemplars")
-            if is_concept
-            else "Only examples can be negative: choose “Find all”.",
-        )
+        self._enable_points()
+        self._enable_shapes()
         say_why(form.live, not can.billed, "Each answer costs money: press Run instead.")
+        say_why(form.proposal, can.proposal, refusal(name, "proposal"))
         for setting, control in form.settings.items():
             matters = (self.question, setting) in can.settings
             control.tooltip = SETTING_WORDS[setting]
             say_why(control, matters, f"{SETTING_WORDS[setting]} Not used here.")
+
+    def _enable_points(self) -> None:
+        can, tools = self.engine_info.capabilities, self.form.tools
+        is_concept = self.question == "concept"
+        can_click = can.points and (not is_concept or self.asking.is_combined)
+        why_not = (
+            "A click marks one object; to find all like it, draw a box around an example."
+            if can.points
+            else refusal(self.engine_info.name, "points")
+        )
+        for button in (tools.point, tools.negative_point):
+            say_why(button, can_click, why_not)
+        no_scribble = ONLY_ONE_OBJECT if is_concept else why_not
+        can_scribble = can.points and not is_concept
+        say_why(tools.negative_scribble, can_scribble, no_scribble)
+        # it is many clicks, which would be as many objects
+        is_split = can_scribble and bool(self.form.one_per_point.value)
+        say_why(tools.scribble, can_scribble and not is_split, SPLIT if is_split else no_scribble)
+
+    def _enable_shapes(self) -> None:
+        can, name, tools = self.engine_info.capabilities, self.engine_info.name, self.form.tools
+        if self.question == "concept":
+            say_why(tools.box, can.exemplars, refusal(name, "exemplars"))
+            why_not = refusal(name, "negative_exemplars")
+            say_why(tools.negative_box, can.negative_exemplars, why_not)
+            say_why(tools.outline, False, ONLY_ONE_OBJECT)
+            return
+        say_why(tools.box, can.object_box, refusal(name, "object_box"))
+        say_why(tools.negative_box, False, "Only examples can be negative: choose “Find all”.")
+        # where there is no outline, the box around it is asked for
+        say_why(tools.outline, can.outline or can.object_box, refusal(name, "outline"))
 
     def _connect(self) -> None:
         form = self.form
         form.engine.changed.connect(self._on_engine)
         form.question.changed.connect(self._on_question)
         form.combine.changed.connect(self._on_question)
-        form.one_per_point.changed.connect(self._show_counts)
+        form.one_per_point.changed.connect(self._show_drawn)
+        form.one_per_point.changed.connect(self._enable_what_can_be_done)
+        form.proposal.changed.connect(self.choose_proposal)
         self.hosted.preview.changed.connect(self.preview)
         self.history.restored.connect(self.restore)
         self.history.collected.connect(self._on_collected)
@@ -505,19 +601,17 @@ class SegmentPanel(QWidget):
         form.cancel.changed.connect(self.cancel)
         form.text.native.returnPressed.connect(self.run)
         form.next_object.changed.connect(self.next_object)
-        form.tools.point.changed.connect(lambda: self.draw("points"))
-        form.tools.negative_point.changed.connect(lambda: self.draw("points", positive=False))
-        form.tools.box.changed.connect(lambda: self._on_box_button(positive=True))
-        form.tools.negative_box.changed.connect(lambda: self._on_box_button(positive=False))
+        self._connect_tools()
         for kind, combo in self._prompt_combos():
             combo.changed.connect(lambda layer, kind=kind: self.prompts.use(kind, layer))
-            combo.changed.connect(self._show_counts)
+            combo.changed.connect(self._show_drawn)
         self.runner.started.connect(self._on_started)
         self.runner.progressed.connect(self._on_progressed)
         self.runner.returned.connect(self._on_returned)
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(self._on_cancelled)
         self.runner.idle.connect(self._on_idle)
+        self.runner.idle.connect(self._forget_state)
         shortcuts = (
             (Qt.Key.Key_Escape, self.cancel),
             (Qt.Key.Key_Return, self.run),
@@ -527,6 +621,18 @@ class SegmentPanel(QWidget):
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
+
+    def _connect_tools(self) -> None:
+        tools = self.form.tools
+        tools.point.changed.connect(lambda: self.draw("points"))
+        tools.negative_point.changed.connect(lambda: self.draw("points", positive=False))
+        tools.box.changed.connect(lambda: self._on_box_button(positive=True))
+        tools.negative_box.changed.connect(lambda: self._on_box_button(positive=False))
+        tools.outline.changed.connect(lambda: self.draw("boxes", tool="outline"))
+        tools.scribble.changed.connect(lambda: self.draw("boxes", tool="scribble"))
+        tools.negative_scribble.changed.connect(
+            lambda: self.draw("boxes", positive=False, tool="scribble")
+        )
 
     def _open(self) -> None:
         """Listen to the viewer."""
@@ -540,11 +646,15 @@ class SegmentPanel(QWidget):
 
     def _bind_keys(self) -> None:
         """Take the keys that are free."""
-        actions = {NEXT_OBJECT_KEY: self.next_object, POLARITY_KEY: self.toggle_polarity}
+        actions = {
+            NEXT_OBJECT_KEY: self.next_object,
+            POLARITY_KEY: self.toggle_polarity,
+            PROPOSAL_KEY: self.next_proposal,
+        }
         for key, action in actions.items():
             if key not in self._bound and self._bind(key, action):
                 self._bound.append(key)
-        words = {NEXT_OBJECT_KEY: "next object", POLARITY_KEY: "+/−"}
+        words = {NEXT_OBJECT_KEY: "next", POLARITY_KEY: "+/−", PROPOSAL_KEY: "size"}
         keys = [f"{key} {words[key]}" for key in actions if key in self._bound]
         self.form.keys.setText(" · ".join(["Enter run", "Esc cancel", *keys]))
 
@@ -602,7 +712,7 @@ class SegmentPanel(QWidget):
         self.prompts.forget(event.value)
         self.committer.forget(event.value)
         self._on_layers()
-        self._show_counts()
+        self._show_drawn()
 
     # ------------------------------------------------------------------ the end
 
@@ -666,6 +776,7 @@ def _state(info: EngineInfo) -> str:
     if info.missing:
         return f"○ {info.missing}"
     lacks = [words for name, words in LACKS.items() if not getattr(info.capabilities, name)]
+    lacks += ["text: only some words"] if info.capabilities.words else []
     ready = "" if info.lacks else "ready: "
     return f"● {'; '.join([ready + info.summary, *lacks])}"
 
