@@ -14,6 +14,7 @@ from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, Object
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.engines.builtin.everything import fill_holes, instances_of, regions_of
+from napari_sam3.engines.builtin.exemplars import other_kind
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.outline import closed_path
 from napari_sam3.engines.builtin.picture import (
@@ -330,6 +331,49 @@ def test_exemplars_find_their_kind_and_reject_the_other(wanted):
     found = mask_of(ask(image, ConceptPrompt(exemplars=exemplars), min_score=0.5))
     assert np.mean(found[truth == wanted]) > 0.8
     assert np.mean(found[truth == 3 - wanted]) < 0.02
+
+
+def test_three_examples_of_one_kind_tell_it_from_another_without_a_counter_example():
+    image, truth = two_classes()
+    boxes = [Box(16, col, 34, col + 18) for col in (16, 86, 156)]
+    prompt = ConceptPrompt(exemplars=tuple(Exemplar(box) for box in boxes))
+    found = mask_of(ask(image, prompt, min_score=0.5))
+    everything = mask_of(ask(image, Everything(), min_score=0.5))
+    assert np.mean(everything[truth == 2]) > 0.8
+    assert np.mean(found[truth == 1]) > 0.8
+    assert np.mean(found[truth == 2]) < 0.05
+
+
+def table(*groups, seed=0):
+    """Return looks of objects, `count` around each `middle`."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [np.asarray(middle, float) + rng.normal(0, 0.3, (count, 7)) for middle, count in groups]
+    )
+
+
+NEAR, FAR = [0.0] * 7, [2.5, 1, 0, 0, 0, 0, 0]
+
+
+def test_a_second_kind_is_seen_where_there_is_one():
+    (other,) = other_kind(table((NEAR, 30), (FAR, 20)), table((NEAR, 3), seed=1))
+    assert np.linalg.norm(other - FAR) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("looks", "wanted"),
+    [
+        (table((NEAR, 50)), table((NEAR, 3), seed=1)),
+        (table((NEAR, 30), (FAR, 20)), table((NEAR, 2), (FAR, 1), seed=1)),
+        (table((NEAR, 40), (FAR, 2)), table((NEAR, 3), seed=1)),
+        (table((NEAR, 3)), table((NEAR, 3), seed=1)),
+        (np.zeros((0, 7)), table((NEAR, 3), seed=1)),
+        (np.ones((12, 7)), np.ones((3, 7))),
+    ],
+    ids=["one kind", "examples of both", "two strangers", "few", "none", "all equal"],
+)
+def test_where_there_is_no_second_kind_none_is_made_up(looks, wanted):
+    assert len(other_kind(looks, wanted)) == 0
 
 
 def test_a_kind_of_another_colour_is_rejected():

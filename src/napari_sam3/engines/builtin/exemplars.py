@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.vq import ClusterError, kmeans2, vq
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
@@ -26,6 +27,11 @@ _REACH = 5.0
 _SAME = 0.3
 _LEAST_SCORE = 0.02
 _SIZE_STEP = 0.15
+# with fewer exemplars than this nobody knows how much their kind varies
+_TELLING = 2
+_CLEAR = 0.5
+_FEW = 3
+_APART = 3.5
 
 
 def segment_alike(
@@ -61,7 +67,55 @@ def segment_alike(
         if not any(same(item, example) for example in [*own, *shown[False]])
     ]
     raise_if_stopped(stop)
-    return [*own, *_rated(others, appearances(picture, others), wanted, unwanted)]
+    looks = appearances(picture, others)
+    if len(wanted) >= _TELLING:
+        clear = [(item.score or 0.0) >= _CLEAR for item in others]
+        unwanted = np.concatenate([unwanted, other_kind(looks[clear], wanted)])
+    return [*own, *_rated(others, looks, wanted, unwanted)]
+
+
+def other_kind(looks: Table, wanted: Table) -> Table:
+    """Return the typical look of a second kind of objects, if there clearly is one.
+
+    Parameters
+    ----------
+    looks, wanted : ndarray of float, shape (n, 7)
+        Of all objects and of the positive exemplars; see `appearances`.
+
+    Returns
+    -------
+    ndarray of float, shape (0 or 1, 7)
+
+    Notes
+    -----
+    Two means, one of which starts at the exemplars; the groups are two kinds where
+    Ashman's D of their positions along the line between them [1]_ is large, and no exemplar
+    lies in the other group.
+
+    References
+    ----------
+    .. [1] K. M. Ashman, C. M. Bird, S. E. Zepf, "Detecting bimodality in astronomical
+       datasets", Astronomical Journal 108 (1994).
+    """
+    none = np.zeros((0, looks.shape[1]))
+    near = wanted.mean(axis=0)
+    away = np.linalg.norm(looks - near, axis=1)
+    if len(looks) < 2 * _FEW or np.ptp(away) == 0:
+        return none
+    # one that is unlike all others is no kind, so not the farthest alone
+    start = np.stack([near, looks[away > np.median(away)].mean(axis=0)])
+    try:
+        middles, group = kmeans2(looks, start, minit="matrix", missing="raise")
+    except ClusterError:
+        return none
+    theirs, _ = vq(wanted, middles)
+    if theirs.any() or min(np.count_nonzero(group == 0), np.count_nonzero(group)) < _FEW:
+        return none
+    along = looks @ (middles[1] - middles[0])
+    own, other = along[group == 0], along[group == 1]
+    spread = np.sqrt((own.var() + other.var()) / 2)
+    is_apart = abs(other.mean() - own.mean()) > _APART * max(float(spread), 1e-9)
+    return middles[1:] if is_apart else none
 
 
 def _candidates(
