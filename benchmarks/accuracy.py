@@ -11,7 +11,7 @@ files (or stacks), or two folders of them.
 Mean IoU of one object from a box, a click (the likeliest answer, and the best of three)
 and corrective clicks; F1 at IoU 0.5 and AP (mean of IoU 0.5 … 0.9) of all objects and of
 all objects like 1 and 3 examples, the latter also where two kinds of objects are mixed.
-In brackets the best of the textbook algorithms.
+In brackets the textbook algorithm that is best for that kind and task.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import Contenders, Found
+from benchmarks.contenders import ENGINE, Contenders, Found
 from benchmarks.prompting import (
     click_in,
     correction,
@@ -68,9 +68,10 @@ def measured(sample: Sample, who: Contenders, objects: int, seed: Sequence[int])
     -------
     list of Measure
     """
-    masks = random_objects(sample.labels, objects, np.random.default_rng(seed))
+    most = max(objects, *EXEMPLARS)
+    masks = random_objects(sample.labels, most, np.random.default_rng(seed))
     measures = [*everything_measures(sample, who)]
-    for index, mask in enumerate(masks):
+    for index, mask in enumerate(masks[:objects]):
         measures += _box_measures(sample.kind, mask, who, np.random.default_rng([*seed, index]))
         measures += _click_measures(sample.kind, mask, who, [*seed, index, 1])
     for count in EXEMPLARS:
@@ -119,7 +120,7 @@ def _click_measures(
             answer = _mask(found, mask.shape)
             task = f"+ {count} corrective" if count else "click"
             yield Measure(kind, task, name, iou(answer, mask), seconds, _score(found))
-            if count == 0:
+            if count == 0 and name == ENGINE:
                 best = max((iou(_mask([one], mask.shape), mask) for one in found), default=0.0)
                 yield Measure(kind, "best of three", name, best)
             point = correction(answer, mask, rng)

@@ -91,9 +91,11 @@ class _Spectrum:
 
     def found(self, crops: npt.NDArray[Any]) -> list[tuple[float, Corner]]:
         """Return each crop's best normalised correlation, and the corner where it is."""
-        corners = [np.unravel_index(int(own.argmax()), own.shape) for own in self._maps(crops)]
-        values = self.best(crops).tolist()
-        return [(v, (int(r), int(c))) for v, (r, c) in zip(values, corners, strict=True)]
+        places = []
+        for own in self._maps(crops):
+            row, col = np.unravel_index(int(own.argmax()), own.shape)
+            places.append((float(own[row, col]), (int(row), int(col))))
+        return places
 
     def _maps(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         centred = crops - crops.mean(axis=(1, 2), keepdims=True)
@@ -198,10 +200,11 @@ def group(samples: Sequence[Sample], report: Callable[[str], None] = print) -> G
     for index, field in enumerate(fields):
         if index % 50 == 0:
             report(f"{index} of {len(fields)}: {len(same.trees())} groups")
+        spectrum = _Spectrum(field.fine, CROP // _FINE)
         for other, tried in _candidates(field, fields[:index]):
             if same.joins(field.name, other.name):
                 continue
-            found = _found(field, other, tried)
+            found = _found(spectrum, other, tried)
             if found:
                 alike.join(field.name, other.name)
             if any(confirmed(field, other, here, there) for here, there in found):
@@ -227,9 +230,8 @@ def _candidates(field: _Field, earlier: list[_Field]) -> Iterator[tuple[_Field, 
                 yield other, [other.places[k] for k in np.argsort(-own)[:_TRIALS]]
 
 
-def _found(field: _Field, other: _Field, tried: list[Corner]) -> list[tuple[Corner, Corner]]:
+def _found(spectrum: _Spectrum, other: _Field, tried: list[Corner]) -> list[tuple[Corner, Corner]]:
     """Return where crops of another image are found in a field: corners here, and there."""
-    spectrum = _Spectrum(field.fine, CROP // _FINE)
     found = spectrum.found(_cut(other.fine, tried, _COARSE // _FINE))
     return [
         ((row * _FINE, col * _FINE), (down * _COARSE, right * _COARSE))
