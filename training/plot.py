@@ -42,4 +42,4 @@ def _draw(axes: Any, curves: dict[str, Curve]) -> None:
             place = {"xytext": (4, -8), "textcoords": "offset points"}
             axes.annotate(str(count), (score, value), size=6, color=colour, **place)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean score", ylabel="mean true IoU", aspect="equal")
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower right", frameon=False)
