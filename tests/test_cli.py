@@ -25,7 +25,13 @@ class FakeEngine:
 
     name, model, parameters = "builtin", "fake 1", NO_PARAMETERS
     capabilities = Capabilities(
-        exemplars=True, negative_exemplars=True, points=True, object_box=True, everything=True
+        exemplars=True,
+        negative_exemplars=True,
+        points=True,
+        object_box=True,
+        outline=True,
+        proposal=True,
+        everything=True,
     )
 
     def __init__(self):
@@ -94,6 +100,21 @@ class TestQuestions:
         assert [(e.box, e.positive) for e in prompt.exemplars] == [
             (Box(1, 2, 4, 8), True), (Box(5, 6, 9, 9), False),
         ]  # fmt: skip
+
+    def test_outlines_are_objects_and_a_click_inside_belongs_to_one(self, run, fake):
+        run("--outline", "1,2,1,20,15,9", "--outline", "20,30,20,44,28,37", "--point", "4,9")
+        first, second = fake.prompts
+        assert first.outline == ((1, 2), (1, 20), (15, 9))
+        assert [point.position for point in first.points] == [(4, 9)]
+        assert second == ObjectPrompt(outline=((20, 30), (20, 44), (28, 37)))
+
+    def test_a_proposal_is_for_clicks_on_their_own(self, run, fake):
+        run("--point", "3,4", "--box", "5,6,9,9", "--box", "10,12,19,20", "--proposal", "large")
+        assert [prompt.proposal for prompt in fake.prompts] == ["", "", "large"]
+
+    def test_the_width_of_the_objects_is_for_everything(self, run, fake):
+        run("--everything", "--diameter", "12.5")
+        assert fake.prompts == [Everything(diameter=12.5)]
 
     def test_everything_takes_its_two_numbers(self, run, fake):
         run("--everything", "--points-per-side", "0", "--pred-iou-thresh", "0.5")
@@ -176,6 +197,13 @@ class TestUsageErrors:
             (["--everything", "--point", "1,2"], "different questions"),
             (["--exemplar", "1,2,4,8", "--box", "1,2,4,8"], "different questions"),
             (["--text", "nucleus", "--point", "1,2"], "different questions"),
+            (["--outline", "1,2,3,4"], "is no outline"),
+            (["--outline", "1,2,3,4,5"], "is no outline"),
+            (["--outline", "1,1,2,2,3,3"], "is no outline"),
+            (["--point", "1,2", "--proposal", "huge"], "small, medium or large"),
+            (["--box", "1,2,3,4", "--proposal", "small"], "add --point"),
+            (["--point", "1,2", "--diameter", "9"], "belongs to"),
+            (["--everything", "--diameter", "0"], "pixels"),
             (["--negative-point", "1,2"], "--negative-point alone"),
             (["--negative-exemplar", "1,2,4,8"], "--negative-exemplar alone"),
             (["--point", "12"], "'12' is not row,col: give 2 numbers"),
@@ -222,9 +250,9 @@ class TestErrors:
         assert (done.stdout, fake.requests) == ("", [])
 
     def test_an_engine_that_cannot_answer_refuses_and_names_one_that_can(self, run):
-        done = run("--text", "nucleus")
+        done = run("--text", "mitochondrion")
         assert done.exit_code == 1
-        assert re.search(r"Built-in engine cannot find things by name.*SAM3", done.stderr)
+        assert re.search(r"Built-in engine does not know the word “mito.*nuclei.*SAM3", done.stderr)
 
     @pytest.mark.parametrize("name", ["local", "nonsense"])
     def test_an_engine_that_is_not_there_is_refused(self, run, name):
