@@ -31,6 +31,7 @@ class FakeEngine:
         object_box=True,
         outline=True,
         proposal=True,
+        diameter=True,
         everything=True,
     )
 

@@ -118,6 +118,7 @@ def test_an_outline_marks_an_object():
         ([(0, 0), (2, 3), (4, 6), (1, 1.5)], "in a line"),
         ([(1, 1)] * 5, "three corners"),
         ([(1, 1), (1, 9), (math.nan, 3)], "lie somewhere"),
+        ([(0, 0), (1e160, 0), (0, 5)], "lie somewhere"),
         ([1, 2, 3], "a row and a column"),
     ],
 )

@@ -376,6 +376,19 @@ def test_where_there_is_no_second_kind_none_is_made_up(looks, wanted):
     assert len(other_kind(looks, wanted)) == 0
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
+def test_exact_copies_of_two_kinds_are_told_apart(count):
+    gray = np.full((100, 40 * count + 20), 30)
+    for index in range(4):
+        gray[10:30, 10 + 40 * index : 30 + 40 * index] = 120
+    for index in range(count):
+        gray[70:80, 10 + 20 * index : 20 + 20 * index] = 200
+    exemplars = (Exemplar(Box(9, 9, 31, 31)), Exemplar(Box(9, 49, 31, 71)))
+    found = mask_of(ask(gray, ConceptPrompt(exemplars=exemplars), min_score=0.5))
+    assert found[20, 20]
+    assert found[20, 100]
+
+
 def test_a_kind_of_another_colour_is_rejected():
     image = np.full((*SHAPE, 3), 240, np.uint8)
     for col in range(15, 130, 40):

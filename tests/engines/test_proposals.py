@@ -1,6 +1,7 @@
 """What a click may mean, scribbles, outlines drawn by hand, and what is said beside answers."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -329,3 +330,35 @@ def test_answers_to_clicks_do_not_pile_up():
     for number in range(10):
         kept[number] = number
     assert list(kept) == [7, 8, 9]
+
+
+def test_a_width_that_nothing_has_says_nothing_about_the_image(nuclei):
+    engine = BuiltinEngine()
+    before = everything(nuclei, engine).notices
+    empty = everything(nuclei, engine, diameter=1e5)
+    assert not any("unlike" in notice for notice in empty.notices)
+    assert everything(nuclei, engine).notices == before
+
+
+def test_what_is_kept_may_be_written_by_several_threads():
+    kept = LastOnes(5)
+
+    def fill(start):
+        for number in range(start, start + 3000):
+            kept[number] = number
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(fill, range(0, 12000, 3000)))
+    assert len(kept) == 5
+
+
+def test_a_long_scribble_is_remembered_to_its_last_click(nested, monkeypatch):
+    from napari_sam3.engines.builtin.nets import objects
+
+    engine = BuiltinEngine()
+    clicks = [Point(75, 110), *(Point(75 + row, 100) for row in range(-10, 10))]
+    clicks += [Point(60 + n / 10, 110) for n in range(60)]
+    for count in range(1, len(clicks) + 1):
+        ask(nested, engine, points=tuple(clicks[:count]))
+    monkeypatch.setattr(objects, "first_proposals", lambda *_: pytest.fail("began anew"))
+    ask(nested, engine, points=(*clicks, Point(76, 111)))

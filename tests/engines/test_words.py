@@ -158,5 +158,11 @@ def test_words_that_contradict_each_other_are_refused(engine, image, text, why):
         ask(engine, image, ConceptPrompt(text))
 
 
+@pytest.mark.parametrize("text", [",", ". ;"])
+def test_a_text_without_a_word_is_refused(engine, image, text):
+    with pytest.raises(PromptError, match="no word"):
+        ask(engine, image, ConceptPrompt(text))
+
+
 def test_one_word_in_two_forms_is_one_word():
     assert parsed("nuclei, nucleus  Bright bright") == ("nucleus", "bright")

@@ -24,6 +24,7 @@ from napari_sam3.errors import (
     EngineError,
     LedgerError,
     OutcomeUnknownError,
+    PromptError,
     RequestRejectedError,
     ResponseError,
     UnsupportedPromptError,
@@ -614,6 +615,13 @@ class TestTogether:
         results = RecordedEngine(BuiltinEngine(), records).segment_many([first, second])
         assert asked == [second]
         assert [result.usage.cached for result in results] == [True, False]
+
+    def test_one_wrong_box_does_not_lose_those_before_it(self, records):
+        good, other = self.requests()
+        wrong = replace(good, prompt=ObjectPrompt(box=Box(900, 900, 910, 910)))
+        with pytest.raises(PromptError, match="outside of the image"):
+            RecordedEngine(BuiltinEngine(), records).segment_many([good, wrong, other])
+        assert RecordedEngine(BuiltinEngine(), records).segment(good).usage.cached
 
     def test_what_costs_money_is_asked_one_by_one(self, engine, records, service):
         results = RecordedEngine(engine, records, ANYTHING).segment_many(

@@ -21,6 +21,9 @@ MIN_IOU_RANGE = (0.5, 1.0)
 MAX_DIAMETER = 100_000
 """Pixels."""
 
+MAX_POSITION = 1e9
+"""No image has so many rows or columns."""
+
 Proposal = Literal["", "small", "medium", "large"]
 PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)
 
@@ -276,7 +279,8 @@ def _corners(values: Iterable[Any]) -> tuple[tuple[float, float], ...]:
         corners = tuple((float(row), float(col)) for row, col in values)
     except (TypeError, ValueError) as error:
         raise PromptError("An outline is made of corners, each a row and a column.") from error
-    if not all(math.isfinite(value) for corner in corners for value in corner):
+    # NaN compares as false
+    if not all(abs(value) <= MAX_POSITION for corner in corners for value in corner):
         raise PromptError("An outline must lie somewhere; one of its corners does not.")
     if corners and (len(set(corners)) < 3 or _is_flat(corners)):
         raise PromptError("An outline needs at least three corners that do not lie in a line.")

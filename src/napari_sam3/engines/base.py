@@ -195,8 +195,8 @@ class Capabilities:
         One object by clicks, by a box around it, by a rough outline.
     proposal : bool
         Which of what a click may mean: small, medium or large.
-    everything : bool
-        All objects without a prompt.
+    everything, diameter : bool
+        All objects without a prompt, and of about a given width.
     combined : bool
         Text, examples and clicks in one question.
     scores : bool
@@ -217,6 +217,7 @@ class Capabilities:
     outline: bool = False
     proposal: bool = False
     everything: bool = False
+    diameter: bool = False
     combined: bool = False
     scores: bool = False
     billed: bool = False
@@ -236,8 +237,8 @@ class Capabilities:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text in lower case, without commas."""
-    return text.lower().replace(",", " ").split()
+    """Return the words of a text in lower case, without commas and full stops."""
+    return text.lower().replace(",", " ").replace(".", " ").replace(";", " ").split()
 
 
 Capability = Literal[
@@ -249,6 +250,7 @@ Capability = Literal[
     "outline",
     "proposal",
     "everything",
+    "diameter",
     "combined",
 ]
 
@@ -261,6 +263,7 @@ CAPABILITY_WORDS: dict[Capability, str] = {
     "outline": "segment an object by a rough outline",
     "proposal": "choose between a small, a medium and a large object",
     "everything": "segment everything without a prompt",
+    "diameter": "be told how wide objects are",
     "combined": "take text, examples and clicks in one question",
 }
 
@@ -268,7 +271,7 @@ CAPABILITY_WORDS: dict[Capability, str] = {
 def needs(prompt: Prompt) -> tuple[Capability, ...]:
     """Return what an engine must be capable of to answer this prompt."""
     if isinstance(prompt, Everything):
-        return ("everything",)
+        return ("everything",) if prompt.diameter is None else ("everything", "diameter")
     needed: list[tuple[bool, Capability]]
     if isinstance(prompt, ConceptPrompt | CombinedPrompt):
         signs = [exemplar.positive for exemplar in prompt.exemplars]

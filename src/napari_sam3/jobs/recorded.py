@@ -30,7 +30,7 @@ from napari_sam3.engines.base import (
     SegmentationResult,
     raise_if_stopped,
 )
-from napari_sam3.errors import CacheError
+from napari_sam3.errors import CacheError, PromptError
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.paid import Till, with_notices
@@ -152,7 +152,11 @@ class RecordedEngine:
         ]
         known = [self._known(question) for question in questions]
         asked = [r for r, (found, _) in zip(requests, known, strict=True) if found is None]
-        answers = iter(together(asked, stop))
+        try:
+            answers = iter(together(asked, stop) if asked else ())
+        except PromptError:
+            # those before the one that is wrong are answered and stored
+            return [self.segment(request, stop) for request in requests]
         return [
             found or with_notices(self._kept(question, next(answers)), notices)
             for question, (found, notices) in zip(questions, known, strict=True)

@@ -170,7 +170,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
             outside += 1
         else:
             clipped += box != whole
-            outline = _outline(pixels, kind, plane.shape)
+            outline = _outline(pixels, kind)
             drawn += Drawn(boxes=(DrawnBox(box, positive, group, outline),))
     return drawn + Drawn(notices=_left_out(outside, "shape", layer) + _clipped(clipped, layer))
 
@@ -341,15 +341,11 @@ def _ellipse_ends(corners: FloatArray) -> FloatArray:
     return np.stack([centre - half, centre + half])
 
 
-def _outline(
-    pixels: FloatArray, kind: str, shape: tuple[int, int]
-) -> tuple[tuple[float, float], ...]:
+def _outline(pixels: FloatArray, kind: str) -> tuple[tuple[float, float], ...]:
     """Return the corners of a polygon or an ellipse, none of a rectangle or of what is flat."""
     if kind == "rectangle":
         return ()
     corners = _ellipse(pixels) if kind == "ellipse" else pixels
-    # what reaches beyond the image is cut off there, as a box is
-    corners = np.clip(corners, -0.5, np.array(shape) - 0.5)
     try:
         return ObjectPrompt(outline=tuple(_rounded(corners))).outline
     except PromptError:

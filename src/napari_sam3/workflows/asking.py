@@ -88,7 +88,10 @@ def require_inside(prompts: Iterable[Prompt], shape: tuple[int, int]) -> None:
     size = f"the image, which has {shape[0]} rows and {shape[1]} columns"
     for prompt in prompts:
         for box in _boxes(prompt):
-            if box.intersection(frame) != box:
+            is_outline = isinstance(prompt, ObjectPrompt) and bool(prompt.outline)
+            if is_outline and box.intersection(frame) is None:
+                raise PromptError(f"The outline lies outside of {size}.")
+            if not is_outline and box.intersection(frame) != box:
                 raise PromptError(
                     f"The box {box.top},{box.left},{box.bottom},{box.right} reaches beyond {size}."
                 )

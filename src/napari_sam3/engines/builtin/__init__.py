@@ -33,6 +33,7 @@ CAPABILITIES = Capabilities(
     outline=True,
     proposal=True,
     everything=True,
+    diameter=True,
     scores=True,
     settings=frozenset(
         {

@@ -103,7 +103,7 @@ def other_kind(looks: Table, wanted: Table) -> Table:
     if len(looks) < 2 * _FEW or np.ptp(away) == 0:
         return none
     # one that is unlike all others is no kind, so not the farthest alone
-    start = np.stack([near, looks[away > np.median(away)].mean(axis=0)])
+    start = np.stack([near, looks[away >= np.median(away)].mean(axis=0)])
     try:
         middles, group = kmeans2(looks, start, minit="matrix", missing="raise")
     except ClusterError:

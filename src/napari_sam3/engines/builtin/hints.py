@@ -54,7 +54,8 @@ def hints(
     if isinstance(prompt, Everything) and prompt.diameter is None and found:
         said += _found_diameter(picture)
     elif isinstance(prompt, ObjectPrompt):
-        said += [ONE_PROPOSAL] if prompt.proposal and proposals == 1 else []
+        is_click = prompt.proposal and len(prompt.points) == 1 and not prompt.box
+        said += [ONE_PROPOSAL] if is_click and proposals == 1 else []
         said += [UNSURE] if any((item.score or 0.0) < _UNSURE for item in found) else []
     else:
         said += _meaning(getattr(prompt, "text", ""))
@@ -71,7 +72,10 @@ def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> b
         return False
     # a low score says that an object is unlike the examples; words leave few to judge by
     judged = picture.memo.get("all None", []) if isinstance(prompt, ConceptPrompt) else found
-    return bool(picture.memo.get("beyond")) or is_strange(judged)
+    width = prompt.diameter if isinstance(prompt, Everything) else None
+    # a width that nothing has tells of the width, not of the image
+    is_told = width is None or bool(found)
+    return is_told and (bool(picture.memo.get(f"beyond {width}")) or is_strange(judged))
 
 
 def _found_diameter(picture: Picture) -> list[str]:

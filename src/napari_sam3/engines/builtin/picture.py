@@ -122,12 +122,13 @@ class LastOnes(OrderedDict[Any, Any]):
     def __init__(self, size: int) -> None:
         super().__init__()
         self._size = size
+        self._lock = threading.Lock()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        while len(self) > self._size:
-            # another thread may have been first
-            self.pop(next(iter(self), None), None)
+        with self._lock:
+            super().__setitem__(key, value)
+            if len(self) > self._size:
+                super().__delitem__(next(iter(self)))
 
 
 class PictureCache:

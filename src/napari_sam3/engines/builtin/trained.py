@@ -119,7 +119,9 @@ def proposals(
     if box is not None and not inside:
         found = [item for item in objects_in_boxes(picture, [box], stop) if item is not None]
     raise_if_stopped(stop)
-    if max(map(_score, found), default=0.0) < _UNSURE:
+    # an answer that was corrected by clicks is the better opinion
+    is_corrected = bool(found) and len(inside) > 1
+    if not is_corrected and max(map(_score, found), default=0.0) < _UNSURE:
         other = _classical(picture, marks, box, stop)
         found = distinct([*found, *([] if other is None else [other])])[:PROPOSALS]
         found = preferred(found, wanted if len(inside) == 1 else "")
@@ -191,7 +193,7 @@ def all_objects(
             found = segment_everything(picture.rgb, size, stop=stop)
         if max(map(_score, found), default=0.0) < _UNSURE:
             # nothing that the net knows: thresholds may still tell the objects apart
-            picture.memo["beyond"] = True
+            picture.memo[f"beyond {diameter}"] = True
             found = _of_width(instances_of(regions_of(picture, stop=stop)), diameter)
         picture.memo[key] = found
     return list(picture.memo[key])

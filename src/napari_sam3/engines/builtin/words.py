@@ -48,6 +48,8 @@ def parsed(text: str) -> tuple[str, ...]:
         If they contradict each other, or name more than one kind.
     """
     words = tuple(dict.fromkeys(_SINGULAR.get(word, word) for word in split_words(text)))
+    if not words:
+        raise PromptError(f"“{text}” holds no word; type what to find.")
     for one, other in _OPPOSITES:
         if one in words and other in words:
             raise PromptError(f"Nothing is {one} and {other}; leave one of the two words out.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -247,18 +247,26 @@ def segment_clicks(
         found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
         return best_distinct(found, rgb.shape[:2], 1)
     known = {} if known is None else known
-    proposals: list[Instance] = []
-    for count in range(1, len(points) + 1):
-        key = (*points[:count], wanted)
-        if key in known:
-            proposals = known[key]
-        elif count == 1:
+    start, proposals = _last_known(known, points, wanted)
+    for count in range(start + 1, len(points) + 1):
+        if count == 1:
             proposals = preferred(first_proposals(rgb, points[:1], net, seen()), wanted)
         # a click that agrees with the answer, such as the next one of a scribble, corrects nothing
         elif not (proposals and _holds(proposals[0], points[count - 1])):
             proposals = corrected(rgb, points[:count], proposals, net)
-        known[key] = proposals
+    known[(*points, wanted)] = proposals
     return list(proposals)
+
+
+def _last_known(
+    known: Mapping[Hashable, list[Instance]], points: Points, wanted: Proposal
+) -> tuple[int, list[Instance]]:
+    """Return how many of the clicks, from the first on, were answered, and the answer."""
+    for count in range(len(points), 0, -1):
+        found = known.get((*points[:count], wanted))
+        if found is not None:
+            return count, found
+    return 0, []
 
 
 def preferred(proposals: Sequence[Instance], wanted: Proposal) -> list[Instance]:
