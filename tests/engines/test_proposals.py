@@ -12,6 +12,7 @@ from skimage import data
 from skimage.draw import disk, ellipse
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
@@ -100,15 +101,25 @@ def test_where_there_is_one_meaning_only_this_is_said():
     [("", [9, 25, 1]), ("small", [1, 9, 25]), ("medium", [9, 25, 1]), ("large", [25, 9, 1])],
 )
 def test_the_wanted_proposal_comes_first_and_none_is_lost(wanted, areas):
-    from napari_sam3.core.instances import Instance
-
     made = {
         side**2: Instance(np.ones((side, side), bool), Box(0, 0, side, side)) for side in (3, 5, 1)
     }
     found = [item.area for item in preferred(list(made.values()), wanted)]
     assert found[0] == areas[0]
     assert sorted(found) == [1, 9, 25]
-    assert preferred([], wanted) == []
+
+
+def test_a_speck_that_nobody_takes_for_an_object_is_no_small_one():
+    made = [
+        Instance(np.ones((side, side), bool), Box(0, 0, side, side), score)
+        for side, score in ((9, 0.9), (2, 0.2), (20, 0.6))
+    ]
+    assert [item.area for item in preferred(made, "small")] == [81, 400]
+    assert len(preferred(made, "")) == 3
+
+
+def test_of_nothing_nothing_is_preferred():
+    assert preferred([], "small") == []
 
 
 def test_a_scribble_along_an_object_finds_it_as_well_as_a_click_does(body):

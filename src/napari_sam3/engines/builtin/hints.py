@@ -83,7 +83,7 @@ def _found_diameter(picture: Picture) -> list[str]:
     if width is None:
         return []
     taken = f"Objects were taken to be about {width:.0f} pixels wide"
-    return [f"{taken}; if they are not, give their diameter."]
+    return [f"{taken}; if they are not, give their diameter (in the panel: under Thresholds)."]
 
 
 def _meaning(text: str) -> list[str]:

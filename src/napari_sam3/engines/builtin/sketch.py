@@ -18,9 +18,10 @@ from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.nets.cells import overlap
 from napari_sam3.engines.builtin.nets.objects import segment_outline
 from napari_sam3.engines.builtin.picture import BoolArray, Picture
-from napari_sam3.engines.builtin.trained import held, looks_drawn
+from napari_sam3.engines.builtin.trained import held, looks_drawn, proposals
 
 _MEANT = 0.5
+_INSIDE = 0.75
 _BY_HAND = 0.5
 """The overlap that an outline drawn in haste is said to have."""
 
@@ -49,7 +50,7 @@ def object_in_outline(
         return None
     marks = Marks.from_points(prompt.points, picture.box)
     found = _found(picture, drawn, prompt.points, marks, stop)
-    if found is None or overlap(found, drawn) < _MEANT:
+    if found is None or max(overlap(found, drawn), contained(found, drawn)) < _MEANT:
         found = replace(drawn, score=_BY_HAND)
     return held(picture, marks, found)
 
@@ -60,7 +61,20 @@ def _found(
     if looks_drawn(picture):
         return classical_box.segment_box(picture, drawn.box, marks, stop)
     inside = [point for point in points if picture.box.contains(*point.pixel)]
+    boxed = next(iter(proposals(picture, inside, drawn.box, stop)), None)
+    # a hand draws wide of the object: its box says where it is, the outline what is not meant
+    if boxed is not None and contained(boxed, drawn) >= _INSIDE:
+        return boxed
     return segment_outline(picture.rgb, drawn, inside)
+
+
+def contained(item: Instance, other: Instance) -> float:
+    """Return how much of one object lies inside of another, 0–1."""
+    common = item.box.intersection(other.box)
+    if common is None:
+        return 0.0
+    views = [one.mask[common.shifted(-one.box.top, -one.box.left).slices] for one in (item, other)]
+    return float(np.count_nonzero(views[0] & views[1]) / max(item.area, 1))
 
 
 def filled(outline: Sequence[tuple[float, float]], frame: Box) -> Instance | None:

@@ -31,6 +31,7 @@ _CLEAR = 0.6
 _LEAST_SIDE = 5.0
 _REFINED = 2
 _ALIKE = 0.75
+_PLAUSIBLE = 0.6
 # chosen on images that were learned from: how far the two nets trust each other
 _SUPPORT = 0.3
 _HANDICAP = 0.24
@@ -271,9 +272,12 @@ def _last_known(
 
 def preferred(proposals: Sequence[Instance], wanted: Proposal) -> list[Instance]:
     """Return proposals with the small, the medium or the large one first."""
-    by_size = sorted(proposals, key=lambda item: item.area)
-    if not by_size or not wanted:
+    if not proposals or not wanted:
         return list(proposals)
+    least = _PLAUSIBLE * max(item.score or 0 for item in proposals)
+    # a speck that nobody takes for an object is no small one
+    proposals = [item for item in proposals if (item.score or 0) >= least]
+    by_size = sorted(proposals, key=lambda item: item.area)
     chosen = {"small": by_size[0], "medium": by_size[len(by_size) // 2], "large": by_size[-1]}
     first = chosen[wanted]
     return [first, *(item for item in proposals if item is not first)]
