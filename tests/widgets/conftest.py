@@ -42,6 +42,7 @@ FREE = Capabilities(
     outline=True,
     proposal=True,
     everything=True,
+    diameter=True,
     scores=True,
     settings=frozenset(
         {("concept", "threshold"), ("everything", "max_masks"), ("everything", "diameter")}
@@ -49,7 +50,9 @@ FREE = Capabilities(
 )
 MARGINS = {"": 2, "small": 1, "medium": 4, "large": 6}
 """Pixels around a click, by the proposal that is wanted of it."""
-PAID = Capabilities(text=True, exemplars=True, points=True, everything=True, billed=True)
+PAID = Capabilities(
+    text=True, exemplars=True, points=True, everything=True, diameter=True, billed=True
+)
 
 
 def solid(box, score=0.9):
