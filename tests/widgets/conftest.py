@@ -50,9 +50,7 @@ FREE = Capabilities(
 )
 MARGINS = {"": 2, "small": 1, "medium": 4, "large": 6}
 """Pixels around a click, by the proposal that is wanted of it."""
-PAID = Capabilities(
-    text=True, exemplars=True, points=True, everything=True, diameter=True, billed=True
-)
+PAID = Capabilities(text=True, exemplars=True, points=True, everything=True, billed=True)
 
 
 def solid(box, score=0.9):
