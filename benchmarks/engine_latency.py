@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_sam3 import Box, Everything, ObjectPrompt, Point, create_engine
+from napari_sam3 import Box, Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest
+from napari_sam3.engines.builtin.engine import BuiltinEngine
 
 _SPACING = 40
 _RADIUS = 12
@@ -81,18 +82,49 @@ def time_prompts(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> No
         report(f"{word} at {side}², median of {count - 1} more", median(times[1:]), side)
 
 
+def time_refining(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> None:
+    """Print the median of a second click, which takes a piece of the object away."""
+    times = []
+    for row, col in centres(image.shape[0], count):
+        first = Point(row, col)
+        second = Point(row, col + _RADIUS - 4, positive=False)
+        for points in ((first,), (first, second)):
+            request = SegmentationRequest(image, ObjectPrompt(points=points))
+            taken = seconds(partial(engine.segment, request))
+        times.append(taken)
+    report(f"further click, median of {count}", median(times), image.shape[0])
+
+
+def time_together(engine: BuiltinEngine, image: npt.NDArray[np.uint8], count: int) -> None:
+    """Print how long many boxes take that are asked together."""
+    half = _RADIUS + 2
+    requests = [
+        SegmentationRequest(
+            image, ObjectPrompt(box=Box(row - half, col - half, row + half, col + half))
+        )
+        for row, col in centres(image.shape[0], count)
+    ]
+    report(f"{count} boxes together", seconds(partial(engine.segment_many, requests)), len(image))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--side", type=int, default=2048, help="of the picture clicked on")
     parser.add_argument("--clicks", type=int, default=15)
+    parser.add_argument("--boxes", type=int, default=200, help="asked together")
     parser.add_argument("--everything", type=int, nargs="*", default=[512, 1024, 2048])
     options = parser.parse_args()
-    time_prompts(create_engine("builtin"), drawn_cells(options.side), options.clicks)
+    engine, image = BuiltinEngine(), drawn_cells(options.side)
+    time_prompts(engine, image, options.clicks)
+    time_refining(engine, image, options.clicks)
+    time_together(engine, image, options.boxes)
     for side in options.everything:
         request = SegmentationRequest(drawn_cells(side), Everything())
-        engine = create_engine("builtin")
+        engine = BuiltinEngine()
         report(f"everything at {side}²", seconds(partial(engine.segment, request)), side)
+        given = SegmentationRequest(request.image, Everything(diameter=2.0 * _RADIUS))
+        report("  the same, diameter given", seconds(partial(engine.segment, given)), side)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, Instances, bounding_box
+from napari_sam3.core.instances import Instance, Instances, bounding_box, common_area
 
 masks = hnp.arrays(
     bool,
@@ -182,3 +182,16 @@ class TestChoosing:
 
     def test_of_equal_scores_the_first_are_kept(self):
         assert [i.box.top for i in self.found([0.5, 0.5, 0.5]).best(2)] == [0, 1]
+
+
+placed = st.tuples(masks.filter(np.any), st.integers(0, 12), st.integers(0, 30))
+
+
+@given(placed, placed)
+def test_what_two_instances_share_is_counted_wherever_they_lie(one, two):
+    full = np.zeros((2, 40, 80), int)
+    items = []
+    for plane, (mask, row, col) in zip(full, (one, two), strict=True):
+        plane[row : row + mask.shape[0], col : col + mask.shape[1]] = mask
+        items.append(Instance.from_mask(plane > 0))
+    assert common_area(*items) == common_area(*items[::-1]) == (full[0] * full[1]).sum()

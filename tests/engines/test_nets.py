@@ -1,5 +1,6 @@
 """What the built-in engine's nets promise, whatever they have learned."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
@@ -11,6 +12,7 @@ from skimage.draw import ellipse
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Point
+from napari_sam3.engines.builtin.engine import MODEL
 from napari_sam3.engines.builtin.nets import dense_net
 from napari_sam3.engines.builtin.nets.cells import connected, overlap
 from napari_sam3.engines.builtin.nets.dense_net import Maps, dense_maps, find_diameter
@@ -296,3 +298,13 @@ def test_enlarged_labels_keep_their_place_and_number():
 def test_the_weights_fit_into_one_megabyte():
     file = resources.files("napari_sam3.engines.builtin.nets") / "weights.npz"
     assert len(file.read_bytes()) <= 1_000_000
+
+
+# --- what is shipped --------------------------------------------------------------------
+
+
+def test_other_weights_are_another_model():
+    """Else stored answers of the old weights are taken for answers of the new ones."""
+    folder = resources.files("napari_sam3.engines.builtin.nets")
+    digest = hashlib.sha256(folder.joinpath("weights.npz").read_bytes()).hexdigest()
+    assert (MODEL, digest[:16]) == ("nets-3", "602e28a748bb1d82")

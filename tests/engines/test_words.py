@@ -109,6 +109,13 @@ def test_a_kind_is_not_known_and_this_is_said(engine, image):
     assert "SAM3" in said
 
 
+def test_that_nothing_fits_is_said(engine, image):
+    empty = np.full_like(image, 110)
+    assert ask(engine, empty, ConceptPrompt("bright cells")).notices == (
+        "Nothing here fits “bright cells”.",
+    )
+
+
 def test_spots_are_small_even_beside_large_objects(engine):
     rng = np.random.default_rng(1)
     gray = np.full(SHAPE, 30.0)

@@ -27,6 +27,9 @@ SHAPE = (20, 30)
 DAY = 86_400
 
 
+OUTLINE = ((1, 1), (1, 9), (7, 5))
+
+
 def record_of(
     *prompts,
     engine="segmind",
@@ -281,6 +284,27 @@ def test_the_plugin_itself_is_a_reference():
 )
 def test_prompts_are_told_in_words(prompts, words):
     assert words in cite(record_of(*prompts)).methods
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ([Everything(8, 0.5)], "asked for everything."),
+        ([Everything(diameter=12.5)], "asked for everything (objects about 12.5 pixels wide)."),
+        ([ConceptPrompt("round cells")], "all objects that fit “round cells” by size, shape and"),
+        (
+            [ObjectPrompt((Point(1, 2),), proposal="small"), ObjectPrompt(outline=OUTLINE)],
+            "(2 questions, by 1 positive click, 1 outline and 1 chosen proposal)",
+        ),
+    ],
+)
+def test_what_the_built_in_engine_does_not_heed_is_not_told(prompts, words):
+    assert words in cite(record_of(*prompts, engine="builtin")).methods
+
+
+def test_an_engine_of_another_version_is_told_with_all_that_was_asked():
+    said = cite(record_of(Everything(8, 0.5), engine="later")).methods
+    assert "8 points per side" in said
 
 
 def test_no_threshold_is_told_where_there_was_none():

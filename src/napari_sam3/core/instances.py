@@ -234,6 +234,23 @@ class Instances:
         return replace(self, items=tuple(self.items[i] for i in sorted(order[:count])))
 
 
+def common_area(one: Instance, two: Instance) -> int:
+    """Return how many pixels two instances share.
+
+    Parameters
+    ----------
+    one, two : Instance
+        Of the same image.
+    """
+    common = one.box.intersection(two.box)
+    if common is None:
+        return 0
+    first, second = (
+        item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)
+    )
+    return int(np.count_nonzero(first & second))
+
+
 def bounding_box(mask: BoolArray) -> Box | None:
     """Return the smallest box around the True pixels, or None if there is none.
 

@@ -17,11 +17,17 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Prompt,
 )
+from napari_sam3.engines import engine_info
+from napari_sam3.engines.base import Capabilities, Question, Setting
 from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
-from napari_sam3.errors import ProvenanceError
+from napari_sam3.errors import EngineUnavailableError, ProvenanceError
 from napari_sam3.workflows.provenance import image_of, printable, prompts_of, was_answered
 from napari_sam3.workflows.replay import own_labels
 from napari_sam3.workflows.sidecars import labels_digest
+
+_OF_EVERYTHING: frozenset[tuple[Question, Setting]] = frozenset(
+    {("everything", "points_per_side"), ("everything", "pred_iou_thresh")}
+)
 
 SAM3_ENGINES = ("segmind", "local", "server")
 """Engines behind which the model SAM 3 answers."""
@@ -298,7 +304,8 @@ def _asked(runs: list[Run]) -> list[str]:
     sentences = []
     for title, own in by_engine.items():
         prompts = [prompt for run in own for prompt in prompts_of(run)]
-        ways = [*_concepts(prompts), *_objects(prompts), *_everything(prompts)]
+        can = _capabilities(own[0]["engine"]["name"])
+        ways = [*_concepts(prompts, can), *_objects(prompts), *_everything(prompts, can)]
         who = f"{title[:1].upper()}{title[1:]}" if len(by_engine) > 1 else "The engine"
         sentences += [f"{who} was asked for {_listed(ways)}."] if ways else []
     return sentences
@@ -342,7 +349,15 @@ def _is_split(run: Run) -> bool:
     return any(SPLIT_MARK in notice for notice in run.get("notices", ()))
 
 
-def _concepts(prompts: Iterable[Prompt]) -> list[str]:
+def _capabilities(engine: str) -> Capabilities:
+    try:
+        return engine_info(engine).capabilities
+    except EngineUnavailableError:
+        # another version's engine: all that was asked may have mattered
+        return Capabilities(settings=_OF_EVERYTHING)
+
+
+def _concepts(prompts: Iterable[Prompt], can: Capabilities) -> list[str]:
     concepts = [p for p in prompts if isinstance(p, ConceptPrompt | CombinedPrompt)]
     ways = []
     for text in _distinct(p.text for p in concepts):
@@ -357,6 +372,8 @@ def _concepts(prompts: Iterable[Prompt]) -> list[str]:
         ]
         by = _listed([words for words in given if words])
         named = f"all instances of “{text}”" if text else "all objects like the examples"
+        if text and can.words:
+            named = f"all objects that fit “{text}” by size, shape and brightness"
         ways.append(f"{named} ({by})" if by else named)
     return ways
 
@@ -370,17 +387,26 @@ def _objects(prompts: Iterable[Prompt]) -> list[str]:
         _count(sum(signs), "positive click"),
         _count(len(signs) - sum(signs), "negative click"),
         _count(sum(p.box is not None for p in objects), "box"),
+        _count(sum(bool(p.outline) for p in objects), "outline"),
+        _count(sum(bool(p.proposal) for p in objects), "chosen proposal"),
     ]
     by = _listed([words for words in given if words])
     return [f"single objects ({_count(len(objects), 'question')}, by {by})"]
 
 
-def _everything(prompts: Iterable[Prompt]) -> list[str]:
-    return _distinct(
-        f"everything ({p.points_per_side} points per side, predicted IoU of at least {p.min_iou:g})"
-        for p in prompts
-        if isinstance(p, Everything)
-    )
+def _everything(prompts: Iterable[Prompt], can: Capabilities) -> list[str]:
+    return _distinct(_ways_of(p, can) for p in prompts if isinstance(p, Everything))
+
+
+def _ways_of(prompt: Everything, can: Capabilities) -> str:
+    """Return what was asked for, with the numbers that the engine heeds."""
+    numbers = [f"objects about {prompt.diameter:g} pixels wide"] if prompt.diameter else []
+    if can.settings >= _OF_EVERYTHING:
+        numbers += [
+            f"{prompt.points_per_side} points per side",
+            f"predicted IoU of at least {prompt.min_iou:g}",
+        ]
+    return f"everything ({', '.join(numbers)})" if numbers else "everything"
 
 
 def _thresholds(runs: list[Run]) -> list[str]:

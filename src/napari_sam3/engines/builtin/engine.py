@@ -30,7 +30,7 @@ from napari_sam3.engines.builtin.trained import all_objects, is_new, objects_in_
 from napari_sam3.engines.builtin.words import segment_named
 from napari_sam3.errors import PromptError
 
-MODEL = "nets-2"
+MODEL = "nets-3"
 """Counts up whenever an answer changes, so that stored ones are not taken for new ones."""
 
 LOOKING = "looking at this image for the first time"
@@ -116,12 +116,12 @@ class BuiltinEngine:
 
         Boxes go through the net together, which takes half the time.
         """
-        boxed = [request for request in requests if _is_box(request.prompt)]
+        boxed = [request for request in requests if _lone_box(request.prompt)]
         if len(boxed) < 2 or any(request.image is not boxed[0].image for request in boxed):
             return [self.segment(request, stop) for request in requests]
         answers = iter(self._boxes(boxed, stop))
         return [
-            next(answers) if _is_box(request.prompt) else self.segment(request, stop)
+            next(answers) if _lone_box(request.prompt) else self.segment(request, stop)
             for request in requests
         ]
 
@@ -131,7 +131,9 @@ class BuiltinEngine:
         start = time.perf_counter()
         raise_if_stopped(stop)
         picture = self._pictures.get(requests[0].image)
-        boxes = [_checked(request.prompt, picture.box) for request in requests]
+        boxes = [box for request in requests if (box := _lone_box(request.prompt))]
+        for box in boxes:
+            _check_reach(box, picture.box)
         with self._working(picture):
             found = objects_in_boxes(picture, boxes, stop)
         raise_if_stopped(stop)
@@ -153,9 +155,9 @@ class BuiltinEngine:
             self._state = ""
 
 
-def _is_box(prompt: Prompt) -> bool:
-    """Whether a prompt is a box and nothing else."""
-    return isinstance(prompt, ObjectPrompt) and prompt.box is not None and not prompt.points
+def _lone_box(prompt: Prompt) -> Box | None:
+    """Return the box of a prompt that is nothing else."""
+    return prompt.box if isinstance(prompt, ObjectPrompt) and not prompt.points else None
 
 
 def _result(
@@ -186,7 +188,7 @@ def _alike_or_named(
     picture: Picture, prompt: ConceptPrompt, min_score: float, stop: threading.Event
 ) -> list[Instance]:
     for exemplar in prompt.exemplars:
-        _check_box(exemplar.box, picture.box)
+        _check_reach(exemplar.box, picture.box)
     if prompt.text:
         return segment_named(picture, prompt.text, prompt.exemplars, min_score, stop)
     return segment_alike(picture, prompt.exemplars, stop)
@@ -194,25 +196,18 @@ def _alike_or_named(
 
 def _one_object(picture: Picture, prompt: ObjectPrompt, stop: threading.Event) -> list[Instance]:
     """Return what the prompt may mean, the likeliest or the wanted first."""
-    box = prompt.box or prompt.outline_box
-    if box is not None:
-        _check_box(box, picture.box)
-    if prompt.outline:
+    if prompt.box is not None:
+        _check_reach(prompt.box, picture.box)
+    if prompt.outline_box is not None:
+        _check_reach(prompt.outline_box, picture.box, "outline")
         found = object_in_outline(picture, prompt, stop)
         return [] if found is None else [found]
     return proposals(picture, prompt.points, prompt.box, stop, prompt.proposal)
 
 
-def _checked(prompt: Prompt, frame: Box) -> Box:
-    assert isinstance(prompt, ObjectPrompt)
-    assert prompt.box is not None
-    _check_box(prompt.box, frame)
-    return prompt.box
-
-
-def _check_box(box: Box, frame: Box) -> None:
+def _check_reach(box: Box, frame: Box, noun: str = "box") -> None:
     if box.intersection(frame) is None:
         raise PromptError(
-            f"The box (rows {box.top} to {box.bottom}, columns {box.left} to {box.right}) lies "
+            f"The {noun} (rows {box.top} to {box.bottom}, columns {box.left} to {box.right}) lies "
             f"outside of the image, which has {frame.bottom} rows and {frame.right} columns."
         )

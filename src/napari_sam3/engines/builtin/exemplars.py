@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.cluster.vq import ClusterError, kmeans2, vq
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.box import core_and_ring, signs, window_around
@@ -238,12 +238,7 @@ def distances(looks: Table, examples: Table) -> Table:
 
 def same(one: Instance, two: Instance) -> bool:
     """Whether two instances are the same object: they share much of the smaller one."""
-    common = one.box.intersection(two.box)
-    if common is None:
-        return False
-    views = [item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)]
-    shared = np.count_nonzero(views[0] & views[1])
-    return bool(shared > _SAME * min(one.area, two.area))
+    return common_area(one, two) > _SAME * min(one.area, two.area)
 
 
 def distinct(items: list[Instance]) -> list[Instance]:

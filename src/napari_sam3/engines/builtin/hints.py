@@ -9,6 +9,12 @@ import numpy as np
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.trained import (
+    diameter_in,
+    known_objects,
+    looks_drawn,
+    saw_nothing_known,
+)
 from napari_sam3.engines.builtin.words import parsed
 
 _STRANGE = 0.6
@@ -58,7 +64,7 @@ def hints(
         said += [ONE_PROPOSAL] if is_click and proposals == 1 else []
         said += [UNSURE] if any((item.score or 0.0) < _UNSURE for item in found) else []
     else:
-        said += _meaning(getattr(prompt, "text", ""))
+        said += _meaning(getattr(prompt, "text", ""), found)
     if is_huge(found):
         said.append(HUGE)
     elif not isinstance(prompt, ObjectPrompt) and _is_beyond(picture, prompt, found):
@@ -68,25 +74,27 @@ def hints(
 
 def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> bool:
     """Whether a picture shows something that the nets do not know."""
-    if picture.memo.get("drawn", True):
+    if looks_drawn(picture):
         return False
     # a low score says that an object is unlike the examples; words leave few to judge by
-    judged = picture.memo.get("all None", []) if isinstance(prompt, ConceptPrompt) else found
+    judged = known_objects(picture) if isinstance(prompt, ConceptPrompt) else found
     width = prompt.diameter if isinstance(prompt, Everything) else None
     # a width that nothing has tells of the width, not of the image
     is_told = width is None or bool(found)
-    return is_told and (bool(picture.memo.get(f"beyond {width}")) or is_strange(judged))
+    return is_told and (saw_nothing_known(picture, width) or is_strange(judged))
 
 
 def _found_diameter(picture: Picture) -> list[str]:
-    width = picture.memo.get("diameter")
+    width = None if looks_drawn(picture) else diameter_in(picture)
     if width is None:
         return []
     taken = f"Objects were taken to be about {width:.0f} pixels wide"
     return [f"{taken}; if they are not, give their diameter (in the panel: under Thresholds)."]
 
 
-def _meaning(text: str) -> list[str]:
+def _meaning(text: str, found: Sequence[Instance]) -> list[str]:
+    if text and not found:
+        return [f"Nothing here fits “{text}”."]
     nouns = {"nucleus": "compact objects", "cell": "objects", "bacterium": "objects"}
     return [
         f"“{text}” found all {nouns[word]} that fit: the built-in engine knows sizes, shapes and "

@@ -10,7 +10,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.instances import Instance, bounding_box, common_area
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER
 from napari_sam3.engines.builtin import box as classical_box
@@ -70,11 +70,7 @@ def _found(
 
 def contained(item: Instance, other: Instance) -> float:
     """Return how much of one object lies inside of another, 0–1."""
-    common = item.box.intersection(other.box)
-    if common is None:
-        return 0.0
-    views = [one.mask[common.shifted(-one.box.top, -one.box.left).slices] for one in (item, other)]
-    return float(np.count_nonzero(views[0] & views[1]) / max(item.area, 1))
+    return common_area(item, other) / max(item.area, 1)
 
 
 def filled(outline: Sequence[tuple[float, float]], frame: Box) -> Instance | None:

@@ -193,10 +193,20 @@ def all_objects(
             found = segment_everything(picture.rgb, size, stop=stop)
         if max(map(_score, found), default=0.0) < _UNSURE:
             # nothing that the net knows: thresholds may still tell the objects apart
-            picture.memo[f"beyond {diameter}"] = True
+            picture.memo[f"{key} beyond"] = True
             found = _of_width(instances_of(regions_of(picture, stop=stop)), diameter)
         picture.memo[key] = found
     return list(picture.memo[key])
+
+
+def known_objects(picture: Picture, diameter: float | None = None) -> list[Instance]:
+    """Return what `all_objects` found, if it was asked before."""
+    return list(picture.memo.get(f"all {diameter}", ()))
+
+
+def saw_nothing_known(picture: Picture, diameter: float | None = None) -> bool:
+    """Whether `all_objects` was asked, and the nets were not sure of any object."""
+    return f"all {diameter} beyond" in picture.memo
 
 
 def _of_width(items: list[Instance], diameter: float | None) -> list[Instance]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.instances import Instance, bounding_box, common_area
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.nets.sampling import Window, enlarged
@@ -79,9 +79,5 @@ def connected(mask: BoolArray, pixels: Sequence[tuple[int, int]]) -> BoolArray:
 
 def overlap(one: Instance, two: Instance) -> float:
     """Return the overlap (IoU) of two instances."""
-    common = one.box.intersection(two.box)
-    if common is None:
-        return 0.0
-    views = [item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)]
-    shared = int(np.count_nonzero(views[0] & views[1]))
+    shared = common_area(one, two)
     return shared / (one.area + two.area - shared)
