@@ -117,6 +117,7 @@ def test_an_outline_marks_an_object():
         ([(1, 2), (3, 4)], "three corners"),
         ([(0, 0), (2, 3), (4, 6), (1, 1.5)], "in a line"),
         ([(1, 1)] * 5, "three corners"),
+        ([(0, 0), (0, 0), (1, 1), (2, 2)], "in a line"),
         ([(1, 1), (1, 9), (math.nan, 3)], "lie somewhere"),
         ([(0, 0), (1e160, 0), (0, 5)], "lie somewhere"),
         ([1, 2, 3], "a row and a column"),
@@ -125,6 +126,10 @@ def test_an_outline_marks_an_object():
 def test_an_outline_that_surrounds_nothing_is_refused(outline, word):
     with pytest.raises(PromptError, match=word):
         ObjectPrompt(outline=outline)
+
+
+def test_a_thin_outline_is_an_outline():
+    assert ObjectPrompt(outline=((0, 0), (0, 100), (0.5, 50))).outline
 
 
 def test_an_object_has_a_box_or_an_outline():

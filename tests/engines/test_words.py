@@ -1,15 +1,19 @@
 """The few words of the built-in engine: what each of them keeps, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 from skimage.draw import disk, ellipse
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar
 from napari_sam3.engines.base import SegmentationRequest
-from napari_sam3.engines.builtin import WORDS
+from napari_sam3.engines.builtin import WORDS, words
 from napari_sam3.engines.builtin.engine import BuiltinEngine
+from napari_sam3.engines.builtin.picture import Picture
 from napari_sam3.engines.builtin.words import parsed
 from napari_sam3.errors import PromptError, UnsupportedPromptError
 
@@ -107,6 +111,108 @@ def test_a_kind_is_not_known_and_this_is_said(engine, image):
     said = ask(engine, image, ConceptPrompt("bacteria")).notices[0]
     assert "no kinds of things" in said
     assert "SAM3" in said
+
+
+# --- each word by itself, on objects that are given ----------------------------------------
+
+
+def body(*parts, minus=(), score=0.9):
+    """Return an object of discs or ellipses (row, col, radii …), without others."""
+    full = np.zeros(SHAPE, bool)
+    for part in parts:
+        full[ellipse(*(part if len(part) == 4 else (*part, part[-1])), shape=SHAPE)] = True
+    for part in minus:
+        full[ellipse(*(part if len(part) == 4 else (*part, part[-1])), shape=SHAPE)] = False
+    return replace(Instance.from_mask(full), score=score)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Return which of some objects a text keeps, by index."""
+
+    def ask_for(text, items, gray=None, min_score=0.0):
+        monkeypatch.setattr(words, "all_objects", lambda *_, **__: list(items))
+        plane = np.full(SHAPE, 90, np.uint8) if gray is None else gray
+        picture = Picture(np.repeat(plane[..., None], 3, axis=2))
+        boxes = [item.box for item in words.segment_named(picture, text, (), min_score)]
+        return [index for index, item in enumerate(items) if item.box in boxes]
+
+    return ask_for
+
+
+DISCS = [body((20, 20, 7)), body((20, 60, 7)), body((20, 110, 14)), body((20, 160, 14))]
+RODS = [body((110, 70 + 150 * index, 35, 65)) for index in range(2)]
+
+
+def test_large_is_large_among_those_that_are_round(kept):
+    # of all objects only the rods are large
+    assert kept("large", DISCS + RODS) == [4, 5]
+    assert kept("large round", DISCS + RODS) == [2, 3]
+
+
+def test_nuclei_have_no_deep_dents_and_round_objects_none(kept):
+    crescent = body((90, 60, 20), minus=[(90, 72, 18)])
+    cross = body((90, 140, 24, 5), (90, 140, 5, 24))
+    lump = body((90, 230, 14), (90, 252, 9))
+    whole = DISCS[0]
+    assert kept("nuclei", [crescent, cross, whole]) == [2]
+    assert kept("cells", [crescent, cross, whole]) == [0, 1, 2]
+    assert kept("round", [cross, lump, whole]) == [2]
+
+
+def test_junk_does_not_decide_what_is_large(kept):
+    junk = [body((100 + 8 * index, 20, 1), score=0.1) for index in range(9)]
+    assert kept("large", DISCS + junk, min_score=0.5) == [2, 3]
+
+
+def test_the_threshold_reaches_the_comparison_of_sizes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(words, "all_objects", lambda *_, **__: [])
+    usual = words.segment_named
+
+    def spied(picture, text, exemplars, min_score, stop):
+        asked.append(min_score)
+        return usual(picture, text, exemplars, min_score, stop)
+
+    monkeypatch.setattr("napari_sam3.engines.builtin.engine.segment_named", spied)
+    ask(BuiltinEngine(), np.zeros((9, 14, 3), np.uint8), ConceptPrompt("cells"), 0.75)
+    assert asked == [0.75]
+
+
+def test_a_spot_is_at_most_twelve_pixels_wide(kept):
+    assert kept("spots", [body((20, 20, 6)), body((20, 60, 7))]) == [0]
+
+
+def test_a_thin_halo_does_not_make_a_bright_object_dark(kept):
+    gray = np.full(SHAPE, 60, np.uint8)
+    gray[ellipse(60, 100, 17.5, 17.5)] = 220
+    gray[ellipse(60, 100, 16, 16)] = 150
+    disc = body((60, 100, 16))
+    assert kept("bright", [disc], gray) == [0]
+
+
+def test_neighbours_are_no_background_but_better_than_none(kept):
+    gray = np.full(SHAPE, 60, np.uint8)
+    gray[50:70, 50:70] = 120
+    gray[50:70, 70:90] = 250
+    left, right = np.zeros((2, *SHAPE), bool)
+    left[50:70, 50:70], right[50:70, 70:90] = True, True
+    pair = [replace(Instance.from_mask(mask), score=0.9) for mask in (left, right)]
+    assert kept("bright", pair, gray) == [0, 1]
+    inner, outer = np.zeros((2, *SHAPE), bool)
+    inner[58:62, 58:62] = True
+    outer[40:80, 40:80] = ~inner[40:80, 40:80]
+    gray[outer], gray[inner] = 200, 90
+    nested = [replace(Instance.from_mask(mask), score=0.9) for mask in (inner, outer)]
+    assert kept("dark", nested, gray) == [0]
+
+
+def test_with_examples_only_what_is_like_them_is_asked_for(engine, image):
+    exemplar = Exemplar(Box(132, 34, 149, 87))
+    assert names(ask(engine, image, ConceptPrompt("cells", (exemplar,)))) < set(BODIES)
+
+
+# --- in the whole engine ---------------------------------------------------------------------
 
 
 def test_that_nothing_fits_is_said(engine, image):

@@ -343,6 +343,12 @@ def test_an_ellipse_is_a_round_outline():
     assert np.allclose(np.hypot(*away.T), 1)
 
 
+def test_a_polygon_that_is_a_line_is_the_box_around_it():
+    line = np.array([[5, 10], [10, 20], [20, 40]])
+    drawn = read_shapes(Shapes([line], shape_type="polygon"), flat_plane())
+    assert drawn.boxes == (DrawnBox(Box(5, 10, 20, 40), True, None),)
+
+
 def test_a_rectangle_is_a_box_and_no_outline():
     drawn = read_shapes(Shapes([rectangle(5, 5, 20, 30)]), flat_plane())
     assert drawn.boxes[0].outline == ()

@@ -160,7 +160,7 @@ class ObjectPrompt:
         top, left = math.floor(min(rows) + 0.5), math.floor(min(cols) + 0.5)
         # pixel i covers i − 0.5 to i + 0.5
         bottom, right = math.ceil(max(rows) + 0.5), math.ceil(max(cols) + 0.5)
-        return Box(top, left, max(bottom, top + 1), max(right, left + 1))
+        return Box(top, left, bottom, right)
 
 
 @dataclass(frozen=True, slots=True)

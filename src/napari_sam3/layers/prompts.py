@@ -217,7 +217,7 @@ def to_object_prompts(
         If no object is marked.
     """
     groups = _one_per_point(drawn) if one_per_point else _by_group(drawn)
-    wanted = {} if one_per_point else dict[ObjectKey, Proposal](drawn.proposals)
+    wanted = dict[ObjectKey, Proposal](drawn.proposals)
     prompts: dict[ObjectKey, ObjectPrompt] = {}
     lonely = 0
     for key, (points, box) in groups.items():

@@ -67,9 +67,20 @@ def hints(
         said += _meaning(getattr(prompt, "text", ""), found)
     if is_huge(found):
         said.append(HUGE)
+    elif isinstance(prompt, Everything) and prompt.diameter:
+        said += _other_width(picture, prompt.diameter, found)
     elif not isinstance(prompt, ObjectPrompt) and _is_beyond(picture, prompt, found):
         said.append(STRANGE)
     return tuple(said)
+
+
+def _other_width(picture: Picture, diameter: float, found: Sequence[Instance]) -> list[str]:
+    """Say so where hardly anything has the width that was given: that need not be the image."""
+    is_doubtful = saw_nothing_known(picture, diameter) or is_strange(found)
+    if looks_drawn(picture) or (found and not is_doubtful):
+        return []
+    wrong = f"Hardly anything here is about {diameter:.0f} pixels wide"
+    return [f"{wrong}; leave the diameter out, and it is found."]
 
 
 def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> bool:
@@ -78,10 +89,7 @@ def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> b
         return False
     # a low score says that an object is unlike the examples; words leave few to judge by
     judged = known_objects(picture) if isinstance(prompt, ConceptPrompt) else found
-    width = prompt.diameter if isinstance(prompt, Everything) else None
-    # a width that nothing has tells of the width, not of the image
-    is_told = width is None or bool(found)
-    return is_told and (saw_nothing_known(picture, width) or is_strange(judged))
+    return saw_nothing_known(picture) or is_strange(judged)
 
 
 def _found_diameter(picture: Picture) -> list[str]:
