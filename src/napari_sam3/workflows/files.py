@@ -24,6 +24,7 @@ Axes = Sequence[tuple[str, int]]
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
+_LONGEST_REASON = 200
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY_MAGIC = b"\x93NUMPY"
 _OUTLINE_COLORS = np.array(
@@ -104,7 +105,7 @@ def save_labels(path: str | Path, labels: npt.NDArray[np.integer[Any]]) -> None:
             f"A PNG holds labels up to 65535, but the largest is {largest}; save it as .tif."
         )
     stored = labels.astype(labels_dtype(largest), copy=False)
-    _replace_file(path, lambda file: write(file, stored))
+    replace_file(path, lambda file: write(file, stored))
 
 
 def _refuse_unstorable(path: Path, labels: Array, largest: int) -> None:
@@ -129,7 +130,7 @@ def save_picture(path: str | Path, rgb: npt.NDArray[np.uint8]) -> None:
     ImageError
         If the file cannot be written.
     """
-    _replace_file(Path(path), lambda file: _write_png(file, rgb))
+    replace_file(Path(path), lambda file: _write_png(file, rgb))
 
 
 def save_text(path: str | Path, text: str) -> None:
@@ -144,7 +145,7 @@ def save_text(path: str | Path, text: str) -> None:
     def write(file: BinaryIO) -> None:
         file.write(text.encode())
 
-    _replace_file(Path(path), write)
+    replace_file(Path(path), write)
 
 
 def open_labels(path: str | Path) -> Array:
@@ -253,7 +254,7 @@ def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
     if is_rgb and plane is not None and len(plane) == array.ndim - 2:
         is_rgb = False
     leading = array.shape[: array.ndim - (3 if is_rgb else 2)]
-    index = _plane_index([(f"axis {i}", n) for i, n in enumerate(leading)], plane)
+    index = choose_plane([(f"axis {i}", n) for i, n in enumerate(leading)], plane)
     return np.array(array[index])
 
 
@@ -269,7 +270,7 @@ def _open_with_pillow(path: Path, plane: Sequence[int] | None) -> Array:
         raise _unreadable(path, error) from error
     with image:
         frames = getattr(image, "n_frames", 1)
-        index = _plane_index([("frame", frames)] if frames > 1 else [], plane)
+        index = choose_plane([("frame", frames)] if frames > 1 else [], plane)
         try:
             image.seek(index[0] if index else 0)
             return _pillow_pixels(image)
@@ -298,7 +299,7 @@ def _open_tiff(path: Path, plane: Sequence[int] | None) -> Array:
         except Exception as error:  # likewise
             raise _unreadable(path, error) from error
         sizes = zip(names, series.shape, strict=True)
-        rest = iter(_plane_index([(a, n) for a, n in sizes if a not in "YXS"], plane))
+        rest = iter(choose_plane([(a, n) for a, n in sizes if a not in "YXS"], plane))
         index = tuple(slice(None) if name in "YXS" else next(rest) for name in names)
         try:
             pixels = _read_plane(tiff, series, index)
@@ -344,8 +345,21 @@ def _read_plane(
     return np.asarray(page.asarray()[index[split:]])
 
 
-def _plane_index(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:
-    """Return one index for each leading axis, or say how to choose it."""
+def choose_plane(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:
+    """Return one index for each leading axis, or say how to choose it.
+
+    Parameters
+    ----------
+    axes : sequence of (str, int)
+        Name and size of each axis before rows and columns.
+    plane : sequence of int, optional
+        What was chosen; axes of length 1 may be left out.
+
+    Raises
+    ------
+    ImageError
+        If it is not clear which plane is meant.
+    """
     long = [(name, size) for name, size in axes if size != 1]
     if plane is None and not long:
         return (0,) * len(axes)
@@ -382,7 +396,7 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
 
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{path} is no image that can be read; use a TIFF, PNG, JPEG or NPY.")
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:_LONGEST_REASON]
     return ImageError(f"{path} is damaged or of an unknown kind: {reason}.")
 
 
@@ -424,7 +438,14 @@ def _check_folder(path: Path) -> None:
         raise ImageError(f"{path} is a folder; name a file to save.")
 
 
-def _replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file, whole or not at all; an existing one is replaced.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be written.
+    """
     _check_folder(path)
     # beside its place, as only a move within one disk happens at once
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

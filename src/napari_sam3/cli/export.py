@@ -1,0 +1,228 @@
+"""Objects in the files of other programs, on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+
+import typer
+
+from napari_sam3.cli.hosted import errors_as_sentences
+from napari_sam3.cli.parsing import Plane, parse_plane
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.errors import ImageError, Sam3Error
+
+if TYPE_CHECKING:
+    from napari_sam3.workflows.exporting import Exported
+
+T = TypeVar("T")
+
+
+class Sides(NamedTuple):
+    """Of a pixel; typer would count the entries of a plain tuple."""
+
+    row: float
+    col: float
+
+
+def parse_sides(text: str) -> Sides:
+    """Read ``row,col``, or one number for both."""
+    try:
+        sides = [float(part) for part in text.split(",")]
+        row, col = sides * 2 if len(sides) == 1 else sides
+        PixelSize(row, col)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no size of a pixel: give the distance between rows and that between "
+            "columns, above 0, with a comma between, e.g. 0.325,0.325."
+        ) from error
+    return Sides(row, col)
+
+
+def export_objects(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Label image, OME-Zarr, COCO JSON, GeoJSON or ImageJ's ROIs."
+        ),
+    ],
+    outputs: Annotated[
+        list[Path],
+        typer.Option(
+            "--output",
+            metavar="OUT",
+            help="Where to save; the name tells the format: .tif, .ome.zarr, .json (COCO), "
+            ".geojson (QuPath), .zip (ImageJ's ROIs) or .csv. Can be repeated.",
+        ),
+    ],
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="The image itself, to measure its values."),
+    ] = None,
+    plane: Annotated[
+        Plane | None,
+        typer.Option(
+            metavar="T,Z", parser=parse_plane, help="Which plane of a stack, counted from 0."
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        Sides | None,
+        typer.Option(
+            metavar="R,C", parser=parse_sides, help="Size of a pixel; default: as in the file."
+        ),
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of --pixel-size.")] = "micrometer",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
+    ] = False,
+) -> None:
+    """Save segmented objects for other programs, and measure them.
+
+    Objects that are on record beside a label image are saved whole, also where others hide
+    them; without a record, each label is one object.  Rejected ones are left out.
+    """
+    from napari_sam3.workflows.exporting import export
+
+    with _errors_as_sentences():
+        _check_outputs(outputs, source, image, overwrite)
+        content = _content(source, image, plane)
+        if pixel_size is not None:
+            content = _calibrated(content, PixelSize(*pixel_size, unit))
+        _check_fit(outputs, content)
+        for notice in content.notices:
+            _tell(notice, err=True)
+        for path in outputs:
+            export(path, content, overwrite)
+            _tell(f"{_count(path, content)} → {path}")
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """As `errors_as_sentences`, of a file that may have been made to do harm."""
+    from napari_sam3.workflows.provenance import printable
+
+    with errors_as_sentences():
+        try:
+            yield
+        except Sam3Error as error:
+            raise ImageError(printable(str(error))) from error
+        except MemoryError as error:
+            raise ImageError("The objects do not fit in memory.") from error
+
+
+def _tell(sentence: str, *, err: bool = False) -> None:
+    from napari_sam3.workflows.provenance import printable
+
+    typer.echo(printable(sentence), err=err)
+
+
+def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwrite: bool) -> None:
+    """Refuse names that cannot be written, before anything is read."""
+    from napari_sam3.workflows.exporting import check_target
+
+    taken = {path.resolve() for path in (source, image) if path is not None}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise ImageError(f"{path} is named twice; choose another name for the output.")
+        taken.add(path.resolve())
+        check_target(path, overwrite)
+
+
+def _check_fit(outputs: list[Path], content: Exported) -> None:
+    from napari_sam3.workflows.exporting import format_of
+    from napari_sam3.workflows.exporting.writing import refuse_unfit
+
+    for path in outputs:
+        try:
+            refuse_unfit(format_of(path), content)
+        except ImageError as error:
+            raise ImageError(f"{path}: {str(error).rstrip('.')} with --plane.") from error
+
+
+def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
+    from napari_sam3.workflows.exporting import read_objects
+    from napari_sam3.workflows.files import open_image
+
+    if image is None:
+        return _with_record(source, read_objects(source, plane=plane))
+    # one of the two may be a stack and the other a plane
+    pixels, image_used_it = _on_plane(lambda at: open_image(image, at), plane)
+    shape = (pixels.shape[0], pixels.shape[1])
+
+    def read(at: Plane | None) -> Exported:
+        found = read_objects(source, shape, image_name=image.name, plane=at)
+        if plane is not None and found.is_stack:
+            raise ImageError(f"{source} is a stack.")
+        return found
+
+    found, objects_used_it = _on_plane(read, plane)
+    if plane is not None and not (image_used_it or objects_used_it):
+        raise ImageError("There is only one plane: leave --plane out.")
+    found = replace(_with_record(source, found), image_name=image.name)
+    if pixels.ndim > 2:
+        return replace(
+            found, notices=(*found.notices, f"{image} is in colour: its values are not measured.")
+        )
+    return replace(found, intensity=pixels)
+
+
+def _on_plane(read: Callable[[Plane | None], T], plane: Plane | None) -> tuple[T, bool]:
+    """Return what is read from the plane, or from a file that has only one; and which it was."""
+    if plane is None:
+        return read(None), False
+    try:
+        return read(plane), True
+    except ImageError as error:
+        try:
+            return read(None), False
+        except ImageError:
+            raise error from None
+
+
+def _with_record(source: Path, found: Exported) -> Exported:
+    """Put the whole objects on record beside a label image in the place of its labels."""
+    from napari_sam3.workflows.files import LABEL_SUFFIXES
+    from napari_sam3.workflows.object_records import objects_beside
+
+    if source.suffix.lower() not in LABEL_SUFFIXES or found.is_stack:
+        return found
+    objects = objects_beside(source)
+    if objects is None:
+        return found
+    changed = _changed_since(source, found)
+    try:
+        return replace(found, objects=objects, notices=(*found.notices, *changed))
+    except ValueError as error:
+        raise ImageError(
+            f"The record beside {source} is about a larger image; move it away to save the labels."
+        ) from error
+
+
+def _changed_since(source: Path, found: Exported) -> tuple[str, ...]:
+    from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
+
+    said = read_sidecar(source).get("labels")
+    if said is None or found.labels is None or labels_digest(found.labels) == said["sha256"]:
+        return ()
+    return (f"{source} was changed after its record was written; the objects are those on record.",)
+
+
+def _calibrated(content: Exported, size: PixelSize) -> Exported:
+    scale = content.scale
+    if scale is not None:
+        scale = (*scale[:-2], size.row, size.col)
+    return replace(content, pixel_size=size, scale=scale)
+
+
+def _count(path: Path, content: Exported) -> str:
+    import numpy as np
+
+    from napari_sam3.workflows.exporting import format_of
+
+    count, noun = len(content.kept), "object"
+    if content.labels is not None and not format_of(path).keeps_overlaps:
+        count, noun = int(np.count_nonzero(np.unique(content.labels))), "label"
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,251 @@
+"""Masks as run lengths, in the compressed strings of COCO.
+
+A mask is read column by column; the lengths of its runs alternate between background and
+object, background first.  From the fourth on, a length is stored as its difference from the
+last but one, in groups of five bits, the lowest first, one character each: bit 5 says that
+another follows, and 48 is added.  As ``rleToString`` in ``maskApi.c`` of the COCO API does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import BoolArray, Instance
+
+if TYPE_CHECKING:
+    Counts = npt.NDArray[np.int64]
+
+_FIRST, _MORE, _SIGN, _BITS = 48, 0x20, 0x10, 5
+# 40 bits: no image has more pixels, and no sum of two neighbours can overflow
+_MAX_GROUPS = 8
+_MAX_PIXELS = 1 << (_BITS * _MAX_GROUPS - 2)
+# from here on, a number and its complement need one more group
+_LIMITS = np.array([1 << (_BITS * n - 1) for n in range(1, _MAX_GROUPS)], np.int64)
+_SHIFTS = np.arange(_MAX_GROUPS, dtype=np.int64) * _BITS
+
+
+def encode_rle(mask: BoolArray) -> str:
+    """Return a mask as a compressed COCO string.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (rows, cols)
+
+    Returns
+    -------
+    str
+        The same that ``pycocotools.mask.encode`` puts in ``counts``.
+    """
+    return _to_text(_counts(mask, (0, 0), mask.shape))
+
+
+def whole_image_rle(instance: Instance, image_shape: tuple[int, int]) -> str:
+    """Return an object's mask in the whole image as a compressed COCO string.
+
+    Parameters
+    ----------
+    instance : Instance
+        Only its crop is read; no mask of the image's size is made.
+    image_shape : tuple of int
+        (rows, cols) of the image.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the object reaches out of the image.
+    """
+    box = instance.box
+    if box.intersection(Box.of_shape(image_shape)) != box:
+        raise ValueError(f"{box} lies outside an image of shape {image_shape}")
+    return _to_text(_counts(instance.mask, (box.top, box.left), image_shape))
+
+
+def decode_rle(text: str, shape: tuple[int, int]) -> BoolArray:
+    """Return the mask that a compressed COCO string stands for.
+
+    Parameters
+    ----------
+    text : str
+        As `encode_rle` returns it; it may come from a stranger.
+    shape : tuple of int
+        (rows, cols) of the mask.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, cols)
+
+    Raises
+    ------
+    ValueError
+        If it is no such string, or of a mask of another size.  Nothing of the mask's size
+        is made before this is known.
+    """
+    counts = _checked(counts_of(text), shape)
+    return _filled(counts, shape[0], shape[1])
+
+
+def counts_of(text: str) -> Counts:
+    """Return the run lengths that a compressed COCO string stands for.
+
+    Parameters
+    ----------
+    text : str
+        It may come from a stranger.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Of background and object in turn.  They may be negative, or not fit any mask.
+
+    Raises
+    ------
+    ValueError
+        If it is no such string.
+    """
+    try:
+        codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - _FIRST
+    except UnicodeEncodeError as error:
+        raise ValueError("run lengths are ASCII characters") from error
+    if codes.size == 0 or codes.min() < 0 or codes.max() > 0x3F or codes[-1] & _MORE:
+        raise ValueError("these are no compressed run lengths")
+    ends = np.flatnonzero((codes & _MORE) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > _MAX_GROUPS:
+        raise ValueError("a run is longer than any image")
+    groups = np.arange(codes.size) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((codes & 0x1F) << (groups * _BITS), starts)
+    numbers -= np.where(codes[ends] & _SIGN, np.int64(1) << (lengths * _BITS), 0)
+    # the first two even ones stand for themselves
+    for start in (1, 2):
+        numbers[start::2] = np.cumsum(numbers[start::2])
+    return numbers
+
+
+def instance_of_counts(
+    counts: Sequence[int] | Counts,
+    shape: tuple[int, int],
+    score: float | None = None,
+    concept: str = "",
+    max_area: int | None = None,
+) -> Instance | None:
+    """Return the object that run lengths stand for, cropped; None if it has no pixel.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Of background and object in turn, column by column; they may come from a stranger.
+    shape : tuple of int
+        (rows, cols) of the image.
+    score, concept
+        As in `Instance`.
+    max_area : int, optional
+        Most pixels that its box may have; a larger one is refused before it is made.
+
+    Returns
+    -------
+    Instance or None
+
+    Raises
+    ------
+    ValueError
+        If they are no lengths, or do not fit the image.
+    """
+    lengths = _checked(counts, shape)
+    edges = np.cumsum(lengths)
+    starts, ends = edges[:-1:2], edges[1::2]
+    has_pixels = ends > starts
+    if not has_pixels.any():
+        return None
+    rows = shape[0]
+    starts, ends = starts[has_pixels], ends[has_pixels]
+    left, right = int(starts[0]) // rows, (int(ends[-1]) - 1) // rows + 1
+    top, bottom = _row_range(starts, ends, rows)
+    box = Box(top, left, bottom, right)
+    if max_area is not None and max(box.area, rows * (right - left)) > max_area:
+        raise ValueError("the objects are too large")
+    first, last = left * rows, right * rows
+    within = np.diff(np.clip(np.concatenate(([0], edges)), first, last))
+    mask = _filled(within, rows, right - left)[top:bottom]
+    return Instance(np.ascontiguousarray(mask), box, score, concept)
+
+
+def _row_range(starts: Counts, ends: Counts, rows: int) -> tuple[int, int]:
+    if np.any(starts // rows != (ends - 1) // rows):
+        # a run that goes on in the next column touches the last row and the first
+        return 0, rows
+    return int((starts % rows).min()), int(((ends - 1) % rows).max()) + 1
+
+
+def _counts(mask: BoolArray, corner: tuple[int, int], shape: tuple[int, ...]) -> Counts:
+    """Return the run lengths of an image that is empty but for a mask at this corner."""
+    rows, cols = mask.shape
+    # a gap between columns, so that starts and ends of runs alternate
+    padded = np.zeros((cols, rows + 1), bool)
+    padded[:, :rows] = mask.T
+    flat = padded.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat.size and flat[0]:
+        changes = np.concatenate(([0], changes))
+    col, row = np.divmod(changes, rows + 1)
+    edges = (col + corner[1]) * shape[0] + row + corner[0]
+    if rows == shape[0] and edges.size:
+        edges = _without_joints(edges)
+    total = shape[0] * shape[1]
+    if not (edges.size and edges[-1] == total):
+        edges = np.append(edges, total)
+    return np.diff(edges, prepend=0)
+
+
+def _without_joints(edges: Counts) -> Counts:
+    """Leave out where a run goes on in the next column."""
+    is_joint = np.zeros(edges.size, bool)
+    is_joint[1:-1:2] = edges[1:-1:2] == edges[2::2]
+    is_joint[2::2] = is_joint[1:-1:2]
+    return edges[~is_joint]
+
+
+def _to_text(counts: Counts) -> str:
+    numbers = counts.copy()
+    numbers[3:] -= counts[1:-2]
+    lengths = np.searchsorted(_LIMITS, np.where(numbers < 0, ~numbers, numbers), "right") + 1
+    most = int(lengths.max())
+    codes = (numbers[:, np.newaxis] >> _SHIFTS[:most]) & 0x1F
+    left = lengths[:, np.newaxis] - np.arange(most)
+    codes[left > 1] |= _MORE
+    return (codes[left > 0] + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+
+
+def _checked(counts: Sequence[int] | Counts, shape: tuple[int, int]) -> Counts:
+    """Return the lengths if they are such, and add up to the image."""
+    total = shape[0] * shape[1]
+    if min(shape) < 0 or total > _MAX_PIXELS:
+        raise ValueError(f"there is no mask of shape {shape}")
+    try:
+        lengths: npt.NDArray[Any] = np.asarray(counts)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("run lengths are whole numbers") from error
+    if lengths.ndim != 1 or lengths.size == 0 or lengths.dtype.kind not in "iu":
+        raise ValueError("run lengths are whole numbers")
+    # each in range first, so that no sum overflows unseen
+    if lengths.min() < 0 or lengths.max() > total:
+        raise ValueError(f"the run lengths are not of a mask of shape {shape}")
+    lengths = lengths.astype(np.int64)
+    edges = np.cumsum(lengths)
+    if edges[-1] != total or edges.min() < 0 or edges.max() > total:
+        raise ValueError(f"the run lengths are not of a mask of shape {shape}")
+    return lengths
+
+
+def _filled(counts: Counts, rows: int, cols: int) -> BoolArray:
+    is_object = np.arange(counts.size) % 2 == 1
+    return np.repeat(is_object, counts).reshape(cols, rows).T

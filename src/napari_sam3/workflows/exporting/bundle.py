@@ -1,0 +1,166 @@
+"""What is exported, and what an import returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.painting import paint_objects
+from napari_sam3.errors import ImageError
+
+Array = npt.NDArray[Any]
+
+_AXES = "TCZYX"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """The objects of a plane, what is known about it, and the label image that shows them.
+
+    Parameters
+    ----------
+    objects : tuple of LabelledObject
+        All of them; the rejected ones are written nowhere.
+    image_shape : tuple of int
+        (rows, cols) of the plane.
+    pixel_size : PixelSize
+        Of the plane.
+    image_name : str
+        The name of the image's file.
+    labels : ndarray of int, shape (…, rows, cols), optional
+        The label image as it is shown, perhaps of more planes than this one.  By default, it
+        is painted from the objects: of two that share a pixel, the one of smaller depth shows.
+    scale : tuple of float, optional
+        The step along each axis of `labels`, in the pixels' unit.  By default 1, and the
+        pixels' sides along the last two.
+    axes : str, optional
+        One letter for each axis of `labels`, of T, C, Z, Y and X.  By default the last of
+        these.
+    intensity : ndarray, shape (rows, cols), optional
+        The image's own values.
+    notices : tuple of str
+        What an import had to leave out, one sentence each.
+
+    Raises
+    ------
+    ValueError
+        If these do not fit together.
+    """
+
+    objects: tuple[LabelledObject, ...]
+    image_shape: tuple[int, int]
+    pixel_size: PixelSize = field(default_factory=PixelSize)
+    image_name: str = ""
+    labels: Array | None = None
+    scale: tuple[float, ...] | None = None
+    axes: str | None = None
+    intensity: Array | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows, cols = self.image_shape
+        object.__setattr__(self, "image_shape", (int(rows), int(cols)))
+        object.__setattr__(self, "objects", tuple(self.objects))
+        for one in self.objects:
+            box = one.instance.box
+            if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
+                raise ValueError(f"{box} lies outside an image of shape {self.image_shape}")
+        if self.intensity is not None and self.intensity.shape != self.image_shape:
+            raise ValueError(f"an intensity of shape {self.intensity.shape} for {rows} × {cols}")
+        ndim = 2 if self.labels is None else self.labels.ndim
+        for name in ("scale", "axes"):
+            value = getattr(self, name)
+            if value is not None and len(value) != ndim:
+                raise ValueError(f"{name} {value!r} for {ndim} axes")
+
+    @property
+    def kept(self) -> tuple[LabelledObject, ...]:
+        """The objects that were not rejected."""
+        return tuple(one for one in self.objects if one.state != "rejected")
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the label image has more planes than one."""
+        rows, cols = self.image_shape
+        return self.labels is not None and self.labels.size > rows * cols
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelImage:
+    """A label image whose axes have names and steps.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16 or uint32, shape (…, rows, cols)
+    axes : str
+        One letter for each axis, of T, C, Z, Y and X, in the order that was asked for.
+    scale : tuple of float
+        The step along each axis.
+    """
+
+    pixels: Array
+    axes: str
+    scale: tuple[float, ...]
+
+
+def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
+    """Return the label image that is to be written, its axes in a format's order.
+
+    Parameters
+    ----------
+    exported : Exported
+    order : str
+        In which order the format has its axes, of T, C, Z, Y and X.
+
+    Raises
+    ------
+    ImageError
+        If it has negative or huge labels, or more axes than the format.
+    """
+    labels = exported.labels
+    if labels is None:
+        labels = paint_objects(exported.objects, exported.image_shape)
+    axes = _axes(exported.axes, labels.ndim)
+    scale = exported.scale or _usual_scale(exported.pixel_size, axes)
+    ranks = sorted(range(len(axes)), key=lambda at: order.index(axes[at]))
+    return LabelImage(
+        _storable(labels).transpose(ranks),
+        "".join(axes[at] for at in ranks),
+        tuple(float(scale[at]) for at in ranks),
+    )
+
+
+def _axes(named: str | None, ndim: int) -> str:
+    if named is not None:
+        axes = named.upper()
+        if set(axes) <= set(_AXES) and len(set(axes)) == len(axes) and {"Y", "X"} <= set(axes):
+            return axes
+    if ndim == 3:
+        return "ZYX"
+    if ndim == 4:
+        return "TZYX"
+    if not 2 <= ndim <= len(_AXES):
+        raise ImageError(
+            f"The labels have {ndim} axes, but a file holds 2 to {len(_AXES)}; save one plane."
+        )
+    return _AXES[-ndim:]
+
+
+def _usual_scale(size: PixelSize, axes: str) -> tuple[float, ...]:
+    return tuple({"Y": size.row, "X": size.col}.get(name, 1.0) for name in axes)
+
+
+def _storable(labels: Array) -> Array:
+    smallest, largest = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if smallest < 0 or largest > np.iinfo(np.uint32).max:
+        raise ImageError(
+            f"The labels reach from {smallest} to {largest}, but a label image holds whole "
+            "numbers from 0 to 4294967295."
+        )
+    return labels.astype(labels_dtype(largest), copy=False)

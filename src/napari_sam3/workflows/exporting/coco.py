@@ -1,0 +1,82 @@
+"""Objects as COCO JSON, the masks as compressed run lengths.
+
+See `pycocotools.coco` and https://cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.rle import whole_image_rle
+from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.files import save_text
+from napari_sam3.workflows.segment import Progress
+
+NO_CONCEPT = "object"
+"""The category of what was found without a name."""
+
+_AT_ONCE = 500
+
+
+def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
+    """Write one annotation per object, whole, also where others hide it."""
+    objects = exported.kept
+    categories = category_ids(objects)
+    annotations = []
+    for index, one in enumerate(objects):
+        if index % _AT_ONCE == 0:
+            yield Progress(index, len(objects), "writing masks")
+        annotations.append(_annotation(index + 1, one, exported.image_shape, categories))
+    content = {
+        "info": {"description": "Objects segmented in napari", "version": "1.0"},
+        "images": [_image(exported)],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": annotations,
+    }
+    save_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    yield Progress(len(objects), len(objects), "writing masks")
+
+
+def category_ids(objects: tuple[LabelledObject, ...]) -> dict[str, int]:
+    """Return a number for each concept, from 1, in the order in which they occur."""
+    names = dict.fromkeys(one.instance.concept or NO_CONCEPT for one in objects)
+    return {name: number for number, name in enumerate(names or [NO_CONCEPT], start=1)}
+
+
+def _image(exported: Exported) -> dict[str, Any]:
+    rows, cols = exported.image_shape
+    size = exported.pixel_size
+    return {
+        "id": 1,
+        "file_name": exported.image_name,
+        "height": rows,
+        "width": cols,
+        "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
+    }
+
+
+def _annotation(
+    number: int, one: LabelledObject, shape: tuple[int, int], categories: dict[str, int]
+) -> dict[str, Any]:
+    item = one.instance
+    rows, cols = item.box.shape
+    annotation = {
+        "id": number,
+        "image_id": 1,
+        "category_id": categories[item.concept or NO_CONCEPT],
+        "segmentation": {"size": list(shape), "counts": whole_image_rle(item, shape)},
+        "bbox": [item.box.left, item.box.top, cols, rows],
+        "area": item.area,
+        "iscrowd": 0,
+        "label": int(one.label),
+        "state": one.state,
+        "engine": one.engine,
+    }
+    if item.score is not None and math.isfinite(item.score):
+        annotation["score"] = float(item.score)
+    return annotation

@@ -1,0 +1,126 @@
+"""The list of file formats, which the file's name tells apart."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3.errors import ImageError
+
+if TYPE_CHECKING:
+    from napari_sam3.workflows.exporting.bundle import Exported
+    from napari_sam3.workflows.segment import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One file format.
+
+    Parameters
+    ----------
+    name : str
+        A short one, without spaces.
+    title : str
+        As a file dialog shows it.
+    suffixes : tuple of str
+        The ends of file names, the usual one first.
+    holds : str
+        What is in such a file, as the end of a sentence.
+    keeps_overlaps : bool
+        Whether each object is whole, also where others hide it.
+    is_folder : bool
+        Whether it is a folder and no file.
+    can_be_read : bool
+        Whether `read_objects` reads it.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    holds: str
+    keeps_overlaps: bool
+    is_folder: bool = False
+    can_be_read: bool = True
+
+    @property
+    def pattern(self) -> str:
+        """The title with its suffixes, as Qt's file dialogs take it."""
+        return f"{self.title} ({' '.join(f'*{suffix}' for suffix in self.suffixes)})"
+
+    def write(self, path: Path, exported: Exported) -> Generator[Progress, None, None]:
+        """Write a file of this format, whole or not at all."""
+        # formats bring libraries along that no other needs
+        writer = importlib.import_module(f"napari_sam3.workflows.exporting.{self.name}")
+        yield from writer.iter_write(path, exported)
+
+
+FORMATS = (
+    Format(
+        "label_tiff",
+        "Label image, TIFF for ImageJ",
+        (".tif", ".tiff"),
+        "a label image with its calibration, one object per pixel",
+        keeps_overlaps=False,
+    ),
+    Format(
+        "ome_zarr_labels",
+        "Label image, OME-Zarr 0.5",
+        (".ome.zarr", ".zarr"),
+        "a label image with scores and names, and the image if it is known",
+        keeps_overlaps=False,
+        is_folder=True,
+    ),
+    Format(
+        "coco",
+        "COCO JSON",
+        (".json",),
+        "masks as run lengths, with scores and categories",
+        keeps_overlaps=True,
+    ),
+    Format(
+        "geojson",
+        "GeoJSON for QuPath",
+        (".geojson",),
+        "outlines along pixel edges, with classes and scores",
+        keeps_overlaps=True,
+    ),
+    Format(
+        "imagej_rois",
+        "ImageJ regions of interest",
+        (".zip",),
+        "one region per object, for the ROI Manager",
+        keeps_overlaps=True,
+    ),
+    Format(
+        "csv_table",
+        "Measurements, CSV",
+        (".csv",),
+        "one row of measurements per object",
+        keeps_overlaps=True,
+        can_be_read=False,
+    ),
+)
+"""All formats, the most common first."""
+
+
+def format_of(path: str | Path) -> Format:
+    """Return the format that a file name stands for.
+
+    Raises
+    ------
+    ImageError
+        If it stands for none.
+    """
+    # a name that is nothing but a suffix is that of a hidden file
+    name = Path(path).name.lower().lstrip(".")
+    for each in FORMATS:
+        if name.endswith(each.suffixes):
+            return each
+    known = [suffix for each in FORMATS for suffix in each.suffixes]
+    raise ImageError(
+        f"Objects cannot be saved as {Path(path).name!r}; end its name in "
+        f"{', '.join(known[:-1])} or {known[-1]}."
+    )

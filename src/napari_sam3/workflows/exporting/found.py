@@ -1,0 +1,218 @@
+"""Objects as they come out of a file, and how much of one is read at most."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.objects import REVIEW_STATES, LabelledObject, ReviewState
+from napari_sam3.core.outlines import (
+    Outline,
+    Ring,
+    count_crossings,
+    instance_of_outlines,
+    instance_of_rings,
+)
+from napari_sam3.errors import ImageError
+
+MAX_PIXELS = 1 << 31
+"""A file that says that its image is larger is refused."""
+
+MAX_MASK_PIXELS = 1 << 30
+"""All objects' boxes together: a few bytes of a file unfold to any number of pixels."""
+
+MAX_CROSSINGS = 1 << 28
+"""All rows that all outlines cross."""
+
+MAX_BYTES = 1 << 29
+"""A longer text is not read."""
+
+# what values of the wrong kind, at the wrong place, raise
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One object of a file.
+
+    Parameters
+    ----------
+    instance : Instance
+    label : int
+        0 if it has none.
+    engine, state
+        As in `LabelledObject`.
+    """
+
+    instance: Instance
+    label: int = 0
+    engine: str = ""
+    state: ReviewState = "unreviewed"
+
+
+@dataclass(slots=True)
+class Room:
+    """How much more may be unfolded from one file."""
+
+    pixels: int = MAX_MASK_PIXELS
+    crossings: int = MAX_CROSSINGS
+    shape: tuple[int, int] = field(default=(0, 0))
+
+    def outlined(
+        self, outlines: Sequence[Outline], score: float | None, concept: str
+    ) -> Instance | None:
+        """Return what polygons outline in an image of this shape; None if that is nothing.
+
+        Raises
+        ------
+        ValueError
+            If they are no polygons, or too much.
+        """
+        self._count_crossings([ring for outline in outlines for ring in outline.rings])
+        return self.counted(
+            instance_of_outlines(outlines, self.shape, score, concept, max_area=self.pixels)
+        )
+
+    def ringed(self, rings: Sequence[Ring], score: float | None, concept: str) -> Instance | None:
+        """Return what an odd number of rings goes around; None if that is nothing.
+
+        Raises
+        ------
+        ValueError
+            If they are no rings, or too much.
+        """
+        self._count_crossings(rings)
+        return self.counted(
+            instance_of_rings(rings, self.shape, score, concept, max_area=self.pixels)
+        )
+
+    def _count_crossings(self, rings: Sequence[Ring]) -> None:
+        self.crossings -= count_crossings(rings, self.shape[0])
+        if self.crossings < 0:
+            raise ValueError("the outlines are too long")
+
+    def counted(self, instance: Instance | None) -> Instance | None:
+        """Take an object's pixels from what is left."""
+        self.pixels -= 0 if instance is None else instance.box.area
+        if self.pixels < 0:
+            raise ValueError("the objects are too large")
+        return instance
+
+
+@contextmanager
+def malformed_as_sentence(what: str) -> Generator[None]:
+    """Raise `ImageError`, which names what cannot be read, for values of the wrong kind."""
+    try:
+        yield
+    except MALFORMED as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        raise ImageError(f"{what} cannot be read: {reason:.200}.") from error
+
+
+def labelled(found: Sequence[Found]) -> tuple[LabelledObject, ...]:
+    """Give objects the labels that they have in the file, or 1 to n if those are none."""
+    labels = [one.label for one in found]
+    are_labels = all(0 < label <= np.iinfo(np.uint32).max for label in labels)
+    if not are_labels or len(set(labels)) < len(labels):
+        labels = list(range(1, len(found) + 1))
+    return tuple(
+        LabelledObject(label, one.instance, one.engine, one.state, depth)
+        for depth, (label, one) in enumerate(zip(labels, found, strict=True))
+    )
+
+
+def checked_shape(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
+    """Return the shape of an image if it has one that may be allocated.
+
+    Raises
+    ------
+    ImageError
+        If it has not.
+    """
+    if not (type(rows) is int and type(cols) is int and rows > 0 and cols > 0):
+        raise ImageError(f"{path} does not say how large its image is.")
+    if rows * cols > MAX_PIXELS:
+        raise ImageError(
+            f"{path} is about an image of {rows} × {cols} pixels; {MAX_PIXELS} are the most, "
+            "unless the image itself is at hand."
+        )
+    return rows, cols
+
+
+def said_shape(rows: Any, cols: Any, wanted: tuple[int, int] | None, path: Path) -> tuple[int, int]:
+    """Return the shape that a file says its image has, unless another one is wanted.
+
+    Raises
+    ------
+    ImageError
+        If it is none, a hostile one, or that of another image.
+    """
+    if wanted is None:
+        return checked_shape(rows, cols, path)
+    if (rows, cols) != tuple(wanted):
+        raise ImageError(
+            f"{path} is about an image of {rows!r:.20} × {cols!r:.20} pixels (rows × columns), "
+            f"but this one has {wanted[0]} × {wanted[1]}."
+        )
+    return known_shape(wanted)
+
+
+def known_shape(wanted: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of an image that somebody has, so that it may be of any size."""
+    rows, cols = wanted
+    return int(rows), int(cols)
+
+
+def score_of(value: Any) -> float | None:
+    """Return a score if it is one: a number from 0 to 1."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    return None
+
+
+def state_of(value: Any) -> ReviewState:
+    """Return a state if it is one."""
+    return next((state for state in REVIEW_STATES if state == value), "unreviewed")
+
+
+def label_of(value: Any) -> int:
+    """Return a label if it is one, else 0."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    return value if type(value) is int and value > 0 else 0
+
+
+def pixel_size_of(value: Any) -> PixelSize:
+    """Return the size of a pixel as this program writes it, or none."""
+    try:
+        return PixelSize(float(value["row"]), float(value["col"]), str(value["unit"])[:40])
+    except MALFORMED:
+        return PixelSize()
+
+
+def left_out(count: int, what: str) -> tuple[str, ...]:
+    """Return a sentence about what was not taken over, if there is any."""
+    if not count:
+        return ()
+    return (f"{count} of them {'was' if count == 1 else 'were'} left out: {what}.",)
+
+
+def reach_of(rings: Sequence[Ring]) -> tuple[int, int]:
+    """Return the (rows, cols) of the smallest image that holds rings.
+
+    Raises
+    ------
+    ValueError
+        If they are no rings of an image.
+    """
+    count_crossings(rings, 1)
+    farthest = np.max([ring.max(axis=0) for ring in rings], axis=0)
+    rows, cols = np.maximum(np.ceil(farthest), 1).astype(int)
+    return int(rows), int(cols)

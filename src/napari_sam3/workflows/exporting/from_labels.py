@@ -1,0 +1,303 @@
+"""Objects from label images: one for each label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.errors import ImageError
+from napari_sam3.workflows.exporting.bundle import Array, Exported
+from napari_sam3.workflows.exporting.calibration import Calibration, read_calibration
+from napari_sam3.workflows.exporting.coco import NO_CONCEPT
+from napari_sam3.workflows.exporting.found import (
+    MALFORMED,
+    MAX_MASK_PIXELS,
+    MAX_PIXELS,
+    malformed_as_sentence,
+    score_of,
+    state_of,
+)
+from napari_sam3.workflows.exporting.ome_zarr_labels import MISSING, NAME
+from napari_sam3.workflows.exporting.units import full_name
+from napari_sam3.workflows.files import choose_plane, open_labels
+
+_MAX_DENSE = 1 << 22
+_MAX_CHUNK = 1 << 28
+
+
+def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
+    """Return the objects of a label image on disk.
+
+    Parameters
+    ----------
+    path : Path
+        A TIFF, PNG or NPY.
+    plane : sequence of int, optional
+        Of a stack, as `napari_sam3.workflows.files.open_image`.  Without it, a stack's labels
+        are returned as they are, and no objects.
+
+    Raises
+    ------
+    ImageError
+        If it holds no labels, or there is no such plane.
+    """
+    _refuse_huge_file(path)
+    labels = open_labels(path)
+    calibration = Calibration()
+    if path.suffix.lower() in (".tif", ".tiff"):
+        calibration = read_calibration(path)
+    axes = calibration.axes if len(calibration.axes) == labels.ndim else ""
+    is_picture = labels.ndim == 3 and axes in ("", "YXS") and _is_colour(path, labels)
+    if labels.ndim < 2 or not labels.size or is_picture:
+        raise ImageError(f"{path} holds no label image: its shape is {labels.shape}.")
+    return objects_of_labels(labels, replace(calibration, axes=axes), plane)
+
+
+def objects_of_labels(
+    labels: Array, calibration: Calibration, plane: Sequence[int] | None = None
+) -> Exported:
+    """Return a label image as what may be exported.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (…, rows, cols)
+    calibration : Calibration
+        Of its axes.
+    plane : sequence of int, optional
+        As in `read_label_file`.
+
+    Raises
+    ------
+    ImageError
+        If there is no such plane, or the objects are too large.
+    """
+    labels, axes, scale = _rows_and_cols_last(labels, calibration)
+    if labels.dtype == bool:
+        labels = labels.astype(np.uint8)
+    names = axes or [f"axis {i}" for i in range(labels.ndim)]
+    sizes = list(zip(names[:-2], labels.shape[:-2], strict=True))
+    size = calibration.pixel_size
+    shape = labels.shape[-2:]
+    if plane is None and any(count != 1 for _, count in sizes):
+        return Exported(
+            (), shape, size, labels=labels, axes="".join(axes) or None, scale=scale or None
+        )
+    shown = labels[choose_plane(sizes, plane)]
+    return Exported(split_labels(shown), shape, size, labels=shown)
+
+
+def split_labels(labels: Array) -> tuple[LabelledObject, ...]:
+    """Return one object for each label of a plane, by rising label.
+
+    Raises
+    ------
+    ImageError
+        If a label is negative, or the labels lie so scattered that their boxes hold too many
+        pixels.
+    """
+    from scipy import ndimage
+
+    if labels.min(initial=0) < 0:
+        raise ImageError(f"The labels go down to {labels.min()}, but none is below 0.")
+    values, numbers = None, labels
+    if labels.max(initial=0) > _MAX_DENSE:
+        values, numbers = np.unique(labels, return_inverse=True)
+        # the background is numbered too, as parts count from 1
+        numbers = numbers.reshape(labels.shape) + 1
+    parts = enumerate(ndimage.find_objects(numbers), start=1)
+    boxes = {number: _box(found) for number, found in parts if found is not None}
+    if sum(box.area for box in boxes.values()) > MAX_MASK_PIXELS:
+        raise ImageError(
+            "The labels lie too scattered to be objects: each is taken out with all that lies "
+            "between its pixels."
+        )
+    objects: list[LabelledObject] = []
+    for number, box in boxes.items():
+        label = number if values is None else int(values[number - 1])
+        if label:
+            instance = Instance(numbers[box.slices] == number, box)
+            objects.append(LabelledObject(label, instance, depth=len(objects)))
+    return tuple(objects)
+
+
+def _box(found: tuple[slice, ...]) -> Box:
+    rows, cols = found
+    return Box(rows.start, cols.start, rows.stop, cols.stop)
+
+
+def _is_colour(path: Path, labels: Array) -> bool:
+    return path.suffix.lower() != ".npy" and labels.shape[-1] in (3, 4)
+
+
+def _rows_and_cols_last(
+    labels: Array, calibration: Calibration
+) -> tuple[Array, str, tuple[float, ...]]:
+    axes, scale = calibration.axes, calibration.scale
+    if len(axes) != labels.ndim or not {"Y", "X"} <= set(axes):
+        return labels, "", ()
+    order = sorted(range(labels.ndim), key=lambda at: "YX".find(axes[at]))
+    return (
+        labels.transpose(order),
+        "".join(axes[at] for at in order),
+        tuple(scale[at] for at in order),
+    )
+
+
+def _refuse_huge_file(path: Path) -> None:
+    """Refuse a label image that says of itself that it is huge, before it is allocated."""
+    size = 0
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            import tifffile
+
+            with tifffile.TiffFile(path) as tiff:
+                size = math.prod(tiff.series[0].shape)
+        elif path.suffix.lower() == ".npy":
+            size = np.load(path, mmap_mode="r", allow_pickle=False).size
+    except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
+        return
+    _refuse_huge(path, size)
+
+
+def _refuse_huge(path: Path, size: int) -> None:
+    if size > MAX_PIXELS:
+        raise ImageError(f"{path} says that it has {size} pixels; {MAX_PIXELS} are the most.")
+
+
+def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
+    """Return the objects of the label image in an OME-Zarr folder.
+
+    Parameters
+    ----------
+    path : Path
+        Of an image with labels, or of a label image; version 0.4 or 0.5.
+    plane : sequence of int, optional
+        As in `read_label_file`.
+
+    Raises
+    ------
+    ImageError
+        If it holds no label image, or several and none of them is called ``objects``.
+    """
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImageError(MISSING) from error
+    if not path.is_dir():
+        raise ImageError(f"There is no folder {path}.")
+    try:
+        root: Any = zarr.open_group(path, mode="r")
+        group = _label_group(root, path)
+        array, calibration = _level(group, path)
+        labels = np.asarray(array[...])
+        read = objects_of_labels(labels, calibration, plane)
+        image = _intensity(root, read) if group.path != root.path else None
+        about = _about(group)
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged folder makes decoders raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ImageError(f"{path} is damaged or no OME-Zarr: {reason:.200}.") from error
+    objects = tuple(_described(one, about.get(one.label, {})) for one in read.objects)
+    return replace(read, objects=objects, intensity=image)
+
+
+def _metadata(group: Any) -> Mapping[str, Any]:
+    attributes = dict(group.attrs)
+    inside = attributes.get("ome")
+    return inside if isinstance(inside, dict) else attributes
+
+
+def _label_group(root: Any, path: Path) -> Any:
+    if "image-label" in _metadata(root):
+        return root
+    names = []
+    if "labels" in root:
+        names = [str(name) for name in _metadata(root["labels"]).get("labels", ())]
+    if NAME in names or len(names) == 1:
+        return root["labels"][NAME if NAME in names else names[0]]
+    if names:
+        raise ImageError(
+            f"{path} holds several label images; name the folder of one of them: "
+            f"{', '.join(sorted(names)[:10])} in {path / 'labels'}."
+        )
+    raise ImageError(f"{path} holds no label image.")
+
+
+def _level(group: Any, path: Path) -> tuple[Any, Calibration]:
+    """Return the finest level, and the steps along its axes."""
+    with malformed_as_sentence(str(path)):
+        said = _metadata(group)["multiscales"][0]
+        dataset = said["datasets"][0]
+        axes = [dict(axis) for axis in said["axes"]]
+        steps = [float(step) for step in _scale(dataset)]
+        array = group[str(dataset["path"])]
+    if array.dtype.kind not in "iub":
+        raise ImageError(f"{path} holds no labels: its values are {array.dtype}.")
+    _refuse_huge(path, math.prod(array.shape))
+    if math.prod(array.chunks) > _MAX_CHUNK:
+        raise ImageError(f"{path} is stored in pieces that are too large to be read.")
+    letters = "".join(str(axis["name"])[:1].upper() for axis in axes)
+    if len(letters) != array.ndim or len(steps) != array.ndim:
+        raise ImageError(f"{path} does not say what its axes are.")
+    return array, Calibration(_pixel_size(axes, letters, steps), letters, tuple(steps))
+
+
+def _scale(dataset: Mapping[str, Any]) -> Sequence[Any]:
+    for transformation in dataset["coordinateTransformations"]:
+        if transformation["type"] == "scale":
+            steps: Sequence[Any] = transformation["scale"]
+            return steps
+    raise ValueError("its pixels have no size")
+
+
+def _pixel_size(axes: Sequence[Mapping[str, Any]], letters: str, steps: list[float]) -> PixelSize:
+    row, col = letters.index("Y"), letters.index("X")
+    unit = full_name(str(axes[row].get("unit", "")))
+    if unit != full_name(str(axes[col].get("unit", ""))):
+        return PixelSize()
+    return PixelSize(steps[row], steps[col], unit)
+
+
+def _intensity(root: Any, read: Exported) -> Array | None:
+    """Return the image's own values, where it has one plane of the labels' shape."""
+    said = _metadata(root).get("multiscales")
+    if not said or read.labels is None or read.labels.ndim != 2:
+        return None
+    array = root[str(said[0]["datasets"][0]["path"])]
+    if array.shape != read.image_shape or math.prod(array.chunks) > _MAX_CHUNK:
+        return None
+    return np.asarray(array[...])
+
+
+def _about(group: Any) -> dict[int, Mapping[str, Any]]:
+    """Return what is said of each label."""
+    said = _metadata(group).get("image-label", {})
+    try:
+        return {int(one["label-value"]): dict(one) for one in said.get("properties") or ()}
+    except MALFORMED:
+        return {}
+
+
+def _described(one: LabelledObject, said: Mapping[str, Any]) -> LabelledObject:
+    concept = str(said.get("concept") or "")
+    instance = replace(
+        one.instance,
+        score=score_of(said.get("score")),
+        concept="" if concept == NO_CONCEPT else concept,
+    )
+    return replace(
+        one,
+        instance=instance,
+        engine=str(said.get("engine") or ""),
+        state=state_of(said.get("state")),
+    )

@@ -1,0 +1,105 @@
+"""Objects as GeoJSON for QuPath: outlines along the edges of pixels, in (x, y).
+
+Pixel (x, y) covers x to x + 1 and y to y + 1, as in QuPath.  Its keys are described at
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections import Counter
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.outlines import Outline, Ring, trace_outlines
+from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
+from napari_sam3.workflows.exporting.colors import class_color
+from napari_sam3.workflows.files import save_text
+from napari_sam3.workflows.segment import Progress
+
+_AT_ONCE = 500
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "napari-sam3")
+
+
+def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
+    """Write one feature per object, whole, also where others hide it."""
+    objects = exported.kept
+    numbers = category_ids(objects)
+    lines, seen = [], Counter[str]()
+    for index, one in enumerate(objects):
+        if index % _AT_ONCE == 0:
+            yield Progress(index, len(objects), "tracing outlines")
+        color = class_color(numbers[one.instance.concept or NO_CONCEPT])
+        lines.append(_dump(_feature(one, exported, color, seen)))
+    # one feature a line; readers other than this program pass over what is said of the image
+    head = f'{{"type": "FeatureCollection", "image": {_dump(_image(exported))}, "features": ['
+    body = ",\n".join(lines)
+    save_text(path, f"{head}\n{body}\n]}}\n")
+    yield Progress(len(objects), len(objects), "tracing outlines")
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _image(exported: Exported) -> dict[str, Any]:
+    rows, cols = exported.image_shape
+    size = exported.pixel_size
+    return {
+        "name": exported.image_name,
+        "height": rows,
+        "width": cols,
+        "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
+    }
+
+
+def _feature(
+    one: LabelledObject, exported: Exported, color: tuple[int, ...], seen: Counter[str]
+) -> dict[str, Any]:
+    item = one.instance
+    traced = trace_outlines(item.mask)
+    size = exported.pixel_size
+    measurements = {"Area px^2": float(item.area)}
+    if size.is_calibrated:
+        measurements[f"Area {size.unit}^2"] = item.area * size.area
+    if item.score is not None and math.isfinite(item.score):
+        measurements["Score"] = float(item.score)
+    return {
+        "type": "Feature",
+        "id": _identity(one, exported.image_name, seen),
+        "geometry": _geometry(traced, item.box.top, item.box.left),
+        "properties": {
+            "objectType": "detection",
+            "name": str(one.label),
+            "classification": {"name": item.concept or NO_CONCEPT, "color": list(color)},
+            "measurements": measurements,
+            "metadata": {"state": one.state, "engine": one.engine},
+        },
+    }
+
+
+def _identity(one: LabelledObject, image_name: str, seen: Counter[str]) -> str:
+    """Return the same id for the same object of the same image, so that it can be replaced."""
+    box = one.instance.box
+    place = json.dumps([image_name, one.label, box.top, box.left, box.bottom, box.right])
+    said = f"{place} {one.instance.mask.tobytes().hex()}"
+    seen[said] += 1
+    return str(uuid.uuid5(_NAMESPACE, f"{said} {seen[said]}"))
+
+
+def _geometry(outlines: Sequence[Outline], top: int, left: int) -> dict[str, Any]:
+    polygons = [[_closed(ring, top, left) for ring in outline.rings] for outline in outlines]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _closed(ring: Ring, top: int, left: int) -> list[list[int]]:
+    """Return a ring in (x, y) that ends where it began."""
+    points: list[list[int]] = (ring[:, ::-1] + (left, top)).tolist()
+    return [*points, points[0]]

@@ -1,0 +1,158 @@
+"""Objects from files of other programs, and of this one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_sam3.errors import ImageError
+from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.found import MAX_BYTES
+from napari_sam3.workflows.files import LABEL_SUFFIXES
+
+READABLE = (".json", ".geojson", ".zip", ".roi", ".ome.zarr", ".zarr", *LABEL_SUFFIXES)
+"""The ends of the names of files that can be read."""
+
+
+_JSON_MARKS = (b'"annotations"', b'"segmentation"', b'"Feature"', b'"FeatureCollection"')
+_LONGEST_MARK = max(map(len, _JSON_MARKS))
+_BLOCK = 1 << 20
+
+
+def read_objects(
+    path: str | Path,
+    image_shape: tuple[int, int] | None = None,
+    *,
+    image_name: str | None = None,
+    plane: Sequence[int] | None = None,
+) -> Exported:
+    """Read objects from a file; what it is, its name and its content tell.
+
+    Parameters
+    ----------
+    path : str or Path
+        COCO JSON, GeoJSON, regions of ImageJ (``.zip``, ``.roi``), a label image (TIFF, PNG,
+        NPY) or an OME-Zarr folder with labels.
+    image_shape : tuple of int, optional
+        (rows, cols) of the image that they are of.  Files that say so must agree.
+    image_name : str, optional
+        Which image of a COCO file with several.
+    plane : sequence of int, optional
+        Which plane of a label image with more axes.  Without it, such labels are returned
+        whole, and no objects.
+
+    Returns
+    -------
+    Exported
+        With one object for each object or label of the file, and in ``notices`` what had to
+        be left out.  Labels are those of the file if it has any, else 1 to n.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, it holds no objects, it is damaged, or is about another
+        image.  Nothing of an image's size is allocated before its size was checked.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"There is no file {path}.")
+    found = _read(path, image_shape, image_name, plane)
+    if image_shape is not None and found.image_shape != tuple(image_shape):
+        rows, cols = found.image_shape
+        raise ImageError(
+            f"{path} has {rows} × {cols} pixels (rows × columns), but the image has "
+            f"{image_shape[0]} × {image_shape[1]}."
+        )
+    return replace(found, notices=tuple(f"{path.name}: {one}" for one in found.notices))
+
+
+def is_readable(path: str | Path) -> bool:
+    """Return whether a file looks like one that `read_objects` reads.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of a JSON file so much is read that its kind is known, of others only the name.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not path.exists() or not name.endswith(READABLE):
+        return False
+    return not name.endswith(".json") or (path.is_file() and _mentions(path, _JSON_MARKS))
+
+
+def _mentions(path: Path, words: tuple[bytes, ...]) -> bool:
+    """Whether one of these words is in a file that is not too long to be read."""
+    before = b""
+    try:
+        with path.open("rb") as file:
+            for _ in range(MAX_BYTES // _BLOCK):
+                block = file.read(_BLOCK)
+                if any(word in before + block for word in words):
+                    return True
+                if not block:
+                    return False
+                before = block[-_LONGEST_MARK:]
+    except OSError:
+        pass
+    return False
+
+
+def _read(
+    path: Path,
+    image_shape: tuple[int, int] | None,
+    image_name: str | None,
+    plane: Sequence[int] | None,
+) -> Exported:
+    from napari_sam3.workflows.exporting.from_labels import read_label_file, read_ome_zarr
+    from napari_sam3.workflows.exporting.from_rois import read_rois
+
+    suffix = path.suffix.lower()
+    if suffix == ".zarr" or path.is_dir():
+        return read_ome_zarr(path, plane)
+    if suffix in (".json", ".geojson"):
+        return _read_json(path, image_shape, image_name)
+    if suffix in (".zip", ".roi"):
+        return read_rois(path, image_shape)
+    if suffix in LABEL_SUFFIXES:
+        return read_label_file(path, plane)
+    raise ImageError(
+        f"Objects cannot be read from {path.name!r}; its name should end in "
+        f"{', '.join(READABLE[:-1])} or {READABLE[-1]}."
+    )
+
+
+def _read_json(path: Path, image_shape: tuple[int, int] | None, image_name: str | None) -> Exported:
+    from napari_sam3.workflows.exporting.from_coco import objects_of_coco
+    from napari_sam3.workflows.exporting.from_geojson import objects_of_geojson
+
+    content = _load(path)
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict):
+        raise ImageError(f"{path} is neither COCO nor GeoJSON.")
+    if "annotations" in first or "segmentation" in first:
+        return objects_of_coco(content, path, image_shape, image_name)
+    if first.get("type") in ("Feature", "FeatureCollection"):
+        return objects_of_geojson(content, path, image_shape)
+    if "napari-sam3" in (first.get("software") or ()):
+        raise ImageError(
+            f"{path} is the record of how labels were made; name the label image beside it."
+        )
+    raise ImageError(f"{path} is neither COCO nor GeoJSON.")
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{path} is longer than {MAX_BYTES >> 20} MB.")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{path} cannot be read: it is no JSON, or was cut off.") from error

@@ -1,0 +1,143 @@
+"""Writing objects to a file, whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.formats import Format, format_of
+from napari_sam3.workflows.segment import Progress
+
+
+def iter_export(
+    path: str | Path, exported: Exported, overwrite: bool = False
+) -> Generator[Progress, None, list[Path]]:
+    """Write objects to a file; its name tells the format.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends as one of `FORMATS`.
+    exported : Exported
+    overwrite : bool
+        Whether an existing file is replaced.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ImageError
+        If the name stands for no format, the file exists, the format cannot hold the
+        objects, or the file cannot be written.  Then nothing was written or replaced.
+    """
+    path = Path(path)
+    chosen = format_of(path)
+    check_target(path, overwrite)
+    refuse_unfit(chosen, exported)
+    yield from chosen.write(path, exported)
+    return [path]
+
+
+def export(path: str | Path, exported: Exported, overwrite: bool = False) -> list[Path]:
+    """Write objects to a file, as `iter_export` does, and show no progress."""
+    steps = iter_export(path, exported, overwrite)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            written: list[Path] = end.value
+            return written
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse to write where something is that must not be replaced.
+
+    Raises
+    ------
+    ImageError
+        If there is.
+    """
+    chosen = format_of(path)
+    if not path.parent.is_dir():
+        raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
+    if not path.exists():
+        return
+    if path.is_dir() != chosen.is_folder:
+        kind = "folder" if path.is_dir() else "file"
+        raise ImageError(f"{path} is a {kind}; choose another name.")
+    if not overwrite:
+        raise ImageError(f"{path} exists already; choose another name, or ask to overwrite it.")
+    if chosen.is_folder and not _is_zarr(path):
+        raise ImageError(f"{path} holds something else than OME-Zarr; choose another name.")
+    if path.suffix.lower() == ".json" and _is_record(path):
+        raise ImageError(
+            f"{path} is the record of how labels were made, and would be lost; choose another name."
+        )
+
+
+def refuse_unfit(chosen: Format, exported: Exported) -> None:
+    """Refuse a stack of labels whose objects are not known, where objects are asked for.
+
+    Raises
+    ------
+    ImageError
+    """
+    if chosen.keeps_overlaps and exported.is_stack and not exported.objects:
+        raise ImageError(
+            f"{chosen.title} holds the objects of one plane, but the labels are a stack; "
+            "choose a plane."
+        )
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder, whole or not at all; an existing one is replaced.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Fills the new folder it is given.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be written.
+    """
+    # beside its place, as only a move within one disk happens at once
+    token = secrets.token_hex(4)
+    partial, old = (path.with_name(f".{path.name}.{token}.{end}") for end in ("part", "old"))
+    try:
+        partial.mkdir()
+        write(partial)
+        if path.exists():
+            path.replace(old)
+        partial.replace(path)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_zarr(path: Path) -> bool:
+    names = ("zarr.json", ".zgroup", ".zattrs")
+    return not any(path.iterdir()) or any((path / name).is_file() for name in names)
+
+
+def _is_record(path: Path) -> bool:
+    from napari_sam3.workflows.sidecars import read_sidecar
+
+    try:
+        read_sidecar(path)
+    except ProvenanceError:
+        return False
+    return True

@@ -1,0 +1,244 @@
+"""Exporting objects on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import typer
+from typer.testing import CliRunner
+
+from napari_sam3 import cli
+from napari_sam3.cli.export import export_objects
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.object_json import StoredObjects, StoredPlane
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.workflows.exporting import read_objects
+from napari_sam3.workflows.files import open_labels, save_labels
+from napari_sam3.workflows.object_records import with_objects
+from napari_sam3.workflows.sidecars import read_sidecar, write_sidecar
+
+SHAPE = (60, 90)
+ONE, TWO = (slice(10, 25), slice(30, 52)), (slice(20, 50), slice(45, 80))
+
+
+def run(*arguments):
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(export_objects)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def labels():
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[ONE], labels[TWO] = 3, 7
+    return labels
+
+
+@pytest.fixture
+def source(tmp_path, labels):
+    path = tmp_path / "cells_labels.tif"
+    tifffile.imwrite(
+        path, labels, imagej=True, resolution=(4, 2), metadata={"unit": "um", "axes": "YX"}
+    )
+    return path
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_label_is_one_object_in_every_format_that_is_named(source, tmp_path):
+    names = ("a.json", "a.geojson", "a.zip", "a.csv", "a.tif", "a.ome.zarr")
+    options = [part for name in names for part in ("--output", tmp_path / name)]
+    done = run(source, *options)
+    assert done.exit_code == 0, done.output
+    for name in names:
+        kind = "labels" if name in ("a.tif", "a.ome.zarr") else "objects"
+        assert f"2 {kind} → {tmp_path / name}" in done.stdout
+        if name != "a.csv":
+            assert [one.label for one in read_objects(tmp_path / name).objects] == [3, 7]
+
+
+def test_the_calibration_is_that_of_the_file_unless_another_is_given(source, tmp_path):
+    run(source, "--output", tmp_path / "a.tif")
+    assert read_objects(tmp_path / "a.tif").pixel_size == PixelSize(0.5, 0.25, "micrometer")
+    done = run(source, "--output", tmp_path / "b.csv", "--pixel-size", "0.1,0.2", "--unit", "mm")
+    assert done.exit_code == 0, done.output
+    (_, row) = rows_of(tmp_path / "b.csv")
+    assert (row["unit"], row["area_px"]) == ("mm", "1050")
+    assert float(row["area"]) == pytest.approx(1050 * 0.02)
+
+
+def test_the_values_of_the_image_are_measured(source, tmp_path, labels):
+    pixels = np.arange(labels.size, dtype=np.uint16).reshape(SHAPE)
+    tifffile.imwrite(tmp_path / "cells.tif", pixels)
+    done = run(
+        *(source, "--image", tmp_path / "cells.tif"),
+        *("--output", tmp_path / "a.csv", "--output", tmp_path / "a.json"),
+    )
+    assert done.exit_code == 0, done.output
+    row = rows_of(tmp_path / "a.csv")[1]
+    assert float(row["intensity_mean"]) == pytest.approx(pixels[labels == 7].mean())
+    said = json.loads((tmp_path / "a.json").read_text())
+    assert said["images"][0]["file_name"] == "cells.tif"
+
+
+def test_a_colour_image_is_not_measured_and_that_is_said(source, tmp_path):
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
+    done = run(source, "--image", tmp_path / "cells.tif", "--output", tmp_path / "a.csv")
+    assert done.exit_code == 0, done.output
+    assert "in colour" in done.stderr
+    assert "intensity_mean" not in rows_of(tmp_path / "a.csv")[0]
+
+
+@pytest.fixture
+def on_record(tmp_path):
+    """Labels with a record of three objects: one over another, and one rejected."""
+    image = tmp_path / "cells.tif"
+    pixels = np.full(SHAPE, 20, np.uint16)
+    pixels[ONE] = 900
+    tifffile.imwrite(image, pixels)
+    done = CliRunner().invoke(cli.app, ["segment", str(image), "--point", "15,40"])
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "cells_labels.tif"
+    objects = {}
+    for label, place, state in ((1, ONE, "accepted"), (2, TWO, "unreviewed"), (3, TWO, "rejected")):
+        mask = np.zeros(SHAPE, bool)
+        mask[place] = True
+        objects[label] = LabelledObject(
+            label, Instance.from_mask(mask, 0.5, "cell"), "Built-in", state, depth=label
+        )
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[TWO], labels[ONE] = 2, 1
+    save_labels(path, labels)
+    stored = StoredObjects((StoredPlane(PlaneIndex(), SHAPE, objects),))
+    record = with_objects(read_sidecar(path), stored)
+    write_sidecar(path.with_suffix(".json"), record, labels, path.name)
+    return path
+
+
+def test_objects_on_record_are_saved_whole_and_rejected_ones_are_not(on_record, tmp_path):
+    done = run(on_record, "--output", tmp_path / "a.json", "--output", tmp_path / "a.tif")
+    assert done.exit_code == 0, done.output
+    assert "2 objects →" in done.stdout
+    assert done.stderr == ""
+    one, two = read_objects(tmp_path / "a.json").objects
+    assert (one.instance.area, two.instance.area) == (15 * 22, 30 * 35)
+    assert (one.instance.score, one.instance.concept, one.state) == (0.5, "cell", "accepted")
+    # what is shown stays as it is shown
+    np.testing.assert_array_equal(open_labels(tmp_path / "a.tif"), open_labels(on_record))
+
+
+def test_labels_that_were_changed_since_are_told_of(on_record, tmp_path):
+    save_labels(on_record, np.zeros(SHAPE, np.uint16))
+    done = run(on_record, "--output", tmp_path / "a.csv")
+    assert done.exit_code == 0, done.output
+    assert "changed after its record was written" in done.stderr
+    assert len(rows_of(tmp_path / "a.csv")) == 2
+
+
+def test_a_record_of_another_image_is_a_sentence(on_record, tmp_path):
+    save_labels(on_record, np.zeros((20, 20), np.uint16))
+    done = run(on_record, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "larger image" in done.stderr
+
+
+def test_the_record_is_never_the_output(on_record):
+    before = on_record.with_suffix(".json").read_bytes()
+    done = run(on_record, "--output", on_record.with_suffix(".json"), "--overwrite")
+    assert done.exit_code == 1
+    assert "record of how labels were made" in done.stderr
+    assert on_record.with_suffix(".json").read_bytes() == before
+
+
+@pytest.fixture
+def stack(tmp_path, labels):
+    path = tmp_path / "stack.tif"
+    planes = np.stack([labels, labels[::-1], np.zeros_like(labels)])
+    tifffile.imwrite(
+        path, planes, imagej=True, resolution=(2, 2), metadata={"axes": "ZYX", "unit": "um"}
+    )
+    return path
+
+
+def test_a_stack_of_labels_is_saved_whole_or_one_plane_of_it(stack, tmp_path):
+    done = run(stack, "--output", tmp_path / "a.zarr", "--pixel-size", "0.25")
+    assert done.exit_code == 0, done.output
+    found = read_objects(tmp_path / "a.zarr")
+    assert found.labels.shape == (3, *SHAPE)
+    assert found.scale == (1, 0.25, 0.25)
+    done = run(stack, "--output", tmp_path / "a.json", "--plane", "1")
+    assert done.exit_code == 0, done.output
+    assert len(read_objects(tmp_path / "a.json").objects) == 2
+
+
+def test_objects_of_a_stack_need_a_plane_and_nothing_is_written_without(stack, tmp_path):
+    done = run(stack, "--output", tmp_path / "a.tif", "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "choose a plane with --plane" in done.stderr
+    assert not (tmp_path / "a.tif").exists()
+    done = run(stack, "--output", tmp_path / "a.csv", "--plane", "3")
+    assert "planes 0 to 2" in done.stderr
+
+
+def test_a_plane_may_be_that_of_the_image_alone_or_of_both(source, stack, tmp_path):
+    image = tmp_path / "image.tif"
+    pixels = np.zeros((3, *SHAPE), np.uint16)
+    tifffile.imwrite(image, pixels, photometric="minisblack", metadata={"axes": "ZYX"})
+    for name, labels in (("a.csv", source), ("b.csv", stack)):
+        done = run(labels, "--image", image, "--plane", "1", "--output", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert len(rows_of(tmp_path / name)) == 2
+    done = run(stack, "--image", source, "--plane", "9", "--output", tmp_path / "c.csv")
+    assert (done.exit_code, "planes 0 to 2" in done.stderr) == (1, True)
+    done = run(source, "--image", source, "--plane", "1", "--output", tmp_path / "c.csv")
+    assert (done.exit_code, "leave --plane out" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--output", "a.doc"), "end its name in"),
+        (("--output", "nowhere/a.csv"), "no folder"),
+        (("--output", "cells_labels.tif", "--overwrite"), "named twice"),
+        (("--output", "a.csv", "--output", "a.csv"), "named twice"),
+        (("--output", "there.csv"), "exists already"),
+        (("--output", "a.csv", "--image", "nothing.tif"), "no file"),
+        (("--output", "a.csv", "--image", "small.tif"), "image has 5 × 6"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_nothing_is_written(
+    source, tmp_path, monkeypatch, options, why
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.csv").write_text("mine")
+    tifffile.imwrite(tmp_path / "small.tif", np.zeros((5, 6), np.uint8))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = run("cells_labels.tif", *options)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert why in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("size", ["0,1", "a", "1,2,3", "-1", "nan,1", ""])
+def test_a_size_that_is_none_is_a_usage_error_with_an_example(source, tmp_path, size):
+    done = run(source, "--output", tmp_path / "a.csv", f"--pixel-size={size}")
+    assert done.exit_code == 2
+    assert "0.325,0.325" in " ".join(done.stderr.split())
+
+
+def test_what_a_file_says_cannot_move_the_cursor(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"annotations": [{"id": "\x1b[2J", "segmentation": 7}]}))
+    done = run(path, "--output", tmp_path / "b.csv")
+    assert done.exit_code == 1
+    assert "\x1b" not in done.stderr
