@@ -123,22 +123,13 @@ def match_objects(
 
 
 def _iou(one: Instance, other: Instance, seen: tuple[npt.NDArray[Any], int] | None) -> float:
-    box = _around(one.box, other.box)
+    box = one.box.union(other.box)
     first, second = _in(one, box), _in(other, box)
     if seen is not None:
         numbers = seen[0][box.slices]
         second &= (numbers == 0) | (numbers == seen[1])
     union = np.count_nonzero(first | second)
     return float(np.count_nonzero(first & second) / union) if union else 0.0
-
-
-def _around(one: Box, other: Box) -> Box:
-    return Box(
-        min(one.top, other.top),
-        min(one.left, other.left),
-        max(one.bottom, other.bottom),
-        max(one.right, other.right),
-    )
 
 
 def _in(item: Instance, box: Box) -> npt.NDArray[np.bool_]:

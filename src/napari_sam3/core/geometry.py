@@ -82,6 +82,21 @@ class Box:
             return None
         return Box(top, left, bottom, right)
 
+    def union(self, other: Box) -> Box:
+        """Return the smallest box around both."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+    def grown(self, pixels: int) -> Box:
+        """Return the box with so many pixels more on each side."""
+        return Box(
+            self.top - pixels, self.left - pixels, self.bottom + pixels, self.right + pixels
+        )
+
     @classmethod
     def of_shape(cls, shape: tuple[int, int]) -> Box:
         """Return the box that covers a whole (rows, cols) array."""

@@ -1,0 +1,62 @@
+"""Which plane of an array of any number of axes is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneIndex:
+    """One plane of a label image, in its own axes.
+
+    Parameters
+    ----------
+    shown : tuple of int
+        The axes that are the plane's rows and columns.
+    fixed : tuple of int
+        The position along each of the others, in order.
+
+    Examples
+    --------
+    >>> PlaneIndex((1, 2), (7,)).cut(np.zeros((9, 3, 4))).shape
+    (3, 4)
+    """
+
+    shown: tuple[int, int] = (0, 1)
+    fixed: tuple[int, ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the array."""
+        return 2 + len(self.fixed)
+
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Where the plane's first pixel lies in the array."""
+        rest = iter(self.fixed)
+        return tuple(0 if axis in self.shown else next(rest) for axis in range(self.ndim))
+
+    def cut(self, data: Any) -> Any:
+        """Return the plane as a view of the array, rows first.
+
+        Raises
+        ------
+        IndexError
+            If the array has no such plane.
+        """
+        if data.ndim != self.ndim:
+            raise IndexError(f"an array of {data.ndim} axes has no plane {self}")
+        at = self.position
+        plane = data[tuple(slice(None) if a in self.shown else at[a] for a in range(self.ndim))]
+        return plane.T if self.shown[0] > self.shown[1] else plane
+
+    def to_data(self, pixels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Map (row, col) of the plane, shape (n, 2), to points of the array, (n, ndim)."""
+        points = np.asarray(pixels, dtype=float)
+        data = np.tile(np.asarray(self.position, dtype=float), (len(points), 1))
+        data[:, self.shown] = points
+        return data

@@ -1,0 +1,298 @@
+"""The record of a plane and its label image, brought back in step.
+
+People paint into a Labels layer, and other plugins delete, merge, split and renumber its
+labels.  What the layer holds is right; the record follows, and keeps what only it knows:
+hidden parts, scores, concepts, and whole objects that were erased.
+
+First it is found out which object has which label now (`napari_sam3.core.renumbering`).  Then
+
+- what was **erased** is kept whole, as rejected;
+- what is **edited** gains the pixels that it shows now, and loses those that it showed before.
+  Hidden pixels stay, except where the image changed and they would come up on top of what it
+  shows now;
+- what is **added**, a label that belongs to no object, is a new one on top of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import BoolArray, Instance, bounding_box
+from napari_sam3.core.label_runs import LabelRuns, find_changes, find_runs
+from napari_sam3.core.objects import LabelledObject, ReviewState
+from napari_sam3.core.painting import PaintRule, order_from_top
+from napari_sam3.core.plane_changes import Changes
+from napari_sam3.core.renumbering import (
+    ChangedPlane,
+    Numbers,
+    Stack,
+    VisibleCounts,
+    assign_numbers,
+)
+
+Labels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reconciled:
+    """A record that is in step with its label image.
+
+    Parameters
+    ----------
+    objects : dict
+        The record, by label.
+    changes : Changes
+        What was different.
+    """
+
+    objects: dict[int, LabelledObject]
+    changes: Changes = field(default_factory=Changes)
+
+
+def reconcile(
+    objects: Mapping[int, LabelledObject],
+    expected: npt.NDArray[Any],
+    actual: npt.NDArray[Any],
+    *,
+    hidden: Collection[int] = (),
+    rule: PaintRule = "",
+) -> Reconciled:
+    """Bring the record of a plane in step with its label image.
+
+    Parameters
+    ----------
+    objects : mapping of int to LabelledObject
+        The record, by label.
+    expected : ndarray of int, shape (rows, cols)
+        What was last painted for it (`napari_sam3.core.painting.paint_objects`).
+    actual : ndarray of int, shape (rows, cols)
+        What the layer holds now.  Labels below 1 are background.
+    hidden, rule
+        As they were painted with.  Labels that are hidden keep their pixels.
+
+    Returns
+    -------
+    Reconciled
+        Painted by depth, it shows what `actual` shows, if `expected` was painted by depth.
+        Under a rule, an object that changed in size may come to lie above or below
+        another; where the image itself changed, it shows what `actual` shows.
+
+    Raises
+    ------
+    ValueError
+        If the images are not two planes of one shape with whole numbers.
+
+    Notes
+    -----
+    Where the images are equal, all that is done is to compare them.  Else only objects whose
+    labels or whose boxes are concerned are looked at.
+    """
+    _refuse_other_images(expected, actual)
+    runs = find_changes(expected, actual)
+    if not len(runs):
+        return Reconciled(dict(objects))
+    pairs, pair_of_run = runs.count_pairs()
+    before = ChangedPlane.of(objects, (expected, actual), hidden, rule)
+    counts = VisibleCounts.of(before, pairs)
+    numbers = assign_numbers(before, counts, pairs)
+    touched = _Touched.of(before, counts, numbers, runs[numbers.differ(pairs)[pair_of_run]])
+    return _follow(before, counts, numbers, touched)
+
+
+def _refuse_other_images(expected: Labels, actual: Labels) -> None:
+    if expected.ndim != 2 or expected.shape != actual.shape:
+        raise ValueError(
+            f"two planes of one shape are compared, not {expected.shape} and {actual.shape}"
+        )
+    if expected.dtype.kind not in "iu" or actual.dtype.kind not in "iu":
+        raise ValueError(f"labels are whole numbers, not {expected.dtype} and {actual.dtype}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Touched:
+    """Where the image shows another object than it did.
+
+    Parameters
+    ----------
+    pixels : ndarray of bool, shape (rows, cols)
+    box : Box or None
+        Around them.
+    gained : dict
+        Label as it is now to a box around what it gained.
+    """
+
+    pixels: BoolArray
+    box: Box | None
+    gained: dict[int, Box]
+
+    @classmethod
+    def of(
+        cls, plane: ChangedPlane, counts: VisibleCounts, numbers: Numbers, touched: LabelRuns
+    ) -> _Touched:
+        pixels = np.zeros(plane.actual.shape, bool)
+        touched.paint(pixels)
+        gained = touched.boxes_after()
+        # the same label, but of another object than before
+        for label in numbers.moved.keys() | numbers.aside:
+            if counts.same.get(label, 0):
+                box = plane.objects[label].instance.box
+                is_same = plane.expected[box.slices] == label
+                pixels[box.slices] |= is_same & (plane.actual[box.slices] == label)
+                gained[label] = box.union(gained.get(label, box))
+        return cls(pixels, bounding_box(pixels), gained)
+
+    def concerns(self, one: LabelledObject, label: int) -> bool:
+        if label in self.gained:
+            return True
+        box = one.instance.box
+        if self.box is None or box.intersection(self.box) is None:
+            return False
+        return bool((self.pixels[box.slices] & one.instance.mask).any())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Masks:
+    """What is needed to bring single masks in step."""
+
+    plane: ChangedPlane
+    touched: _Touched
+    stack: Stack
+    ranks: Mapping[int, int]
+
+    def follow(self, old: int, new: int, is_back: bool) -> tuple[Instance | None, bool]:
+        """Return an object's pixels as they are now, and whether it gained any."""
+        instance = self.plane.objects[old].instance
+        box = instance.box.union(self.touched.gained.get(new, instance.box))
+        mask = _placed(instance, box)
+        now = self.plane.actual[box.slices] == new
+        lost = mask & ~now
+        if not (is_back and self.plane.is_left_out(old)):
+            lost &= self.touched.pixels[box.slices]
+        lost[lost] = self._is_gone(old, box, lost)
+        after = mask & ~lost | now
+        gained = bool((now & ~mask).any())
+        if not gained and not lost.any():
+            return instance, False
+        inner = bounding_box(after)
+        if inner is None:
+            return None, False
+        around = inner.shifted(box.top, box.left)
+        return replace(instance, mask=after[inner.slices].copy(), box=around), gained
+
+    def _is_gone(self, old: int, box: Box, lost: BoolArray) -> BoolArray:
+        shows = self.plane.actual[box.slices][lost]
+        is_gone: BoolArray = self.stack.lies_below(shows, self.ranks[old])
+        is_gone |= self.plane.expected[box.slices][lost] == old
+        if self.plane.rule:
+            # sizes change, and under a rule the order with them: only absence is sure
+            is_gone |= self.touched.pixels[box.slices][lost]
+        return is_gone
+
+
+def _placed(instance: Instance, box: Box) -> BoolArray:
+    mask = np.zeros(box.shape, bool)
+    mask[instance.box.shifted(-box.top, -box.left).slices] = instance.mask
+    return mask
+
+
+def _follow(
+    plane: ChangedPlane, counts: VisibleCounts, numbers: Numbers, touched: _Touched
+) -> Reconciled:
+    masks = _Masks(plane, touched, Stack.of(plane, numbers.new), plane.ranks)
+    former = _renumbered(plane, numbers)
+    objects = {
+        one.label: _follow_one(masks, old, one, old in numbers.returned)
+        if _may_differ(plane, counts, numbers, touched, old)
+        else one
+        for old, one in former.items()
+    }
+    for label in (numbers.new[old] for old in numbers.erased):
+        objects[label] = replace(objects[label], state="rejected")
+    return Reconciled(
+        dict(sorted({**objects, **_added(plane, numbers, objects)}.items())),
+        _name_changes(former, objects, numbers),
+    )
+
+
+def _follow_one(masks: _Masks, old: int, one: LabelledObject, is_back: bool) -> LabelledObject:
+    instance, has_gained = masks.follow(old, one.label, is_back)
+    if instance is None:
+        return replace(one, state="rejected")
+    if instance is one.instance and not is_back:
+        return one
+    state: ReviewState = "unreviewed" if is_back and not has_gained else "edited"
+    return replace(one, instance=instance, state=state)
+
+
+def _name_changes(
+    former: Mapping[int, LabelledObject], objects: Mapping[int, LabelledObject], numbers: Numbers
+) -> Changes:
+    returned = {numbers.new[old] for old in numbers.returned}
+    erased = {numbers.new[old] for old in numbers.erased}
+    edited = set()
+    for one in former.values():
+        now = objects[one.label]
+        if now.instance is not one.instance:
+            edited.add(one.label)
+        elif now.state == "rejected" != one.state:
+            erased.add(one.label)
+    return Changes(
+        {old: new for old, new in sorted(numbers.new.items()) if old != new},
+        tuple(sorted(edited - returned)),
+        tuple(sorted(erased)),
+        tuple(numbers.unowned),
+        tuple(sorted(returned)),
+    )
+
+
+def _may_differ(
+    plane: ChangedPlane, counts: VisibleCounts, numbers: Numbers, touched: _Touched, old: int
+) -> bool:
+    if old in numbers.returned:
+        return True
+    if old in numbers.erased:
+        return False
+    if plane.is_left_out(old) and not counts.before.get(old, 0):
+        return False
+    return touched.concerns(plane.objects[old], numbers.new[old])
+
+
+def _renumbered(plane: ChangedPlane, numbers: Numbers) -> dict[int, LabelledObject]:
+    """Return by old label the objects under their new ones."""
+    rows, cols = plane.actual.shape
+    depths = {old: one.depth for old, one in plane.objects.items()}
+    is_same = all(old == new for old, new in numbers.new.items())
+    if not is_same and len(set(depths.values())) < len(depths):
+        # of equal depth, the label decides; the order must outlive it
+        ordered = order_from_top(plane.objects.values(), (rows, cols))
+        depths = {one.label: depth for depth, one in enumerate(ordered)}
+    return {
+        old: one
+        if one.label == numbers.new[old] and one.depth == depths[old]
+        else replace(one, label=numbers.new[old], depth=depths[old])
+        for old, one in plane.objects.items()
+    }
+
+
+def _added(
+    plane: ChangedPlane, numbers: Numbers, objects: Mapping[int, LabelledObject]
+) -> dict[int, LabelledObject]:
+    if not numbers.unowned:
+        return {}
+    least_depth = min((one.depth for one in objects.values()), default=0)
+    boxes = find_runs(plane.actual, numbers.unowned).boxes_after()
+    return {
+        label: LabelledObject(
+            label,
+            Instance(plane.actual[boxes[label].slices] == label, boxes[label]),
+            state="edited",
+            depth=least_depth - place,
+        )
+        for place, label in enumerate(numbers.unowned, start=1)
+    }

@@ -1,0 +1,145 @@
+"""Which objects of a record are shown: filters and suppression that lose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.doubt import touches_border
+from napari_sam3.core.labels import OVERLAP_RULES
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.overlaps import Overlaps, best_first, find_overlaps, suppress
+from napari_sam3.core.painting import PaintRule
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a record is shown as a label image.
+
+    Parameters
+    ----------
+    rule : {"", "score", "smallest", "first"}
+        Which of two objects shows where they overlap; "" leaves it as it was written.
+    min_score : float
+        Objects that score less are not shown, 0–1; those without a score are.
+    min_area, max_area : int, optional
+        Least and most pixels of an object that is shown.
+    without_border : bool
+        Whether objects that touch the image's border are left out.
+    max_iom : float
+        Of two objects that share more than this part of the smaller one, the better one is
+        shown (intersection over minimum, 0–1); 1 shows both.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    rule: PaintRule = ""
+    min_score: float = 0.0
+    min_area: int = 0
+    max_area: int | None = None
+    without_border: bool = False
+    max_iom: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("", *OVERLAP_RULES):
+            raise ValueError(f"no overlap rule {self.rule!r}")
+        if not (0 <= self.min_score <= 1 and 0 <= self.max_iom <= 1):
+            raise ValueError("a score and an overlap lie between 0 and 1")
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether nothing is filtered out."""
+        return self == View(self.rule)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectColumns:
+    """What filters and tables need to know of a plane's objects, an array for each.
+
+    Parameters
+    ----------
+    labels, areas : ndarray of int, shape (n,)
+        Areas are of whole objects, in pixels.
+    scores : ndarray of float, shape (n,)
+        NaN where there is none.
+    on_border, is_rejected : ndarray of bool, shape (n,)
+    """
+
+    labels: npt.NDArray[np.int64]
+    areas: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    on_border: BoolArray
+    is_rejected: BoolArray
+
+    @classmethod
+    def of(cls, objects: Sequence[LabelledObject], image_shape: tuple[int, int]) -> ObjectColumns:
+        """Read them off the objects of a plane."""
+        scores = [one.instance.score for one in objects]
+        return cls(
+            np.array([one.label for one in objects], np.int64),
+            np.array([one.instance.area for one in objects], np.int64),
+            np.array([np.nan if s is None else s for s in scores], np.float64),
+            touches_border([one.instance.box for one in objects], image_shape),
+            np.array([one.state == "rejected" for one in objects], bool),
+        )
+
+
+def shown(columns: ObjectColumns, overlaps: Overlaps, view: View) -> BoolArray:
+    """Return which objects a view shows.
+
+    Parameters
+    ----------
+    columns : ObjectColumns
+    overlaps : Overlaps
+        Of the same objects, by their index.
+    view : View
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Rejected ones are never shown.  An object that a filter leaves out does not
+        suppress another.
+    """
+    passes = ~columns.is_rejected & ~(columns.scores < view.min_score)
+    passes &= columns.areas >= view.min_area
+    if view.max_area is not None:
+        passes &= columns.areas <= view.max_area
+    if view.without_border:
+        passes &= ~columns.on_border
+    if view.max_iom < 1 and overlaps.count:
+        order = best_first(columns.scores, columns.areas)
+        passes &= suppress(overlaps, columns.areas, order[passes[order]], view.max_iom)
+    return passes
+
+
+def hidden_labels(
+    objects: Sequence[LabelledObject],
+    image_shape: tuple[int, int],
+    view: View,
+    overlaps: Overlaps | None = None,
+) -> set[int]:
+    """Return the labels of a plane's objects that a view does not show.
+
+    Parameters
+    ----------
+    objects : sequence of LabelledObject
+    image_shape : tuple of int
+        (rows, cols) of the plane.
+    view : View
+    overlaps : Overlaps, optional
+        Of the same objects, by their index; found here, if they matter, when not given.
+    """
+    if view.shows_all:
+        return {one.label for one in objects if one.state == "rejected"}
+    if overlaps is None:
+        overlaps = find_overlaps([one.instance for one in objects] if view.max_iom < 1 else [])
+    columns = ObjectColumns.of(objects, image_shape)
+    return set(columns.labels[~shown(columns, overlaps, view)].tolist())
