@@ -47,7 +47,7 @@ def test_the_installed_manifest_is_the_top_level_one():
 def test_napari_finds_the_plugin_by_its_distribution():
     found = npe2.PluginManifest.from_distribution("napari-sam3")
     assert found.display_name == "SAM3"
-    assert [w.display_name for w in found.contributions.widgets] == ["Segment"]
+    assert [w.display_name for w in found.contributions.widgets] == ["Segment", "Objects"]
 
 
 def test_the_manifest_is_named_like_the_distribution(manifest, project):
@@ -77,7 +77,7 @@ def _keys(value):
 
 def test_every_command_that_is_shown_somewhere_is_defined(manifest):
     contributions = manifest["contributions"]
-    kinds = ("widgets", "writers", "sample_data")
+    kinds = ("widgets", "readers", "writers", "sample_data")
     shown = [item["command"] for kind in kinds for item in contributions[kind]]
     shown += [item["command"] for menu in contributions["menus"].values() for item in menu]
     assert set(shown) == {command["id"] for command in contributions["commands"]}

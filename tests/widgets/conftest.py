@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.plugins import _initialize_plugins
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -204,6 +205,12 @@ def viewer(make_napari_viewer, request):
     viewer = make_napari_viewer(show=hasattr(request, "param") and request.param)
     viewer.add_image(picture(), name="cells")
     return viewer
+
+
+@pytest.fixture
+def plugins():
+    """What napari does when its window opens."""
+    _initialize_plugins()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from napari.components import LayerList, ViewerModel
 from napari.layers import Labels
-from napari.plugins import _initialize_plugins
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
@@ -40,12 +39,6 @@ def layer():
     return Labels(
         LABELS.copy(), name="objects", scale=(2, 0.5, 0.5), metadata={"napari_sam3": record}
     )
-
-
-@pytest.fixture
-def plugins():
-    """What napari does when its window opens."""
-    _initialize_plugins()
 
 
 def test_labels_of_a_stack_are_saved_with_their_record(tmp_path, layer):

@@ -6,8 +6,9 @@ steps, so that the window never stalls, and only where something changes.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,12 +158,15 @@ class Written:
         How many were labelled already, and so left as they are.
     hidden : int
         How many have no pixel of their own, under others.
+    covered : dict
+        Index of the instance to its label, for those that others of the same run hide.
     """
 
     labels: dict[int, int] = field(default_factory=dict)
     areas: dict[int, int] = field(default_factory=dict)
     known: int = 0
     hidden: int = 0
+    covered: dict[int, int] = field(default_factory=dict)
 
 
 def write_instances(
@@ -174,6 +178,7 @@ def write_instances(
     replaced: Mapping[int, int] | None = None,
     former: Collection[Instance] | None = None,
     skip_known: bool = False,
+    is_known: Callable[[Instance], bool] | None = None,
     first_label: int | None = None,
 ) -> Generator[None, None, Written]:
     """Write objects into a plane of a Labels layer as one undo step.
@@ -197,6 +202,8 @@ def write_instances(
         that what was painted by hand with such a label stays.  Default is everywhere.
     skip_known : bool
         Leave out objects of which more than half is labelled already.
+    is_known : callable, optional
+        With `skip_known`, leave out these objects, too.
     first_label : int, optional
         New labels are not lower than this; default is the `next_free_label`.
 
@@ -214,14 +221,18 @@ def write_instances(
     writer = _PlaneWriter(layer, plane, replaced.values(), former)
     labels: dict[int, int] = {}
     areas: dict[int, int] = {}
-    known, hidden, next_label = 0, 0, first_new
+    known, covered, next_label = 0, list[int](), first_new
     # closed and not left: what is written can be undone even if the run is broken off
     with closing(ExitStack()) as one_undo_step:
         one_undo_step.enter_context(layer.block_history())
         for index in reversed(bottom_to_top(instances, rule)):
             item = instances[index]
             own = replaced.get(index)
-            if own is None and skip_known and writer.knows(item, first_new):
+            if (
+                own is None
+                and skip_known
+                and (writer.knows(item, first_new) or (is_known is not None and is_known(item)))
+            ):
                 known += 1
                 if known % KNOWN_PER_STEP == 0:
                     yield
@@ -232,9 +243,12 @@ def write_instances(
                 labels[index], areas[label] = label, area
                 next_label += own is None
             else:
-                hidden += 1
+                covered.append(index)
         yield from writer.finish()
-    return Written(dict(sorted(labels.items())), areas, known, hidden)
+    # what earlier runs hide is there already; what its own run hides is an object all the same
+    own_labels = itertools.count(next_label)
+    hidden = {index: next(own_labels) for index in covered} if skip_known else {}
+    return Written(dict(sorted(labels.items())), areas, known, len(covered), hidden)
 
 
 class _PlaneWriter:

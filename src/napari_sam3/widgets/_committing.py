@@ -14,11 +14,12 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import OverlapRule
+from napari_sam3.core.labels import OverlapRule, bottom_to_top
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.drawing import PromptLayer
+from napari_sam3.layers.objects import ObjectRecord, add_written, hidden_finder, plane_index
 from napari_sam3.layers.output import (
     METADATA_KEY,
     OutputPlace,
@@ -219,6 +220,20 @@ class Committer(QObject):
         self, context: RunContext, answer: SegmentAnswer
     ) -> Generator[None, None, Committed]:
         layer, notices = self._layer(context)
+        record = ObjectRecord.of(layer)
+        record.writers += 1
+        try:
+            return (yield from self._iter_written(context, answer, layer, notices))
+        finally:
+            record.writers -= 1
+
+    def _iter_written(
+        self,
+        context: RunContext,
+        answer: SegmentAnswer,
+        layer: Labels,
+        notices: tuple[str, ...],
+    ) -> Generator[None, None, Committed]:
         began = yield from self._iter_began(layer)
         prompt_of = _prompt_indices(answer)
         instances = answer.instances
@@ -228,14 +243,18 @@ class Committer(QObject):
         if written is None:
             # it was taken away between two steps: write it all into another one
             return (yield from self._iter_commit(context, answer))
-        add_features(layer, _feature_rows(context, instances, written, prompt_of))
         run_id = new_run_id()
+        sources = {
+            label: (run_id, prompt_of[index], index - prompt_of.index(prompt_of[index]))
+            for index, label in (written.labels | written.covered).items()
+        }
+        _record_objects(context, layer, instances, written, former, sources)
+        add_features(layer, _feature_rows(context, instances, written, prompt_of))
         for index, label in written.labels.items():
             key = context.keys[prompt_of[index]]
             if key is not None:
                 prompt = context.run.prompts[prompt_of[index]]
-                source = (run_id, prompt_of[index], index - prompt_of.index(prompt_of[index]))
-                self._known[key] = _Known(layer, label, prompt, instances[index], source)
+                self._known[key] = _Known(layer, label, prompt, instances[index], sources[label])
         told = (*notices, *answer.notices)
         said = run_record(
             context.run,
@@ -299,6 +318,7 @@ class Committer(QObject):
                 replaced=replaced,
                 former=[known.mask for known in former],
                 skip_known=_skips_known(context),
+                is_known=hidden_finder(layer, plane_index(context.place.plane)),
                 first_label=self._first_label(layer, context),
             )
         except (IndexError, ValueError):
@@ -400,6 +420,26 @@ def picture_metadata(
     return {METADATA_KEY: append_run(new_record(place.image, layer), run)}
 
 
+def _record_objects(
+    context: RunContext,
+    layer: Labels,
+    instances: Instances,
+    written: Written,
+    former: list[_Known],
+    sources: dict[int, Source],
+) -> None:
+    labels = written.labels | written.covered
+    from_top = reversed(bottom_to_top(instances, context.rule))
+    add_written(
+        layer,
+        plane_index(context.place.plane),
+        {labels[index]: instances[index] for index in from_top if index in labels},
+        engine=engine_info(context.engine).title,
+        former=[known.mask for known in former],
+        sources=sources,
+    )
+
+
 def _skips_known(context: RunContext) -> bool:
     return not isinstance(context.run.prompts[0], ObjectPrompt)
 
@@ -420,13 +460,15 @@ def _feature_rows(
 ) -> dict[int, dict[str, Any]]:
     title = engine_info(context.engine).title
     rows = {}
-    for index, label in written.labels.items():
+    for index, label in (written.labels | written.covered).items():
         item = instances[index]
         prompt = describe(context.run.prompts[prompt_of[index]])
         rows[label] = {
             "score": float("nan") if item.score is None else round(item.score, 4),
-            "area": written.areas[label],
+            "area": item.area,
             "prompt": item.concept or prompt,
             "engine": title,
+            "concept": item.concept,
+            "state": "unreviewed",
         }
     return rows

@@ -6,16 +6,19 @@ The panel calls `save_layer_data` off the window's thread; napari calls `write_l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 
+from napari_sam3.core.object_json import StoredObjects
 from napari_sam3.layers.describing import describe_placement
+from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import Record, is_record, new_record
 from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
@@ -28,10 +31,13 @@ class ToSave:
     ----------
     data : array-like of int
     record : dict
+    objects : StoredObjects
+        The objects behind the labels; they become JSON off the window's thread.
     """
 
     data: Any
     record: Record
+    objects: StoredObjects = field(default_factory=StoredObjects)
 
 
 def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
@@ -48,7 +54,7 @@ def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
     data = layer.data[0] if layer.multiscale else layer.data
     if copied and isinstance(data, np.ndarray):
         data = data.copy()
-    return ToSave(data, _record(data, attributes))
+    return _to_save(data, attributes)
 
 
 def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
@@ -79,7 +85,8 @@ def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
         data = data.view(np.uint8)
     beside = own_sidecar_path(path)
     save_labels(path, data)
-    write_sidecar(beside, labels.record, data, Path(path).name)
+    record = with_objects(labels.record, labels.objects)
+    write_sidecar(beside, record, data, Path(path).name)
     return [str(path), str(beside)]
 
 
@@ -99,15 +106,20 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         The files that were written.
     """
     full = data[0] if attributes.get("multiscale") else data
-    return save_layer_data(path, ToSave(full, _record(full, attributes)))
+    return save_layer_data(path, _to_save(full, attributes))
 
 
-def _record(data: Any, attributes: Mapping[str, Any]) -> Record:
+def _to_save(data: Any, attributes: Mapping[str, Any]) -> ToSave:
     layer = describe_placement(tuple(data.shape), attributes)
-    entry = (attributes.get("metadata") or {}).get(METADATA_KEY)
+    metadata = attributes.get("metadata") or {}
+    entry = metadata.get(METADATA_KEY)
     if entry is not None and is_record(entry):
         # it may have been moved since it was made
-        return {**entry, "layer": layer}
-    # labels from elsewhere, or drawn by hand: there is no run to tell of
-    image = {"name": str(attributes.get("name", "")), "shape": layer["shape"]}
-    return new_record(image, layer, "labels")
+        record = {**entry, "layer": layer}
+    else:
+        # labels from elsewhere, or drawn by hand: there is no run to tell of
+        image = {"name": str(attributes.get("name", "")), "shape": layer["shape"]}
+        record = new_record(image, layer, "labels")
+    objects = metadata.get(OBJECTS_KEY)
+    stored = objects.to_stored() if isinstance(objects, ObjectRecord) else StoredObjects()
+    return ToSave(data, record, stored)

@@ -13,7 +13,7 @@ import platform
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import Prompt
@@ -65,6 +66,7 @@ def run_record(
     former: Iterable[Source] = (),
     notices: Sequence[str] | None = None,
     run_id: str | None = None,
+    crop: Box | None = None,
 ) -> Record:
     """Return what is to be known of one run.
 
@@ -90,6 +92,8 @@ def run_record(
         What the user was told; by default what the answer says.
     run_id : str, optional
         By default a new one.
+    crop : Box, optional
+        The part of the plane that was asked about; by default all of it.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def run_record(
             "engine": _engine(engine, records[0] if records else None),
             "image": image_named(image),
             "plane": plane,
+            **({} if crop is None else {"crop": [crop.top, crop.left, crop.bottom, crop.right]}),
             "picture": {
                 **(answer.picture or {"kind": "unknown"}),
                 "sha256": records[0].image_sha256 if records else None,
@@ -162,6 +167,16 @@ def append_run(record: Mapping[str, Any], run: Mapping[str, Any]) -> Record:
     if now != record.get("software"):
         last["software"] = now
     return {**record, "runs": [*record["runs"], last]}
+
+
+def without_runs(record: Mapping[str, Any], ids: Collection[str]) -> Record:
+    """Return a record without the runs of these ids: what they wrote was taken back."""
+    return {**record, "runs": [run for run in record["runs"] if run.get("id") not in ids]}
+
+
+def crop_of(run: Mapping[str, Any]) -> Box | None:
+    """Return the part of the plane that a run asked about, None if it was all of it."""
+    return Box(*run["crop"]) if run.get("crop") else None
 
 
 def record_of_file(

@@ -23,7 +23,7 @@ from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
-from napari_sam3.workflows.provenance import Record, image_of, prompts_of, was_answered
+from napari_sam3.workflows.provenance import Record, crop_of, image_of, prompts_of, was_answered
 from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
@@ -87,6 +87,9 @@ def picture_of(
             # the other ways are a last resort, whose failure tells nothing
             reason = f" {error}" if make is _as_recorded else reason
             continue
+        crop = crop_of(run)
+        if crop is not None and pixels.shape[:2] == tuple(run["plane"]["shape"]):
+            pixels = np.ascontiguousarray(pixels[crop.slices])
         if pixels_sha256(pixels) == wanted:
             return RecordedPicture(pixels, said)
     raise ProvenanceError(
@@ -337,6 +340,9 @@ def follow(
     runs = []
     for run in record["runs"]:
         view = None if labels is None else plane_of(labels, run)
+        crop = crop_of(run)
+        if view is not None and crop is not None:
+            view = view[crop.slices]
         questions = []
         for index, question in enumerate(run["questions"]):
             name = (run["id"], index)

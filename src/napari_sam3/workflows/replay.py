@@ -18,10 +18,13 @@ import numpy.typing as npt
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import bottom_to_top, labels_dtype
 from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
+from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.question import key_of
+from napari_sam3.workflows.object_records import stored_objects
+from napari_sam3.workflows.provenance import crop_of
 
 IntArray = npt.NDArray[np.integer[Any]]
 QuestionId = tuple[str, int]
@@ -102,15 +105,30 @@ def _question_sha256(run: Mapping[str, Any], question: Mapping[str, Any]) -> str
             "prompt": prompt,
             "min_score": float(run["thresholds"]["min_score"]),
             "max_masks": int(run["thresholds"]["max_masks"]),
-            "image": {"shape": run["plane"]["shape"], "sha256": picture["sha256"]},
+            "image": {"shape": list(_asked_shape(run)), "sha256": picture["sha256"]},
         }
     )
 
 
 def empty_answer(run: Mapping[str, Any]) -> Instances:
     """Return what a question of a run has found if it found nothing."""
+    return Instances(_asked_shape(run))
+
+
+def _asked_shape(run: Mapping[str, Any]) -> tuple[int, int]:
+    crop = crop_of(run)
+    rows, cols = run["plane"]["shape"] if crop is None else crop.shape
+    return rows, cols
+
+
+def in_plane(run: Mapping[str, Any], instances: Instances) -> Instances:
+    """Return the objects of an answer in pixels of the plane, of which a part was asked about."""
+    crop = crop_of(run)
+    if crop is None:
+        return instances
     rows, cols = run["plane"]["shape"]
-    return Instances((rows, cols))
+    moved = (item.shifted(crop.top, crop.left) for item in instances)
+    return Instances((rows, cols), tuple(moved))
 
 
 def _stored(question: Mapping[str, Any], cache: AnswerCache | None) -> Instances | None:
@@ -166,8 +184,10 @@ def rebuild(
     if labels.shape != shape:
         raise ProvenanceError(f"The labels have the shape {labels.shape}, but the record {shape}.")
     try:
+        runs = {run["id"]: run for run in record["runs"]}
         for run in record["runs"]:
-            _write_run(plane_of(labels, run), run, answers)
+            _write_run(plane_of(labels, run), run, answers, _former(run, runs, answers))
+        _hide(labels, record)
     except MemoryError as error:
         raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
     return labels
@@ -217,7 +237,7 @@ def run_objects(run: Mapping[str, Any], answers: Answers) -> Instances:
                 f"{empty.image_shape}; it belongs to another image."
             )
         items += found
-    return Instances(empty.image_shape, tuple(items))
+    return in_plane(run, Instances(empty.image_shape, tuple(items)))
 
 
 def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dict[int, int]:
@@ -234,14 +254,16 @@ def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dic
     return found
 
 
-def _write_run(view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers) -> None:
+def _write_run(
+    view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers, former: list[Instance]
+) -> None:
     instances = run_objects(run, answers)
     labels = labels_by_object(run, answers, "labels")
     replaced = list(labels_by_object(run, answers, "replaced").values())
     if not labels and not replaced:
         return
     is_former = np.zeros(view.shape, bool)
-    for item in _former(run, answers):
+    for item in former:
         is_former[item.box.slices] |= item.mask
     erasable = is_former & np.isin(view, replaced)
     free = (view == 0) | erasable
@@ -256,16 +278,31 @@ def _write_run(view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers)
     view[...] = np.where(written > 0, written, np.where(erasable, 0, view))
 
 
-def _former(run: Mapping[str, Any], answers: Answers) -> list[Instance]:
+def _former(
+    run: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]], answers: Answers
+) -> list[Instance]:
     try:
         return [
-            answers[run_id, question][index] for run_id, question, index in run.get("former", ())
+            in_plane(runs[run_id], answers[run_id, question])[index]
+            for run_id, question, index in run.get("former", ())
         ]
     except (KeyError, IndexError) as error:
         raise ProvenanceError(
             "An object was refined that is from a run before this record; "
             "without that run, the labels cannot be made again."
         ) from error
+
+
+def _hide(labels: IntArray, record: Mapping[str, Any]) -> None:
+    """Take away what was rejected, or filtered out, when the labels were saved."""
+    stored = stored_objects(record)
+    if stored is None:
+        return
+    for plane in stored.planes:
+        hidden = hidden_labels(list(plane.objects.values()), plane.shape, stored.view)
+        view = plane.index.cut(labels) if plane.index.ndim == labels.ndim else None
+        if view is not None and hidden:
+            view[np.isin(view, list(hidden))] = 0
 
 
 def is_of_pictures_only(record: Mapping[str, Any]) -> bool:

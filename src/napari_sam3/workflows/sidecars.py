@@ -5,6 +5,7 @@ Where that name is another file's, the record is ``cells_labels.tif.json``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -24,6 +25,7 @@ from napari_sam3.workflows.provenance import Record, check_record, is_record
 MAX_BYTES = 64 << 20
 """A longer file is no record: one of ten thousand runs takes some 20 MB."""
 
+_OBJECTS = "objects"
 _MAX_DIGITS = 20
 _BLOCK = 1 << 20
 
@@ -87,6 +89,14 @@ def _is_ours(path: Path, labels_path: str | Path) -> bool:
     said = record.get("labels")
     name = Path(str(said.get("file", ""))).name if isinstance(said, dict) else ""
     return name in ("", Path(labels_path).name) or not path.with_name(name).is_file()
+
+
+def is_sidecar(path: str | Path) -> bool:
+    """Whether a file is a record of how labels were made."""
+    try:
+        return Path(path).suffix.lower() == ".json" and is_record(_load(Path(path)))
+    except (ProvenanceError, OSError):
+        return False
 
 
 def read_sidecar(path: str | Path) -> Record:
@@ -190,9 +200,25 @@ def write_sidecar(
 
 
 def to_text(record: Mapping[str, Any]) -> str:
-    """Return a record as text for the eye: one line for a point, a box, a row of a matrix."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    return _NUMBERS.sub(_on_one_line, text) + "\n"
+    """Return a record as text for the eye: one line for a point, an object, a row of a matrix."""
+    said = {name: value for name, value in record.items() if name != _OBJECTS}
+    text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+    text = _NUMBERS.sub(_on_one_line, text)
+    if _OBJECTS in record:
+        # at the end: thousands of them would bury the rest
+        text = f'{text[:-2]},\n  "{_OBJECTS}": {_objects_text(record[_OBJECTS])}\n}}'
+    return text + "\n"
+
+
+def _objects_text(objects: Mapping[str, Any]) -> str:
+    dump = functools.partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    planes = []
+    for plane in objects["planes"]:
+        head = dump({name: value for name, value in plane.items() if name != "items"})
+        items = ",\n      ".join(dump(item) for item in plane["items"])
+        planes.append(f'{head[:-1]}, "items": [\n      {items}\n    ]}}')
+    others = dump({name: value for name, value in objects.items() if name != "planes"})
+    return f'{others[:-1]}, "planes": [\n    {", ".join(planes)}\n  ]}}'
 
 
 def _on_one_line(found: re.Match[str]) -> str:

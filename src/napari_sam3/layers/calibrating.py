@@ -1,0 +1,54 @@
+"""How large a pixel of a layer is in the world."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.layers.transforms import LayerTransform
+
+UNNAMED = "unit"
+"""Of a layer that has a scale and says no unit."""
+
+
+def axis_steps(layer: Layer) -> tuple[float, ...]:
+    """Return how far apart neighbouring pixels lie in the world, along each data axis."""
+    linear = LayerTransform.of(layer).linear
+    return tuple(float(step) for step in np.linalg.norm(linear, axis=0))
+
+
+def pixel_size(layer: Layer, index: PlaneIndex) -> PixelSize:
+    """Return the size of a pixel of a plane.
+
+    Parameters
+    ----------
+    layer : Layer
+    index : PlaneIndex
+        Of the layer's own data.
+
+    Returns
+    -------
+    PixelSize
+        In pixels where the layer says neither a scale nor a unit, or a different unit for
+        rows and for columns.
+    """
+    steps = axis_steps(layer)
+    row, col = (steps[axis] for axis in index.shown)
+    names = {str(layer.units[axis]) for axis in index.shown}
+    name = names.pop() if len(names) == 1 else "pixel"
+    if name != "pixel":
+        return PixelSize(row, col, name)
+    return PixelSize(row, col, UNNAMED) if (row, col) != (1, 1) else PixelSize()
+
+
+def axis_letters(layer: Layer) -> str | None:
+    """Return a letter for each axis of a layer, as image files name them, e.g. ``"ZYX"``.
+
+    Of more than five axes there are no such letters: None.
+    """
+    usual = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}.get(layer.ndim)
+    named = "".join(str(label)[:1].upper() for label in layer.axis_labels)
+    is_usable = len(named) == layer.ndim and len(set(named)) == layer.ndim
+    return named if is_usable and named[-2:] == "YX" and set(named) <= set("TCZYX") else usual

@@ -1,0 +1,309 @@
+"""The record behind a Labels layer: its objects whole, overlaps and hidden ones included.
+
+A Labels layer shows one object per pixel.  The record lies in the layer's metadata and keeps
+each object's whole mask, its score, and what a person said of it, so that what is shown can be
+filtered, reordered and taken back without a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from napari.layers import Labels
+
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.object_json import StoredObjects, StoredPlane
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.painting import PaintRule, paint_objects
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.viewing import View, hidden_labels
+from napari_sam3.layers.planes import Plane
+
+OBJECTS_KEY = "napari_sam3_objects"
+
+IntArray = npt.NDArray[np.integer[Any]]
+Objects = dict[int, LabelledObject]
+"""By label."""
+
+
+def plane_index(plane: Plane) -> PlaneIndex:
+    """Return the plane of the labels that lie over a plane of an image."""
+    at = plane.level_index()
+    fixed = (at[axis] for axis in plane.hidden)
+    return PlaneIndex(plane.shown, tuple(int(i) for i in fixed if not isinstance(i, slice)))
+
+
+@dataclass(slots=True, eq=False)
+class PlaneRecord:
+    """The objects of one plane.
+
+    Parameters
+    ----------
+    objects : dict
+        By label.
+    expected : ndarray of int, shape (rows, cols)
+        What was painted for them; where the layer differs, somebody else painted.
+    hidden : frozenset of int
+        The labels that were not painted.
+    rule : {"", "score", "smallest", "first"}
+        By which it was painted.
+    """
+
+    objects: Objects
+    expected: IntArray
+    hidden: frozenset[int] = frozenset()
+    rule: PaintRule = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the plane."""
+        rows, cols = self.expected.shape
+        return rows, cols
+
+
+@dataclass(slots=True, eq=False)
+class ObjectRecord:
+    """All objects of a layer.
+
+    Parameters
+    ----------
+    planes : dict
+        `PlaneIndex` to `PlaneRecord`.
+    view : View
+        Which of the objects are shown.
+    version : int
+        Counts up with every change.
+    writers : int
+        How many runs are just being written into the layer.
+    """
+
+    planes: dict[PlaneIndex, PlaneRecord] = field(default_factory=dict)
+    view: View = field(default_factory=View)
+    version: int = 0
+    writers: int = 0
+
+    @classmethod
+    def of(cls, layer: Labels) -> ObjectRecord:
+        """Return the record of a layer; an empty one is put there if it has none."""
+        found = layer.metadata.get(OBJECTS_KEY)
+        if not isinstance(found, cls):
+            found = layer.metadata[OBJECTS_KEY] = cls()
+        return found
+
+    @classmethod
+    def find(cls, layer: Labels) -> ObjectRecord | None:
+        """Return the record of a layer, if it has one."""
+        found = layer.metadata.get(OBJECTS_KEY)
+        return found if isinstance(found, cls) else None
+
+    def plane(self, index: PlaneIndex, shape: tuple[int, int]) -> PlaneRecord:
+        """Return the record of a plane of this shape; an empty one is begun if there is none."""
+        known = self.planes.get(index)
+        if known is None or known.expected.shape != shape:
+            kept = {} if known is None else known.objects
+            known = self.planes[index] = PlaneRecord(kept, np.zeros(shape, np.uint16))
+        return known
+
+    def __len__(self) -> int:
+        return sum(len(plane.objects) for plane in self.planes.values())
+
+    def all_objects(self) -> list[LabelledObject]:
+        """Return all objects of all planes."""
+        return [one for plane in self.planes.values() for one in plane.objects.values()]
+
+    def planes_of(self, label: int) -> list[PlaneIndex]:
+        """Return the planes in which a label stands for an object."""
+        return [index for index, plane in self.planes.items() if label in plane.objects]
+
+    @property
+    def highest_label(self) -> int:
+        """The highest label in use, 0 if there is none."""
+        return max((max(p.objects, default=0) for p in self.planes.values()), default=0)
+
+    def to_stored(self) -> StoredObjects:
+        """Return what of the record is kept on disk."""
+        planes = (
+            StoredPlane(index, plane.shape, dict(plane.objects))
+            for index, plane in self.planes.items()
+            if plane.objects
+        )
+        return StoredObjects(tuple(planes), self.view)
+
+    @classmethod
+    def from_stored(cls, stored: StoredObjects) -> ObjectRecord:
+        """Return a record as it was kept, for a label image that shows it by its view."""
+        planes = {}
+        for plane in stored.planes:
+            listed = list(plane.objects.values())
+            hidden = frozenset(hidden_labels(listed, plane.shape, stored.view))
+            expected = paint_objects(listed, plane.shape, rule=stored.view.rule, hidden=hidden)
+            planes[plane.index] = PlaneRecord(
+                dict(plane.objects), expected, hidden, stored.view.rule
+            )
+        return cls(planes, stored.view)
+
+    def change(self, index: PlaneIndex, objects: Mapping[int, LabelledObject]) -> None:
+        """Put objects, by label, in the place of those of a plane."""
+        self.planes[index].objects.update(objects)
+        self.version += 1
+
+
+def add_written(
+    layer: Labels,
+    index: PlaneIndex,
+    instances: Mapping[int, Instance],
+    *,
+    engine: str,
+    former: Iterable[Instance] = (),
+    sources: Mapping[int, tuple[str, int, int]] | None = None,
+) -> None:
+    """Add to the record what a run has just written into a plane.
+
+    Parameters
+    ----------
+    layer : Labels
+    index : PlaneIndex
+    instances : mapping
+        Label to object, those that are hidden under others included, from top to bottom.
+    engine : str
+        The title of what found them.
+    former : iterable of Instance
+        What replaced labels had been written with.
+    sources : mapping, optional
+        Label to the answer that the object is from.
+    """
+    record = ObjectRecord.of(layer)
+    actual = index.cut(layer.data)
+    plane = record.plane(index, actual.shape)
+    _make_room(plane, actual.dtype)
+    for old in former:
+        area = plane.expected[old.box.slices]
+        # what stands there now, if anything, was painted by somebody else
+        gone = old.mask & (area != actual[old.box.slices]) & np.isin(area, list(instances))
+        area[gone] = 0
+    depth = max((one.depth for one in plane.objects.values()), default=0) + 1
+    for place, (label, item) in enumerate(instances.items()):
+        known = plane.objects.get(label)
+        area = plane.expected[item.box.slices]
+        area[item.mask & (actual[item.box.slices] == label)] = label
+        if known is not None:
+            # what was painted by hand with its label stayed
+            item = _joined(item, _still_shown(known, actual))
+        at = depth + place if known is None else known.depth
+        source = (sources or {}).get(label)
+        plane.objects[label] = LabelledObject(label, item, engine, depth=at, source=source)
+    record.version += 1
+
+
+def _still_shown(one: LabelledObject, actual: IntArray) -> Instance | None:
+    box = one.instance.box
+    mask = one.instance.mask & (actual[box.slices] == one.label)
+    return Instance(mask, box) if mask.any() else None
+
+
+def _joined(item: Instance, other: Instance | None) -> Instance:
+    if other is None:
+        return item
+    box = item.box.union(other.box)
+    mask = np.zeros(box.shape, bool)
+    for one in (item, other):
+        mask[one.box.shifted(-box.top, -box.left).slices] |= one.mask
+    return item if np.count_nonzero(mask) == item.area else replace(item, mask=mask, box=box)
+
+
+def _make_room(plane: PlaneRecord, dtype: np.dtype[Any]) -> None:
+    if plane.expected.dtype != dtype:
+        plane.expected = plane.expected.astype(dtype)
+
+
+def hidden_finder(layer: Labels, index: PlaneIndex) -> Callable[[Instance], bool] | None:
+    """Return what tells whether an object is one that is on record but not shown.
+
+    Returns
+    -------
+    callable or None
+        True for an instance that has an IoU above 0.5 with an object of the plane that was
+        rejected or filtered out: it need not be found again.  None if there is none.
+    """
+    record = ObjectRecord.find(layer)
+    plane = None if record is None else record.planes.get(index)
+    hidden = [] if plane is None else [plane.objects[k] for k in plane.hidden if k in plane.objects]
+    if plane is None or not hidden:
+        return None
+    areas = {one.label: one.instance.area for one in hidden}
+    # by number, as rejected ones would not be painted
+    unseen = paint_objects([replace(one, state="unreviewed") for one in hidden], plane.shape)
+
+    def is_hidden(item: Instance) -> bool:
+        values, counts = np.unique(unseen[item.box.slices][item.mask], return_counts=True)
+        pairs = ((areas[int(v)], int(n)) for v, n in zip(values, counts, strict=True) if v)
+        return any(2 * n > item.area + area - n for area, n in pairs)
+
+    return is_hidden
+
+
+def object_rows(record: ObjectRecord, overlapping: Mapping[PlaneIndex, Iterable[int]]) -> Any:
+    """Return a table of all objects, one row per label, as `Labels.features` takes it.
+
+    Parameters
+    ----------
+    record : ObjectRecord
+    overlapping : mapping
+        Plane to the labels of objects that share a pixel with another.
+
+    Returns
+    -------
+    DataFrame
+        ``index`` (the label), ``score``, ``area`` in pixels of the whole object, ``concept``,
+        ``engine``, ``state``, ``overlaps``.
+    """
+    pairs = [
+        (index, one) for index, plane in record.planes.items() for one in plane.objects.values()
+    ]
+    sharing = {(index, label) for index, labels in overlapping.items() for label in labels}
+    scores = [one.instance.score for _, one in pairs]
+    frame = pd.DataFrame(
+        {
+            "index": np.array([one.label for _, one in pairs], np.int64),
+            "score": np.array([np.nan if s is None else round(s, 4) for s in scores], float),
+            "area": np.array([one.instance.area for _, one in pairs], np.int64),
+            "concept": np.array([one.instance.concept for _, one in pairs], object),
+            "engine": np.array([one.engine for _, one in pairs], object),
+            "state": np.array([one.state for _, one in pairs], object),
+            "overlaps": np.array([(index, one.label) in sharing for index, one in pairs], bool),
+        }
+    )
+    if frame["index"].duplicated().any():
+        # one label on several planes is one row
+        frame = frame.groupby("index", as_index=False).agg(
+            {"score": "min", "area": "sum", "concept": "first", "engine": "first"}
+            | {"state": "first", "overlaps": "any"}
+        )
+    return frame.sort_values("index", ignore_index=True)
+
+
+def write_features(layer: Labels, rows: pd.DataFrame) -> None:
+    """Put the objects' columns into a layer's features; columns of others stay.
+
+    Rows of labels that are no objects are dropped.  A table that is about something else
+    than labels is left alone.
+    """
+    old = layer.features
+    if len(old) and "index" in old:
+        if not pd.api.types.is_numeric_dtype(old["index"]):
+            return
+        others = ["index", *(name for name in old if name not in rows)]
+        if len(others) > 1:
+            rows = rows.merge(old[others].drop_duplicates("index"), on="index", how="left")
+    if not rows.equals(old):
+        layer.features = rows
+
+
+def with_state(one: LabelledObject, state: Any) -> LabelledObject:
+    """Return an object with another state."""
+    return replace(one, state=state)

@@ -1,0 +1,291 @@
+"""One object, refined by clicks on the image: asked on a crop around it, live where it is free."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Points
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.prompts import ObjectPrompt
+from napari_sam3.engines import create_engine, engine_info
+from napari_sam3.engines.base import Engine
+from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.jobs.records import open_records
+from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity
+from napari_sam3.layers.objects import ObjectRecord, plane_index
+from napari_sam3.layers.output import find_output_place, picture_kwargs
+from napari_sam3.layers.planes import Plane, capture_picture, find_plane
+from napari_sam3.layers.prompts import read_points
+from napari_sam3.widgets._consent import ConsentDesk
+from napari_sam3.widgets._worker import Job, Runner, Workflow
+from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.provenance import bare_name, new_run_id
+from napari_sam3.workflows.refining import (
+    CroppedPicture,
+    crop_around,
+    refining_prompt,
+    take_answer,
+)
+from napari_sam3.workflows.segment import Picture, Progress, SegmentAnswer, SegmentRun
+
+POLARITY_KEY = "W"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refined:
+    """What became of an object.
+
+    Parameters
+    ----------
+    layer : Labels
+    index : PlaneIndex
+    before, previous, after : LabelledObject
+        As it was when refining began, before this answer, and as it is now.
+    image, plane
+        That were asked about.
+    run : SegmentRun
+    answer : SegmentAnswer
+    crop : Box
+        The part of the plane that was asked about.
+    engine : str
+        Its name.
+    run_id : str
+    """
+
+    layer: Labels
+    index: PlaneIndex
+    before: LabelledObject
+    previous: LabelledObject
+    after: LabelledObject
+    image: Image
+    plane: Plane
+    run: SegmentRun
+    answer: SegmentAnswer
+    crop: Box
+    engine: str
+    run_id: str
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    layer: Labels
+    index: PlaneIndex
+    before: LabelledObject
+    image: Image
+    plane: Plane
+    picture: Picture
+    crop: Box
+    points: Points
+    engine: str
+    asked: ObjectPrompt | None = None
+
+
+class Refining(QObject):
+    """Refines one object at a time.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    parent : QWidget
+
+    Signals
+    -------
+    refined(Refined)
+    said(str)
+    ended()
+    """
+
+    refined = Signal(object)
+    said = Signal(str)
+    ended = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._session: _Session | None = None
+        self._engines: dict[str, Engine] = {}
+        self._lock = threading.Lock()
+        self._consent = ConsentDesk(parent)
+        self._runner = Runner(self)
+        self._runner.returned.connect(self._on_returned)
+        self._runner.failed.connect(self._on_failed)
+        self._runner.cancelled.connect(lambda _job: self.said.emit("Stopped; nothing changed."))
+        # several events of one mouse press make one question
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.ask)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether an object is being refined."""
+        return self._session is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an engine is being asked."""
+        return self._runner.is_busy or self._timer.isActive()
+
+    @property
+    def label(self) -> int | None:
+        """The label of the object that is refined."""
+        return None if self._session is None else self._session.before.label
+
+    def start(self, layer: Labels, image: Image | None, one: LabelledObject, engine: str) -> None:
+        """Begin with an object of the plane that is shown.
+
+        Raises
+        ------
+        ImageError
+            If it does not lie on that plane of that image.
+        EngineUnavailableError
+            If the engine cannot be used.
+        """
+        self.end()
+        info = engine_info(engine)
+        if info.missing:
+            raise ImageError(info.missing)
+        if image is None:
+            raise ImageError("Refining needs the image: choose it under “Image”.")
+        plane = find_plane(image, self._viewer.dims)
+        if misfit := find_output_place(image, plane).misfit(layer):
+            raise ImageError(f"{misfit}; choose the image that “{layer.name}” was made from.")
+        index = plane_index(plane)
+        record = ObjectRecord.find(layer)
+        if record is None or index not in record.planes_of(one.label):
+            raise ImageError("That object lies on another plane: move the slider there first.")
+        crop = crop_around(one.instance, plane.shape)
+        points = self._add_points(image, plane, one.label)
+        picture = capture_picture(image, plane)
+        self._session = _Session(layer, index, one, image, plane, picture, crop, points, engine)
+        if info.capabilities.billed:
+            self.said.emit(f"Click on object {one.label} or beside it (W), then press Ask.")
+        else:
+            self.ask()
+
+    def end(self) -> None:
+        """Lay the tool down; what was refined stays."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        self._timer.stop()
+        self._runner.drop("refine")
+        session.points.events.data.disconnect(self._on_drawn)
+        if session.points in self._viewer.layers:
+            self._viewer.layers.remove(session.points)
+        if session.layer in self._viewer.layers:
+            self._viewer.layers.selection.active = session.layer
+        self.ended.emit()
+
+    def forget(self, layer: Any) -> None:
+        """End, if a layer that it needs was removed."""
+        session = self._session
+        if session is not None and layer in (session.layer, session.points, session.image):
+            self.end()
+
+    def close(self) -> None:
+        """End, and stop waiting."""
+        self.end()
+        self._runner.cancel()
+
+    def ask(self) -> None:
+        """Ask with the clicks as they are."""
+        session = self._session
+        if session is None:
+            return
+        info = engine_info(session.engine)
+        clicks = [mark.point for mark in read_points(session.points, session.plane).points]
+        prompt = refining_prompt(session.before.instance, session.crop, clicks, info.capabilities)
+        if prompt == session.asked:
+            return
+        place = find_output_place(session.image, session.plane)
+        lies = picture_kwargs(place, session.plane.shape)["affine"].tolist()
+        about = {"image": bare_name(session.image.name), "affine": lies}
+        picture = CroppedPicture(session.picture, session.crop)
+        run = SegmentRun(picture, (prompt,), about=about)
+        job = Job(self._asking(session.engine, run), (session, run, prompt), "refine")
+        job.billed = info.capabilities.billed
+        if self._runner.start(job):
+            self.said.emit(f"Asking {info.title} about object {session.before.label} …")
+        else:
+            self.said.emit("A paid question is under way; wait for its answer.")
+
+    def toggle_polarity(self) -> None:
+        """Turn what is clicked next from + to − and back."""
+        if self._session is None:
+            return
+        points = self._session.points
+        set_next_polarity(points, not next_polarity(points))
+        sign = "positive (+)" if next_polarity(points) else "negative (−)"
+        self.said.emit(f"The next click is {sign}.")
+
+    def _add_points(self, image: Image, plane: Plane, label: int) -> Points:
+        points = new_points_layer(image, f"refine {label}", mark_size(plane.shape))
+        self._viewer.add_layer(points)
+        points.mode = "add"
+        # the panel for segmenting has the same key for its own layers
+        points.bind_key(POLARITY_KEY, lambda _layer: self.toggle_polarity())
+        points.events.data.connect(self._on_drawn)
+        return points
+
+    def _on_drawn(self, event: Any) -> None:
+        session = self._session
+        if session is None or event.action not in ("added", "changed", "removed"):
+            return
+        if not engine_info(session.engine).capabilities.billed:
+            self._timer.start()
+
+    def _asking(self, name: str, run: SegmentRun) -> Workflow:
+        def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+            with self._lock:
+                engine = self._engines.setdefault(name, create_engine(name))
+            confirm = self._consent.confirm(stop, engine_info(name))
+            return (yield from iter_accounted(engine, run, open_records(), confirm, stop))
+
+        return workflow
+
+    def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
+        session, run, prompt = job.context
+        if session is not self._session and not job.billed:
+            return
+        session.asked = prompt
+        plane = np.asarray(session.index.cut(session.layer.data))
+        title = engine_info(session.engine).title
+        record = ObjectRecord.of(session.layer)
+        label = session.before.label
+        previous = record.planes[session.index].objects.get(label, session.before)
+        run_id = new_run_id()
+        after = take_answer(session.before, answer, session.crop, plane, title, run_id)
+        if after is None:
+            self.said.emit("Nothing was found there; it stays as it was. Click on it once more.")
+            return
+        self.refined.emit(
+            Refined(
+                session.layer,
+                session.index,
+                session.before,
+                previous,
+                after,
+                session.image,
+                session.plane,
+                run,
+                answer,
+                session.crop,
+                session.engine,
+                run_id,
+            )
+        )
+
+    def _on_failed(self, _job: Job, error: BaseException) -> None:
+        self.said.emit(str(error))
+        if not isinstance(error, Sam3Error):
+            raise error

@@ -1,0 +1,707 @@
+"""The dock widget for what was found: review, filters, refinement, measurements, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from napari.layers import Image, Labels, Layer, Vectors
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
+from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_sam3.core.evaluation import Evaluation
+from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.layers.calibrating import pixel_size
+from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
+from napari_sam3.layers.highlight import new_highlight, to_vectors
+from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows, plane_index
+from napari_sam3.layers.output import find_output_place
+from napari_sam3.layers.planes import Plane, find_plane
+from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
+from napari_sam3.widgets._keeping import Keeper
+from napari_sam3.widgets._noting import forget_runs, note_refined
+from napari_sam3.widgets._objects_form import ObjectsForm
+from napari_sam3.widgets._refining import Refined, Refining
+from napari_sam3.widgets._review import Review
+from napari_sam3.widgets._sharing import Sharing
+from napari_sam3.widgets._steps import Step
+from napari_sam3.widgets.exporting import capture_content
+from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.object_records import objects_of_bundle
+from napari_sam3.workflows.plotting import iou_histogram_svg
+from napari_sam3.workflows.syncing import Synced
+
+MOST_OUTLINES = 200
+LEAST_SIZE, MOST_SIZE = 60, 0.6
+"""How large an object is shown at least, in screen pixels, and at most, as a part of the canvas."""
+
+CLICK_REACH = 3
+"""Screen pixels that the mouse may move during a click."""
+
+EXPORT_KEYS = "Ctrl+Shift+E"
+
+
+class ObjectsPanel(QWidget):
+    """Review, filter, refine, measure and export the objects of a Labels layer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    parent : QWidget, optional
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._highlight: Vectors | None = None
+        self._layer: Labels | None = None
+        self._is_open = False
+        self._bound: list[str] = []
+        self.form = ObjectsForm(self._labels, self._images, self._truths, self)
+        self.keeper = Keeper(self)
+        self.review = Review(self.keeper, self)
+        self.refining = Refining(self._viewer, self)
+        self.sharing = Sharing(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.form)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        # a run writes features and pixels in many steps; they are read once
+        self._refresh_timer = QTimer(self)
+        self._refresh_timer.setSingleShot(True)
+        self._refresh_timer.timeout.connect(self._on_layer_choice)
+        self._connect()
+        self._open()
+
+    # ------------------------------------------------------------------ what is looked at
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer whose objects are shown."""
+        return self._layer
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be looked at, asked, written or read."""
+        parts = (self.keeper, self.refining, self.sharing)
+        return self._refresh_timer.isActive() or any(part.is_busy for part in parts)
+
+    def _labels(self, _combo: Any) -> list[tuple[str, Labels]]:
+        return [
+            (layer.name, layer)
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and not _is_derived(layer)
+        ]
+
+    def _truths(self, combo: Any) -> list[tuple[str, Labels]]:
+        return [pair for pair in self._labels(combo) if pair[1] is not self._layer]
+
+    def _images(self, _combo: Any) -> list[tuple[str, Image]]:
+        return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _plane(self) -> Plane | None:
+        """Return the plane of the layer that is on the screen."""
+        if self._layer is None:
+            return None
+        try:
+            return find_plane(self._layer, self._viewer.dims)
+        except ImageError:
+            return None
+
+    def _on_layer_choice(self) -> None:
+        layer = self.form.labels.value
+        flaw = _flaw(layer)
+        if flaw:
+            self._say(flaw)
+            layer = None
+        if layer is not self._layer:
+            self._follow(layer)
+        self._on_plane()
+        self.keeper.sync_all()
+
+    def _follow(self, layer: Labels | None) -> None:
+        self.refining.end()
+        if self._layer is not None:
+            self._layer.events.features.disconnect(self._on_features)
+            self._layer.events.selected_label.disconnect(self._on_picked)
+        self._layer = layer
+        self.keeper.follow(layer)
+        self.review.follow(layer)
+        self.form.show_plot("")
+        self.form.scores.setText("")
+        self._show_outlines(())
+        if layer is not None:
+            layer.events.features.connect(self._on_features)
+            layer.events.selected_label.connect(self._on_picked)
+            self.form.view.show_view(ObjectRecord.of(layer).view)
+            self._choose_image(layer)
+        self.form.truth.reset_choices()
+        self._show_table()
+
+    def _choose_image(self, layer: Labels) -> None:
+        """Choose an image that the labels lie exactly over."""
+        own = LayerTransform.of(layer)
+        for image in (one for one in self._viewer.layers if isinstance(one, Image)):
+            shape = (image.data[0] if image.multiscale else image.data).shape[: image.ndim]
+            if tuple(shape) == layer.data.shape and LayerTransform.of(image).matches(own):
+                self.form.image.value = image
+                return
+
+    def _on_plane(self) -> None:
+        plane = self._plane()
+        index = None if plane is None else plane_index(plane)
+        self.review.show_plane(index)
+        self.keeper.show_plane(index)
+        if index is not None and self._layer is not None and self.keeper.latest(index) is None:
+            self.keeper.sync(index)
+
+    def _on_features(self) -> None:
+        record = None if self._layer is None else ObjectRecord.of(self._layer)
+        if record is not None and self._layer is not None:
+            self._show_table()
+
+    def _on_synced(self, layer: Labels, index: PlaneIndex, synced: Synced) -> None:
+        if layer is not self._layer:
+            return
+        self._show_progress()
+        self._refresh_derived(index, synced)
+        self._show_outlines(self.review.current)
+        if synced.notices:
+            self.review.forget_steps()
+            self._say(" ".join(synced.notices))
+
+    # ------------------------------------------------------------------ the table
+
+    def _show_table(self) -> None:
+        layer = self._layer
+        if layer is None:
+            self.form.table.show(object_rows(ObjectRecord(), {}))
+            self._show_progress()
+            return
+        frame, titles = layer.features, {}
+        plane = self._plane()
+        size = None if plane is None else pixel_size(layer, plane_index(plane))
+        if size is not None and size.is_calibrated and "area" in frame:
+            frame = frame.assign(area_calibrated=frame["area"] * size.area)
+            titles["area_calibrated"] = f"area ({size.unit}²)"
+        self.form.table.show(frame, titles)
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        self.form.show_reviewed(*self.review.reviewed)
+        self.form.undo.enabled = bool(self.review.undo_words)
+        words = self.review.undo_words
+        self.form.undo.text = f"Undo: {words}" if words else "Undo"
+
+    def _on_selected(self, labels: tuple[int, ...]) -> None:
+        self.review.choose(labels, quiet=True)
+        self._show_outlines(labels)
+        if len(labels) == 1:
+            self._centre(labels[0])
+            self._say_what(labels[0])
+
+    def _on_chosen(self, labels: tuple[int, ...]) -> None:
+        self.form.table.select(labels)
+        self._show_outlines(labels)
+        if labels:
+            self._centre(labels[0])
+            self._say_what(labels[0])
+
+    def _say_what(self, label: int) -> None:
+        pairs = self.review.objects([label])
+        if not pairs:
+            return
+        index, one = pairs[0]
+        latest = self.keeper.latest(index)
+        why = latest.reasons.get(label, "") if latest is not None else ""
+        name = one.instance.concept or "object"
+        self._say(", ".join(words for words in (f"{name} {label}: {one.state}", why) if words))
+
+    def _on_picked(self) -> None:
+        """Follow napari's picker, which makes the object under it the selected label."""
+        layer = self._layer
+        if layer is not None and str(layer.mode) == "pick":
+            self._choose_in_canvas(int(layer.selected_label))
+
+    def _on_click(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
+        """Select what is clicked on, unless the mouse is dragged, or a tool is at work."""
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.array(event.pos) - start).max() > CLICK_REACH or not self._is_looking():
+            return
+        layer = self._layer
+        value = None if layer is None else layer.get_value(event.position, world=True)
+        if value is not None:
+            self._choose_in_canvas(int(value))
+
+    def _is_looking(self) -> bool:
+        active = self._viewer.layers.selection.active
+        return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+
+    def _choose_in_canvas(self, label: int) -> None:
+        labels = (label,) if label > 0 else ()
+        self.review.choose(labels, quiet=True)
+        self.form.table.select(labels)
+        self._show_outlines(labels)
+        if labels:
+            self._say_what(label)
+
+    # ------------------------------------------------------------------ the canvas
+
+    def _centre(self, label: int) -> None:
+        pairs = self.review.objects([label])
+        layer = self._layer
+        if not pairs or layer is None or self._viewer.dims.ndisplay != 2:
+            return
+        index, one = pairs[0]
+        box = one.instance.box
+        middle = [[(box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2]]
+        transform = LayerTransform.of(layer)
+        world = transform.to_world(index.to_data(middle))[0]
+        first = self._viewer.dims.ndim - layer.ndim
+        for axis in range(layer.ndim):
+            if axis not in index.shown:
+                self._viewer.dims.set_point(first + axis, world[axis])
+        camera = self._viewer.scene.camera
+        shown = [axis - first for axis in self._viewer.dims.displayed]
+        camera.center = (0.0, *(float(world[axis]) for axis in shown if axis >= 0))
+        sides = np.abs(transform.linear[:, list(index.shown)] @ np.diag(box.shape)).max()
+        self._zoom_to(float(sides))
+
+    def _zoom_to(self, size: float) -> None:
+        camera = self._viewer.scene.camera
+        on_screen = size * camera.zoom
+        canvas = getattr(self._viewer, "canvas", None)
+        most = MOST_SIZE * min(canvas.size) if canvas is not None else 0
+        if on_screen < LEAST_SIZE:
+            camera.zoom *= LEAST_SIZE / on_screen
+        elif on_screen > most > 0:
+            camera.zoom *= most / on_screen
+
+    def _show_outlines(self, labels: tuple[int, ...]) -> None:
+        layer, plane = self._layer, self._plane()
+        pairs = self.review.objects(labels[:MOST_OUTLINES])
+        if layer is None or not pairs or plane is None:
+            if self._highlight is not None:
+                self._highlight.data = np.empty((0, 2, self._highlight.ndim))
+            return
+        highlight = self._highlight_of(layer)
+        parts = [to_vectors([one.instance], index) for index, one in pairs]
+        highlight.data = np.concatenate(parts)
+
+    def _highlight_of(self, layer: Labels) -> Vectors:
+        old = self._highlight
+        if old is not None and old in self._viewer.layers and old.ndim == layer.ndim:
+            return old
+        self._remove_highlight()
+        active = self._viewer.layers.selection.active
+        self._highlight = new_highlight(layer)
+        self._viewer.add_layer(self._highlight)
+        if active is not None:
+            self._viewer.layers.selection.active = active
+        return self._highlight
+
+    def _remove_highlight(self) -> None:
+        old, self._highlight = self._highlight, None
+        if old is not None and old in self._viewer.layers:
+            self._viewer.layers.remove(old)
+
+    # ------------------------------------------------------------------ steps
+
+    def accept(self) -> None:
+        """Say that the current objects are right, and go on to the next doubtful one."""
+        self._decide("accepted", "Accepted")
+
+    def reject(self) -> None:
+        """Hide the current objects, and go on to the next doubtful one."""
+        self._decide("rejected", "Rejected")
+
+    def _decide(self, state: Any, words: str) -> None:
+        if self._refuse_none():
+            return
+        self.refining.end()
+        labels = self.review.decide(state)
+        self._show_progress()
+        done, total = self.review.reviewed
+        left = "" if self.review.current else " Nothing is left to review on this plane."
+        many = f"{len(labels)} objects" if len(labels) > 1 else f"{labels[0]}" if labels else ""
+        self._say(f"{words} {many}; {done} of {total} reviewed.{left}")
+
+    def next(self, by: int = 1) -> None:
+        """Go to the next doubtful object, or the one before."""
+        self.refining.end()
+        if not self.review.move(by):
+            self._say("Nothing is left to review on this plane.")
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self.refining.end()
+        step = self.review.undo()
+        if step is not None and self._layer is not None:
+            forget_runs(self._layer, step.run_ids)
+        self._show_progress()
+        self._say(f"Taken back: {step.words}." if step else "There is nothing to take back.")
+
+    def refine(self) -> None:
+        """Ask again for the current object, on a crop around it; or end that."""
+        if self.refining.is_on:
+            label = self.refining.label
+            self.refining.end()
+            self._say(f"Refining object {label} has ended.")
+            return
+        layer = self._layer
+        if layer is None or self._refuse_none():
+            return
+        pairs = self.review.objects(self.review.current[:1])
+        try:
+            for _, one in pairs[:1]:
+                self.refining.start(layer, self.form.image.value, one, self.form.engine.value)
+        except Sam3Error as error:
+            self._say(str(error))
+        self.form.refine.text = "End refining" if self.refining.is_on else "Refine"
+
+    def _on_refined(self, refined: Refined) -> None:
+        before, after = refined.before, refined.after
+        words = f"refine {before.label}"
+        if self.review.undo_words == words:
+            # one session of clicks is one step
+            self.review.extend(refined.index, after, refined.run_id)
+        else:
+            labels = {before.label: before}, {after.label: after}
+            self.review.do(Step(words, refined.index, *labels, (refined.run_id,)))
+        note_refined(refined)
+        self._show_progress()
+        change = after.instance.area - before.instance.area
+        self._say(
+            f"Object {after.label}: {after.instance.area:,} px ({change:+,d} px). "
+            "Click + or − (W) to correct it; K ends."
+        )
+
+    def _refuse_none(self) -> bool:
+        if self.review.current:
+            return False
+        self._say("Select an object first: click on it, on its row, or press J.")
+        return True
+
+    # ------------------------------------------------------------------ other layers
+
+    def show_overlaps(self) -> None:
+        """Add, or bring up to date, a layer of how many objects cover each pixel."""
+        self._derive("overlaps")
+
+    def show_classes(self) -> None:
+        """Add, or bring up to date, a layer with one label for each concept."""
+        self._derive("classes")
+
+    def _derive(self, kind: str) -> None:
+        layer, plane = self._layer, self._plane()
+        if layer is None or plane is None:
+            self._say("Choose a Labels layer first.")
+            return
+        if self._derived(kind) is None:
+            made = derived_layer(layer, f"{kind} of {layer.name}")
+            made.metadata[DERIVED_KEY] = (kind, layer.unique_id)
+            active = self._viewer.layers.selection.active
+            self._viewer.add_layer(made)
+            self._viewer.layers.selection.active = active
+        self.keeper.wanted.add(kind)
+        self.keeper.sync_all()
+
+    def _derived(self, kind: str) -> Labels | None:
+        key = None if self._layer is None else (kind, self._layer.unique_id)
+        found = (one for one in self._viewer.layers if one.metadata.get(DERIVED_KEY) == key)
+        return next(found, None) if key is not None else None
+
+    def _refresh_derived(self, index: PlaneIndex, synced: Synced) -> None:
+        for kind, plane in synced.derived.items():
+            made = self._derived(kind)
+            if made is None:
+                self.keeper.wanted.discard(kind)
+                continue
+            write_plane(made, index, plane)
+            if kind == "classes":
+                colour_classes(made, synced.classes)
+
+    # ------------------------------------------------------------------ examples and files
+
+    def use_as_examples(self, positive: bool) -> None:
+        """Put boxes around the current objects into *Find all*, as examples."""
+        layer, image = self._layer, self.form.image.value
+        if layer is None or image is None or self._refuse_none():
+            return
+        try:
+            plane = find_plane(image, self._viewer.dims)
+        except ImageError as error:
+            self._say(str(error))
+            return
+        if misfit := find_output_place(image, plane).misfit(layer):
+            self._say(f"{misfit}; choose the image that the examples lie in.")
+            return
+        pairs = self.review.objects(self.review.current)
+        boxes = [one.instance.box for index, one in pairs if index == plane_index(plane)]
+        _, panel = self._viewer.window.add_plugin_dock_widget("napari-sam3", "Segment")
+        count = panel.take_examples(image, plane, boxes, positive)
+        sign = "+" if positive else "−"
+        self._say(f"{count} {sign} examples are in “Segment”; press Run there.")
+
+    def export(self) -> None:
+        """Ask where to, and write what is shown."""
+        if self._layer is None:
+            self._say("There are no objects to export yet.")
+            return
+        path = self.sharing.ask_where(self._layer.name)
+        if path:
+            self.export_to(path)
+
+    def export_to(self, path: str) -> None:
+        """Write what is shown to a file, by its name."""
+        layer, plane = self._layer, self._plane()
+        if layer is None or plane is None:
+            self._say("There are no objects to export yet.")
+            return
+        index, image = plane_index(plane), self.form.image.value
+        latest, record = self.keeper.latest(index), self.review.record
+        known = record.planes.get(index) if record is not None else None
+        listed = () if known is None or latest is None else known.objects.values()
+        shown = tuple(one for one in listed if latest is not None and one.label in latest.shown)
+        image_plane = self._image_plane(image, layer)
+        self.sharing.export(path, capture_content(layer, index, shown, image, image_plane))
+
+    def _image_plane(self, image: Image | None, layer: Labels) -> Plane | None:
+        if image is None:
+            return None
+        try:
+            plane = find_plane(image, self._viewer.dims)
+        except ImageError:
+            return None
+        return None if find_output_place(image, plane).misfit(layer) else plane
+
+    def _on_imported(self, found: Exported, name: str) -> None:
+        record = ObjectRecord.from_stored(objects_of_bundle(found))
+        labels = next(iter(record.planes.values())).expected.copy()
+        image = self.form.image.value
+        fits = image is not None and image.ndim == 2 and labels.shape == image.data.shape[:2]
+        kwargs = transform_kwargs(image) if fits else {}
+        layer = Labels(
+            labels.astype(labels_dtype(int(labels.max(initial=0)))),
+            name=name.partition(".")[0],
+            metadata={OBJECTS_KEY: record},
+            features=object_rows(record, {}),
+            **kwargs,
+        )
+        self._viewer.add_layer(layer)
+        self.form.labels.value = layer
+        said = [f"{len(found.objects)} objects from {name} → “{layer.name}”.", *found.notices]
+        self._say(" ".join(said))
+
+    def compare(self) -> None:
+        """Compare the layer with another one that is right."""
+        if self._layer is None or self.form.truth.value is None:
+            self._say("Choose a Labels layer that is right under “Truth”.")
+            return
+        self.sharing.compare(self._layer, self.form.truth.value)
+
+    def _on_compared(self, found: Evaluation) -> None:
+        numbers = " · ".join(f"{m.name} {_short(m.value)}" for m in found.metrics())
+        self.form.scores.setText("\n".join([numbers, *found.notices]))
+        is_dark = str(self._viewer.theme) != "light"
+        self.form.show_plot(iou_histogram_svg(found.true_ious, dark=is_dark))
+        self._say("Compared; the numbers stand below.")
+
+    # ------------------------------------------------------------------ controls
+
+    def _say(self, words: str) -> None:
+        self.form.result.setText(words)
+
+    def _on_error(self, error: BaseException) -> None:
+        self._say(str(error))
+        if not isinstance(error, Sam3Error):
+            raise error
+
+    def _connect(self) -> None:
+        form = self.form
+        buttons: tuple[tuple[Any, Callable[[], object]], ...] = (
+            (form.accept, self.accept),
+            (form.reject, self.reject),
+            (form.previous, lambda: self.next(-1)),
+            (form.following, self.next),
+            (form.refine, self.refine),
+            (form.undo, self.undo),
+            (form.ask, self.refining.ask),
+            (form.view.overlaps, self.show_overlaps),
+            (form.view.classes, self.show_classes),
+            (form.positive, lambda: self.use_as_examples(True)),
+            (form.negative, lambda: self.use_as_examples(False)),
+            (form.export, self.export),
+            (form.bring, self.sharing.bring),
+            (form.compare, self.compare),
+        )
+        for button, action in buttons:
+            button.changed.connect(lambda *_, action=action: action())
+        form.labels.changed.connect(self._on_layer_choice)
+        form.view.changed.connect(self.review.set_view)
+        form.table.selected.connect(self._on_selected)
+        form.table.opened.connect(lambda label: self.review.choose((label,)))
+        self.review.chosen.connect(self._on_chosen)
+        self.review.stepped.connect(self._show_progress)
+        self.keeper.synced.connect(self._on_synced)
+        self.keeper.failed.connect(self._on_error)
+        self.refining.refined.connect(self._on_refined)
+        self.refining.said.connect(self._say)
+        self.refining.ended.connect(lambda: setattr(self.form.refine, "text", "Refine"))
+        self.sharing.said.connect(self._say)
+        self.sharing.imported.connect(self._on_imported)
+        self.sharing.compared.connect(self._on_compared)
+        self._add_shortcuts()
+
+    @property
+    def _actions(self) -> dict[str, Callable[[], object]]:
+        return {
+            "G": self.accept,
+            "H": self.reject,
+            "J": self.next,
+            "Shift-J": lambda: self.next(-1),
+            "K": self.refine,
+            "U": self.undo,
+        }
+
+    def _add_shortcuts(self) -> None:
+        keys = {name.replace("-", "+"): action for name, action in self._actions.items()}
+        keys |= {EXPORT_KEYS: self.export, "Escape": self.refining.end}
+        for key, action in keys.items():
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
+
+    def _bind_keys(self) -> None:
+        actions = {**self._actions, "Control-Shift-E": self.export}
+        for key, action in actions.items():
+            try:
+                self._viewer.bind_key(key, lambda _viewer, action=action: action())
+            except ValueError:
+                # another plugin has it; it stays theirs
+                continue
+            self._bound.append(key)
+        words = {"J": "next", "Shift-J": "previous", "G": "accept", "H": "reject", "K": "refine"}
+        words |= {"U": "undo", "Control-Shift-E": "export"}
+        said = [f"{key} {word}" for key, word in words.items() if key in self._bound]
+        self.form.keys.setText(" · ".join(said).replace("Control-Shift-E", "Ctrl+Shift+E"))
+
+    # ------------------------------------------------------------------ layers come and go
+
+    def _on_layers(self) -> None:
+        for layer in self._viewer.layers:
+            # connecting twice has no effect
+            layer.events.name.connect(self._on_layers)
+        for combo in (self.form.labels, self.form.image, self.form.truth):
+            combo.reset_choices()
+        if self.form.labels.value is not self._layer:
+            self._refresh_timer.start(0)
+
+    def _on_inserted(self, event: Any) -> None:
+        self._on_layers()
+        if isinstance(event.value, Labels) and not _is_derived(event.value) and self._layer is None:
+            self.form.labels.value = event.value
+
+    def _on_removed(self, event: Any) -> None:
+        self.refining.forget(event.value)
+        if event.value is self._highlight:
+            self._highlight = None
+        if event.value is self._layer:
+            self._follow(None)
+        self._on_layers()
+
+    def _open(self) -> None:
+        self._is_open = True
+        layers = self._viewer.layers.events
+        layers.inserted.connect(self._on_inserted)
+        layers.removed.connect(self._on_removed)
+        self._viewer.dims.events.point.connect(self._on_plane)
+        self._viewer.dims.events.order.connect(self._on_plane)
+        self._viewer.dims.events.ndisplay.connect(self._on_plane)
+        self._viewer.mouse_drag_callbacks.append(self._on_click)
+        self._bind_keys()
+        self._on_layers()
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Labels) and not _is_derived(active):
+            self.form.labels.value = active
+        self._on_layer_choice()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let go of the viewer."""
+        self.close_down()
+        super().closeEvent(event)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
+        """If it is the whole window that goes, let go of the viewer."""
+        if not self.window().isVisible():
+            self.close_down()
+        super().hideEvent(event)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Come back after having been closed."""
+        if not self._is_open:
+            self._open()
+        super().showEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let go when napari takes the panel out of its dock, which closes nothing."""
+        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
+        if taken_out and self.parent() is None:
+            self.close_down()
+        super().changeEvent(event)
+
+    def close_down(self) -> None:
+        """Stop what runs, free the steps, and let go of the viewer; safe to call twice."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._refresh_timer.stop()
+        self.refining.close()
+        self.sharing.close()
+        self._follow(None)
+        self.keeper.close()
+        self._remove_highlight()
+        layers = self._viewer.layers.events
+        layers.inserted.disconnect(self._on_inserted)
+        layers.removed.disconnect(self._on_removed)
+        self._viewer.dims.events.point.disconnect(self._on_plane)
+        self._viewer.dims.events.order.disconnect(self._on_plane)
+        self._viewer.dims.events.ndisplay.disconnect(self._on_plane)
+        for layer in self._viewer.layers:
+            layer.events.name.disconnect(self._on_layers)
+        self._viewer.mouse_drag_callbacks.remove(self._on_click)
+        for key in self._bound:
+            self._viewer.bind_key(key, None)
+        self._bound = []
+
+
+DERIVED_KEY = "napari_sam3_derived"
+
+
+def _is_derived(layer: Layer) -> bool:
+    return DERIVED_KEY in layer.metadata
+
+
+def _flaw(layer: Labels | None) -> str:
+    """Return why the objects of a layer cannot be reviewed; empty if they can."""
+    if layer is None:
+        return ""
+    if layer.multiscale or not isinstance(layer.data, np.ndarray):
+        return f"“{layer.name}” cannot be reviewed, since its data are not a plain array."
+    if not layer.data.flags.writeable:
+        return f"“{layer.name}” cannot be reviewed, since it is read-only."
+    return ""
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

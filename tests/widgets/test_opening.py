@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.errors import ImageError, ProvenanceError
+from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
+from napari_sam3.widgets.exporting import write_objects
+from napari_sam3.widgets.opening import get_reader
+from napari_sam3.widgets.saving import capture_labels, save_layer_data
+
+from .conftest import solid
+
+WHOLE = PlaneIndex()
+
+
+@pytest.fixture
+def layer():
+    layer = Labels(
+        np.zeros((60, 90), np.uint16),
+        name="cells",
+        scale=(0.5, 0.25),
+        translate=(3, -7),
+        units=("um", "um"),
+    )
+    large, small = solid(Box(5, 10, 30, 50), 0.9), solid(Box(10, 15, 20, 30), 0.6)
+    layer.data[large.box.slices] = 1
+    add_written(layer, WHOLE, {1: large, 2: small}, engine="Built-in")
+    layer.features = object_rows(ObjectRecord.find(layer), {})
+    return layer
+
+
+def open_again(path):
+    ((data, attributes, kind),) = get_reader(str(path))(str(path))
+    assert kind == "labels"
+    return Labels(data, **attributes)
+
+
+def test_saved_labels_come_back_with_their_objects_and_their_place(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    again = open_again(tmp_path / "cells.json")
+    assert np.array_equal(again.data, layer.data)
+    assert np.allclose(again.scale, layer.scale)
+    assert np.allclose(again.translate, layer.translate)
+    assert [str(unit) for unit in again.units] == ["micrometer", "micrometer"]
+    objects = ObjectRecord.find(again).planes[WHOLE].objects
+    assert objects[2].instance.area == 150
+    assert objects[2].instance.score == 0.6
+    assert again.features["area"].tolist() == [1000, 150]
+
+
+def test_labels_that_were_changed_beside_their_record_are_no_edit_that_is_lost(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    from napari_sam3.workflows.files import save_labels
+
+    changed = layer.data.copy()
+    changed[40:44, 60:70] = 9
+    save_labels(tmp_path / "cells.tif", changed)
+    again = open_again(tmp_path / "cells.json")
+    assert np.array_equal(again.data, changed)
+    plane = ObjectRecord.find(again).planes[WHOLE]
+    assert not plane.expected[40:44, 60:70].any()
+
+
+def test_a_record_without_its_labels_says_so(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    (tmp_path / "cells.tif").unlink()
+    with pytest.raises(ImageError, match="does not lie beside"):
+        open_again(tmp_path / "cells.json")
+
+
+def test_a_record_whose_objects_were_damaged_says_so(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    said = json.loads((tmp_path / "cells.json").read_text())
+    said["objects"]["planes"][0]["items"][0]["box"] = [0, 0, 500, 500]
+    (tmp_path / "cells.json").write_text(json.dumps(said))
+    with pytest.raises(ProvenanceError, match="cannot be read"):
+        open_again(tmp_path / "cells.json")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1, 2]", "not json", '{"type": "Topology"}'])
+def test_other_json_files_are_left_to_others(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    assert get_reader(str(path)) is None
+    assert get_reader([str(path), str(path)]) is None
+
+
+@pytest.mark.parametrize("name", ["cells.json", "cells.geojson"])
+def test_exported_objects_open_as_labels_with_overlaps(layer, tmp_path, name):
+    path = str(tmp_path / name)
+    assert write_objects(path, *layer.as_layer_data_tuple()[:2]) == [path]
+    again = open_again(path)
+    areas = [one.instance.area for one in ObjectRecord.find(again).all_objects()]
+    assert sorted(areas) == [150, 1000]
+
+
+def test_objects_of_a_stack_are_not_exported_without_a_plane(tmp_path):
+    stack = Labels(np.zeros((3, 20, 30), np.uint16))
+    with pytest.raises(ImageError, match="plane by plane"):
+        write_objects(str(tmp_path / "x.json"), *stack.as_layer_data_tuple()[:2])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".geojson", ".zip", ".csv"])
+def test_napari_saves_a_layer_in_each_format(layer, tmp_path, plugins, suffix):
+    viewer = ViewerModel()
+    viewer.add_layer(layer)
+    path = tmp_path / f"cells{suffix}"
+    written = viewer.layers.save(str(path), plugin="napari-sam3")
+    assert written == [str(path)]
+    assert path.stat().st_size
+
+
+def test_napari_opens_a_saved_record(layer, tmp_path, plugins):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    viewer = ViewerModel()
+    viewer.open(str(tmp_path / "cells.json"), plugin="napari-sam3")
+    assert len(ObjectRecord.find(viewer.layers[0])) == 2
