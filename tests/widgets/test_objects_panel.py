@@ -12,13 +12,18 @@ from qtpy.QtTest import QTest
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.core.viewing import View
+from napari_sam3.errors import EngineError
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, add_written, object_rows
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets._sharing import QFileDialog
 from napari_sam3.widgets.objects_panel import ObjectsPanel
+from napari_sam3.widgets.opening import get_reader
+from napari_sam3.widgets.saving import capture_labels, save_layer_data
+from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import check_record
-from napari_sam3.workflows.replay import altered_questions
+from napari_sam3.workflows.replay import altered_questions, rebuild
 
 from .conftest import LIMIT_MS, SHAPE, Mouse, on_screen, picture, press, solid
 
@@ -458,8 +463,6 @@ def test_an_empty_answer_changes_nothing(objects, layer, still, engine, refine):
 
 
 def test_a_failing_engine_is_said_and_changes_nothing(objects, layer, still, engine, refine):
-    from napari_sam3.errors import EngineError
-
     before = layer.data.copy()
     engine.error = EngineError("The engine is out of order.")
     refine(2)
@@ -556,9 +559,6 @@ def test_a_comparison_shows_numbers_and_a_plot(seen, objects, layer, still):
 
 
 def test_a_saved_review_goes_on_where_it_ended(seen, objects, layer, still, tmp_path):
-    from napari_sam3.widgets.opening import get_reader
-    from napari_sam3.widgets.saving import capture_labels, save_layer_data
-
     objects.form.view.rule.value = "smallest"
     objects.form.view.min_score.value = 0.65
     objects.review.choose((2,))
@@ -605,3 +605,36 @@ def test_a_stack_is_reviewed_plane_by_plane(qtbot):
     assert not layer.data[2].any()
     assert np.array_equal(layer.data[0], labels[0])
     panel.close_down()
+
+
+def test_a_refined_and_reviewed_layer_is_made_again_from_its_record(
+    viewer, objects, panel, run, engine, still
+):
+    answers = []
+
+    def remember(request):
+        box = request.prompt.box if isinstance(request.prompt, ObjectPrompt) else None
+        boxes = [LARGE, EDGE, SMALL] if box is None else [box, Box(2, 3, 30, 29)]
+        answers.append(Instances(request.shape, tuple(solid(b, 0.9 - b.top / 100) for b in boxes)))
+        return answers[-1]
+
+    engine.answer = remember
+    viewer.layers.remove("cells objects")
+    run("everything")
+    still()
+    made = objects.layer
+    objects.review.choose((2,))
+    objects.refine()
+    still()
+    points = next(one for one in viewer.layers if isinstance(one, Points))
+    points.add((44, 64))
+    still()
+    objects.refine()
+    objects.review.choose((1,))
+    objects.reject()
+    still()
+    record = with_objects(made.metadata[METADATA_KEY], capture_labels(made).objects)
+    check_record(record)
+    ids = [run["id"] for run in record["runs"]]
+    again = rebuild(record, {(one, 0): answer for one, answer in zip(ids, answers, strict=True)})
+    assert np.array_equal(again, made.data)

@@ -21,6 +21,9 @@ from napari_sam3.core.viewing import View
 MAX_MASK_PIXELS = 1 << 30
 """Run lengths unfold a millionfold; no more pixels than these are unfolded in all."""
 
+MAX_PLANE_PIXELS = 1 << 31
+"""A larger plane is none that was ever painted."""
+
 Shape = tuple[int, int]
 
 
@@ -116,6 +119,8 @@ def _to_json(one: LabelledObject) -> dict[str, Any]:
 def _plane(said: Mapping[str, Any], room: int) -> tuple[StoredPlane, int]:
     rows, cols = (int(n) for n in said["shape"])
     whole = Box(0, 0, rows, cols)
+    if whole.area > MAX_PLANE_PIXELS:
+        raise ValueError(f"no plane has {rows} × {cols} pixels")
     index = PlaneIndex(
         cast(Shape, tuple(int(a) for a in said["shown"])), tuple(int(i) for i in said["fixed"])
     )

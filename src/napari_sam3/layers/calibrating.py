@@ -36,8 +36,9 @@ def pixel_size(layer: Layer, index: PlaneIndex) -> PixelSize:
     """
     steps = axis_steps(layer)
     row, col = (steps[axis] for axis in index.shown)
-    names = {str(layer.units[axis]) for axis in index.shown}
-    name = names.pop() if len(names) == 1 else "pixel"
+    name, other = (str(layer.units[axis]) for axis in index.shown)
+    if name != other:
+        return PixelSize()
     if name != "pixel":
         return PixelSize(row, col, name)
     return PixelSize(row, col, UNNAMED) if (row, col) != (1, 1) else PixelSize()

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import bottom_to_top, labels_dtype
+from napari_sam3.core.overlaps import overlap_map
+from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
@@ -187,7 +189,7 @@ def rebuild(
         runs = {run["id"]: run for run in record["runs"]}
         for run in record["runs"]:
             _write_run(plane_of(labels, run), run, answers, _former(run, runs, answers))
-        _hide(labels, record)
+        _show_as_saved(labels, record)
     except MemoryError as error:
         raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
     return labels
@@ -293,16 +295,26 @@ def _former(
         ) from error
 
 
-def _hide(labels: IntArray, record: Mapping[str, Any]) -> None:
-    """Take away what was rejected, or filtered out, when the labels were saved."""
+def _show_as_saved(labels: IntArray, record: Mapping[str, Any]) -> None:
+    """Take away what was rejected or filtered out, and show what lies below it."""
     stored = stored_objects(record)
     if stored is None:
         return
     for plane in stored.planes:
-        hidden = hidden_labels(list(plane.objects.values()), plane.shape, stored.view)
-        view = plane.index.cut(labels) if plane.index.ndim == labels.ndim else None
-        if view is not None and hidden:
-            view[np.isin(view, list(hidden))] = 0
+        objects = list(plane.objects.values())
+        hidden = hidden_labels(objects, plane.shape, stored.view)
+        try:
+            view = plane.index.cut(labels)
+        except IndexError:
+            continue
+        if view.shape != plane.shape:
+            continue
+        # all else is as the answers say
+        decided = np.isin(view, list(hidden))
+        if stored.view.rule:
+            decided |= overlap_map([one.instance for one in objects], plane.shape) > 0
+        shown = paint_objects(objects, plane.shape, rule=stored.view.rule, hidden=hidden)
+        view[decided] = shown[decided]
 
 
 def is_of_pictures_only(record: Mapping[str, Any]) -> bool:

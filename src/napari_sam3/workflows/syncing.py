@@ -22,6 +22,9 @@ from napari_sam3.core.viewing import ObjectColumns, View, shown
 
 IntArray = npt.NDArray[np.integer[Any]]
 
+MOST_DENSE = 1 << 24
+"""Up to this label, a table of all numbers is the faster way."""
+
 UNNAMED = "object"
 """The concept of what was not asked for by name."""
 
@@ -162,7 +165,7 @@ def sync(state: PlaneState) -> Synced:
         tuple(int(columns.labels[i]) for i in order if is_shown[i]),
         {int(label): words for label, words in zip(columns.labels, reasons, strict=True)},
         found,
-        {kind: _derived(kind, listed, is_shown, shape) for kind in state.wanted},
+        {kind: _derived(kind, listed, is_shown, painted) for kind in state.wanted},
         class_numbers(listed),
         notices,
     )
@@ -178,14 +181,24 @@ def _derived(
     kind: str,
     objects: Sequence[LabelledObject],
     is_shown: npt.NDArray[np.bool_],
-    shape: tuple[int, int],
+    painted: IntArray,
 ) -> IntArray:
-    visible = [one for one, is_seen in zip(objects, is_shown, strict=True) if is_seen]
-    if kind == "overlaps":
-        return overlap_map([one.instance for one in visible], shape)
+    if kind == "classes":
+        return _as_classes(objects, painted)
+    visible = [one.instance for one, is_seen in zip(objects, is_shown, strict=True) if is_seen]
+    return overlap_map(visible, (painted.shape[0], painted.shape[1]))
+
+
+def _as_classes(objects: Sequence[LabelledObject], painted: IntArray) -> IntArray:
     numbers = class_numbers(objects)
-    classes = [replace(one, label=numbers[one.instance.concept or UNNAMED]) for one in visible]
-    return paint_objects(classes, shape)
+    class_of = {one.label: numbers[one.instance.concept or UNNAMED] for one in objects}
+    labels = np.array([0, *sorted(class_of)])
+    classes = np.array([class_of.get(label, 0) for label in labels.tolist()], np.uint16)
+    if labels[-1] <= MOST_DENSE:
+        table = np.zeros(labels[-1] + 1, np.uint16)
+        table[labels] = classes
+        return table[painted]
+    return classes[np.searchsorted(labels, painted)]
 
 
 def _doubtful(
