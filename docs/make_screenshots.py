@@ -31,6 +31,7 @@ def main(folder: Path) -> None:
         _one_object(folder / f"object_{theme}.png", theme)
         _find_all(folder / f"concept_{theme}.png", theme)
         _history(folder / f"history_{theme}.png", theme)
+        _objects(folder / f"objects_{theme}.png", theme)
 
 
 def _window(sample: list[tuple[object, ...]], theme: str) -> tuple[napari.Viewer, SegmentPanel]:
@@ -105,6 +106,23 @@ def _history(path: Path, theme: str) -> None:
         save_window(viewer, path)
         viewer.close()
         close_ledgers()
+
+
+def _objects(path: Path, theme: str) -> None:
+    viewer, panel = _window(fluorescence(), theme)
+    labels = segment_everything(viewer, panel)
+    _, objects = viewer.window.add_plugin_dock_widget("napari-sam3", "Objects", tabify=True)
+    wait_for(objects)
+    viewer.reset_view()
+    objects.next()
+    for decide in (objects.reject, objects.accept, objects.accept, objects.accept):
+        decide()
+        wait_for(objects)
+    objects.form.view.folded.expand(animate=False)
+    viewer.layers.selection.active = labels
+    viewer.reset_view()
+    save_window(viewer, path)
+    viewer.close()
 
 
 def _largest_objects(gray: np.ndarray) -> list[tuple[float, float]]:

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import napari_sam3
 from napari_sam3 import cli, engines
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt
+from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
@@ -101,6 +102,17 @@ class TestQuestions:
         assert [(e.box, e.positive) for e in prompt.exemplars] == [
             (Box(1, 2, 4, 8), True), (Box(5, 6, 9, 9), False),
         ]  # fmt: skip
+
+    def test_each_text_is_asked_in_one_run_and_counted(self, run, fake):
+        fake.capabilities = replace(fake.capabilities, text=True)
+        done = run("--text", "nucleus", "--text", " Nucleus", "--text", "cell")
+        assert fake.prompts == [ConceptPrompt("nucleus"), ConceptPrompt("cell")]
+        assert done.stdout.startswith("2 nucleus, 2 cell, 4 overlap, ")
+
+    def test_one_text_goes_with_exemplars(self, run, fake):
+        fake.capabilities = replace(fake.capabilities, text=True)
+        run("--text", "nucleus", "--text", "NUCLEUS", "--exemplar", "1,2,4,8")
+        assert fake.prompts == [ConceptPrompt("nucleus", (Exemplar(Box(1, 2, 4, 8)),))]
 
     def test_outlines_are_objects_and_a_click_inside_belongs_to_one(self, run, fake):
         run("--outline", "1,2,1,20,15,9", "--outline", "20,30,20,44,28,37", "--point", "4,9")
@@ -198,6 +210,10 @@ class TestUsageErrors:
             (["--everything", "--point", "1,2"], "different questions"),
             (["--exemplar", "1,2,4,8", "--box", "1,2,4,8"], "different questions"),
             (["--text", "nucleus", "--point", "1,2"], "different questions"),
+            (["--text", "a", "--text", "b", "--exemplar", "1,2,4,8"], "one --text only"),
+            (["--text", "a", "--text", "b", "--negative-exemplar", "1,2,4,8"], "one --text only"),
+            (["--text", "a", "--text", "b", "--combine"], "one --text only"),
+            (["--text", " "], "nothing is asked"),
             (["--outline", "1,2,3,4"], "is no outline"),
             (["--outline", "1,2,3,4,5"], "is no outline"),
             (["--outline", "1,1,2,2,3,3"], "is no outline"),

@@ -126,7 +126,7 @@ def test_a_record_that_was_damaged_is_refused(change):
     record.plane(WHOLE, (20, 31)).objects[1] = LabelledObject(1, item)
     said = objects_to_json(record.to_stored())
     said["planes"][0]["items"][0] |= change
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         objects_from_json(said)
 
 

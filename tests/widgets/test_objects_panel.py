@@ -234,7 +234,7 @@ def test_steps_are_freed_when_the_panel_closes(objects, layer, still):
     objects.reject()
     still()
     objects.close_down()
-    objects._open()
+    objects.open()
     still()
     objects.undo()
     assert said(objects) == "There is nothing to take back."
@@ -638,3 +638,13 @@ def test_a_refined_and_reviewed_layer_is_made_again_from_its_record(
     ids = [run["id"] for run in record["runs"]]
     again = rebuild(record, {(one, 0): answer for one, answer in zip(ids, answers, strict=True)})
     assert np.array_equal(again, made.data)
+
+
+def test_review_opens_the_panel_with_what_was_found(viewer, panel, run, qtbot):
+    run("everything")
+    panel.review()
+    objects = viewer.window.add_plugin_dock_widget("napari-sam3", "Objects")[1]
+    wait(objects, qtbot)
+    assert objects.layer is not None
+    assert objects.form.reviewed.text() == "0 of 2 reviewed"
+    objects.close_down()

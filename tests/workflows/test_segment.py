@@ -419,3 +419,43 @@ class TestDescribedPictures:
     def test_an_answer_says_how_its_picture_was_made(self):
         answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
         assert answer.picture == ArrayPicture(IMAGE).describe()
+
+
+class NamingEngine(FakeEngine):
+    """Finds what a table says; tells the concept itself where the table gives one."""
+
+    capabilities = Capabilities(text=True, exemplars=True, combined=True)
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def segment(self, request, stop=NEVER):
+        self.requests.append(request)
+        count, concept = self.found[request.prompt.text]
+        box = Box(1, 2, 4, 9)
+        items = (Instance(np.ones(box.shape, bool), box, None, concept),) * count
+        return SegmentationResult(Instances(request.shape, items))
+
+
+class TestConcepts:
+    def test_each_object_carries_what_it_was_asked_for_as(self):
+        engine = NamingEngine({"nucleus": (2, ""), "cell": (1, "a cell"), "golgi": (0, "")})
+        prompts = [ConceptPrompt(text) for text in engine.found]
+        answer = finish(iter_segment(engine, run_of(*prompts)))
+        assert [item.concept for item in answer.instances] == ["nucleus", "nucleus", "a cell"]
+        assert answer.concepts == ("nucleus", "cell", "golgi")
+        assert answer.found_words == "2 nucleus, 1 cell, 0 golgi"
+        # as it came: its record is of that
+        assert [item.concept for item in answer.results[0].instances] == ["", ""]
+
+    def test_what_was_not_asked_for_by_name_carries_none(self):
+        answer = finish(iter_segment(FakeEngine(), run_of(boxed(0, 0, 5, 5), boxed(1, 2, 4, 9))))
+        assert [item.concept for item in answer.instances] == ["", ""]
+        assert answer.found_words == "2 objects"
+
+    def test_one_concept_is_counted_as_objects(self):
+        engine = NamingEngine({"cell": (1, "")})
+        answer = finish(iter_segment(engine, run_of(ConceptPrompt("cell"))))
+        assert answer.found_words == "1 object"
+        assert answer.instances[0].concept == "cell"

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from napari_sam3.cli.evaluate import evaluate
+from napari_sam3.cli.export import export_objects
 from napari_sam3.cli.hosted import (
     HostedOptions,
     errors_as_sentences,
@@ -48,6 +50,7 @@ from napari_sam3.cli.records import (
     what_is_left,
     with_limits,
 )
+from napari_sam3.core.concepts import split_concepts
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
     PROPOSALS,
@@ -176,7 +179,14 @@ def segment_file(
             help="A box around an example of what not to find.",
         ),
     ] = None,
-    text: Annotated[str, typer.Option(metavar="T", help="What to find, e.g. nucleus.")] = "",
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="T",
+            help="What to find, e.g. nucleus; give it several times for several classes.",
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Find all objects.")] = False,
     threshold: Annotated[
         float,
@@ -273,17 +283,19 @@ def segment_file(
     Positions are (row, col) pixels; boxes reach from the first row and column inside to
     the first behind.  Each --box and each --point alone is an object of its own; with
     one --box, all points belong to it, and with several, each to the box around it.
+    Each --text is a class of its own, asked in the same run.
     Ends with 4 if a paid run was cut short; what was answered is saved.
     """
     clicks = [*(points or ()), *(Point(*p.position, False) for p in negative_points or ())]
     examples = [*_exemplars(exemplars, True), *_exemplars(negative_exemplars, False)]
+    concepts = split_concepts(*(texts or ()))
     prompts = _questions(
         *(
-            [_combined_question(text, examples, clicks, boxes)]
+            [_combined_question(concepts, examples, clicks, boxes)]
             if combine
             else [
                 _object_questions(clicks, boxes or [], outlines or [], proposal),
-                _concept_questions(text, examples),
+                _concept_questions(concepts, examples),
             ]
         ),
         (_everything(points_per_side, pred_iou_thresh, diameter),) if everything else (),
@@ -345,6 +357,8 @@ def segment_file(
 app.command("standin")(standin)
 app.command("replay")(replay)
 app.command("cite")(cite)
+app.command("export")(export_objects)
+app.command("evaluate")(evaluate)
 app.command("probe-segmind")(probe_segmind)
 app.add_typer(cache_app, name="cache")
 for command in (costs, limits, collect):
@@ -420,11 +434,13 @@ def _object_questions(
         ) from error
 
 
-def _concept_questions(text: str, examples: list[Exemplar]) -> tuple[Prompt, ...]:
-    if not text.strip() and not examples:
+def _concept_questions(texts: tuple[str, ...], examples: list[Exemplar]) -> tuple[Prompt, ...]:
+    if not texts and not examples:
         return ()
+    if len(texts) > 1 and examples:
+        raise typer.BadParameter("--exemplar and --negative-exemplar go with one --text only.")
     try:
-        return (ConceptPrompt(text, tuple(examples)),)
+        return tuple(ConceptPrompt(text, tuple(examples)) for text in texts or ("",))
     except PromptError as error:
         raise typer.BadParameter(
             "--negative-exemplar alone says not what to find: add --exemplar or --text."
@@ -432,12 +448,14 @@ def _concept_questions(text: str, examples: list[Exemplar]) -> tuple[Prompt, ...
 
 
 def _combined_question(
-    text: str, examples: list[Exemplar], clicks: list[Point], boxes: list[Box] | None
+    texts: tuple[str, ...], examples: list[Exemplar], clicks: list[Point], boxes: list[Box] | None
 ) -> tuple[Prompt, ...]:
     if boxes:
         raise typer.BadParameter("--combine takes --exemplar instead of --box.")
+    if len(texts) > 1:
+        raise typer.BadParameter("--combine asks one question: give one --text only.")
     try:
-        return (CombinedPrompt(text, tuple(examples), tuple(clicks)),)
+        return (CombinedPrompt("".join(texts), tuple(examples), tuple(clicks)),)
     except PromptError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -568,19 +586,21 @@ def _save(
     target: Path, answer: SegmentAnswer, record: dict[str, Any], labels: NDArray[Any] | None
 ) -> Path:
     from napari_sam3.workflows.files import save_labels
+    from napari_sam3.workflows.object_records import objects_of, with_objects
     from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
 
     if labels is None:
         save_pictures(target, answer)
     else:
         save_labels(target, labels)
+        title = str(record["runs"][-1]["engine"].get("title", ""))
+        record = with_objects(record, objects_of(answer.instances, title))
     write_sidecar(sidecar_path(target), record, labels, target.name)
     return target
 
 
 def _summary(answer: SegmentAnswer) -> str:
-    count, overlapping = len(answer.instances), answer.overlapping
-    parts = [f"{count} object{'' if count == 1 else 's'}"]
+    overlapping, parts = answer.overlapping, [answer.found_words]
     if any(result.pictures for result in answer.results):
         parts = ["a picture, no labels"]
     parts += [f"{overlapping} overlap"] if overlapping else []

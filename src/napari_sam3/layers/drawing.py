@@ -175,7 +175,7 @@ def set_proposal(layer: Points, number: int, proposal: Proposal) -> None:
     features[PROPOSAL] = np.array([proposal if n == number else p for n, p in pairs], object)
     is_next = next_object(layer) == number
     default = proposal if is_next else _proposal(_default(layer, PROPOSAL, ""))
-    _write_features(layer, features, {PROPOSAL: default})
+    write_features(layer, features, {PROPOSAL: default})
 
 
 def can_be_negative(layer: Shapes) -> bool:
@@ -211,7 +211,7 @@ def toggle_selected(layer: PromptLayer) -> bool:
     for i in selected:
         column[i] = POSITIVE if column[i] == NEGATIVE else NEGATIVE
     features[POLARITY] = column
-    _write_features(layer, features)
+    write_features(layer, features)
     colour_by_polarity(layer)
     return True
 
@@ -247,10 +247,19 @@ def _chosen(layer: PromptLayer, number: int) -> list[Proposal]:
     return [proposal for owner, proposal in pairs if owner == number]
 
 
-def _write_features(
+def write_features(
     layer: PromptLayer, features: pd.DataFrame, defaults: dict[str, Any] | None = None
 ) -> None:
-    """Write a layer's table; what is drawn next stays as it was, but for these defaults."""
+    """Write a layer's table; what is drawn next stays as it was, but for these defaults.
+
+    Parameters
+    ----------
+    layer : Points or Shapes
+    features : DataFrame
+        One row for each mark.
+    defaults : dict, optional
+        What the next mark gets, by column.
+    """
     kept = {**_defaults(layer), **(defaults or {})}
     # napari takes the last row for the defaults
     layer.features = features
@@ -274,4 +283,4 @@ def _set_default(layer: PromptLayer, name: str, value: Any) -> None:
     features = layer.features.copy()
     filler: list[Any] = [POSITIVE if name == POLARITY else 1] * len(layer.data)
     features[name] = np.asarray(filler, dtype=object if name == POLARITY else int)
-    _write_features(layer, features, {name: value})
+    write_features(layer, features, {name: value})

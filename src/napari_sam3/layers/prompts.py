@@ -109,9 +109,9 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     """
     if not len(layer.data):
         return Drawn()
-    if not _extends_along(layer, plane):
+    if not extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
-    pixels, on_plane = _to_plane(layer, layer.data, plane)
+    pixels, on_plane = to_plane(layer, layer.data, plane)
     on_plane &= np.asarray(layer.shown)
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
@@ -143,12 +143,12 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     -------
     Drawn
     """
-    if len(layer.data) and not _extends_along(layer, plane):
+    if len(layer.data) and not extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
     drawn, outside, clipped = Drawn(), 0, 0
     signs, groups = _signs(layer), _groups(layer)
     for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-        pixels, on_plane = _to_plane(layer, vertices, plane)
+        pixels, on_plane = to_plane(layer, vertices, plane)
         if not on_plane.all():
             continue
         positive, group = signs[i], groups[i]
@@ -291,7 +291,7 @@ def _positive(boxes: Iterable[DrawnBox]) -> list[DrawnBox]:
     return [box for box in boxes if box.positive]
 
 
-def _to_plane(
+def to_plane(
     layer: Layer, points: npt.ArrayLike, plane: Plane
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Return (row, col) of the layer's points, (n, 2), and which lie on the plane, (n,)."""
@@ -308,7 +308,7 @@ def _to_plane(
     return plane.to_pixels(data), finite & on_plane & _on_extra_axes(transform, own, plane)
 
 
-def _extends_along(layer: Layer, plane: Plane) -> bool:
+def extends_along(layer: Layer, plane: Plane) -> bool:
     """Whether a layer has both of the axes that are shown."""
     return bool(layer.ndim >= plane.ndim - min(plane.shown))
 

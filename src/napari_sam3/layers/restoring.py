@@ -99,7 +99,7 @@ def _boxes_layer(
 ) -> Shapes:
     layer = new_shapes_layer(image, f"{kind}: {image.name}", mark_size(plane.shape) / 4)
     if marks:
-        layer.add_rectangles([plane.to_data(_corners(box)) for box, _, _ in marks])
+        layer.add_rectangles([plane.to_data(corners_of(box)) for box, _, _ in marks])
     if outlines:
         layer.add_polygons([plane.to_data(np.array(corners)) for corners, _ in outlines])
     signs = [(positive, number) for _, positive, number in marks]
@@ -111,7 +111,8 @@ def _boxes_layer(
     return layer
 
 
-def _corners(box: Box) -> FloatArray:
+def corners_of(box: Box) -> FloatArray:
+    """Return the corners of a rectangle that reads back as this box, (4, 2), as (row, col)."""
     # pixel i covers i − 0.5 to i + 0.5
     top, left = box.top - 0.5 + INSIDE, box.left - 0.5 + INSIDE
     bottom, right = box.bottom - 0.5 + INSIDE, box.right - 0.5 + INSIDE

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
+from napari_sam3.core.concepts import split_concepts
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -119,11 +120,10 @@ class Asking:
             keys, prompts = tuple(one.key for one in asked), tuple(one.prompt for one in asked)
             drawn += Drawn(notices=notices + self._left_out(asked))
         else:
-            keys, prompts = (None,), (self._prompt(drawn),)
-            drawn += Drawn(notices=self._unsent(prompts[0]))
-        info = self._engine_info()
-        for prompt in prompts:
-            refuse_unsupported(info.name, info.capabilities, prompt)
+            prompts = self._prompts_for_all(drawn)
+            keys = (None,) * len(prompts)
+            drawn += Drawn(notices=self._unsent(prompts))
+        self._refuse_unsupported(prompts)
         place = find_output_place(image, plane)
         output: Labels | None = self._form.output.value
         if output is not None and (misfit := place.misfit(output)):
@@ -201,22 +201,50 @@ class Asking:
             notices += (f"The size that was chosen for an object was left out. {told}",)
         return notices
 
-    def _prompt(self, drawn: Drawn) -> Prompt:
+    def _prompts_for_all(self, drawn: Drawn) -> tuple[Prompt, ...]:
+        """Return what asks for all things of a kind, one for each concept, or for everything."""
         if self.question == "concept":
-            text = self._sent_text(drawn)
+            texts = self._sent_texts(drawn) or ("",)
             if not self.is_combined:
-                return to_concept_prompt(text, drawn)
+                return tuple(to_concept_prompt(text, drawn) for text in texts)
             exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
-            return CombinedPrompt(text, exemplars, tuple(mark.point for mark in drawn.points))
+            points = tuple(mark.point for mark in drawn.points)
+            return (CombinedPrompt(texts[0], exemplars, points),)
         form = self._form
         wanted = form.diameter.value if "diameter" in self._settings() else 0
-        return Everything(form.points_per_side.value, form.pred_iou_thresh.value, wanted or None)
+        return (Everything(form.points_per_side.value, form.pred_iou_thresh.value, wanted or None),)
 
-    def _sent_text(self, drawn: Drawn) -> str:
-        text: str = self._form.text.value
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return split_concepts(self._form.text.value)
+
+    def _sent_texts(self, drawn: Drawn) -> tuple[str, ...]:
+        texts, can = self._texts, self._engine_info().capabilities
         # a text from before must not stand in the way of examples
         has_example = any(box.positive for box in drawn.boxes)
-        return "" if has_example and self._why_not(text) else text
+        if has_example and (not can.text or (len(texts) == 1 and self._why_not(texts[0]))):
+            return ()
+        if len(texts) > 1 and self.is_combined:
+            raise PromptError(
+                f"“Combine prompts” asks about one concept, but {len(texts)} are typed: leave "
+                "one line in the text field, or untick it."
+            )
+        if len(texts) > 1 and drawn.boxes:
+            raise PromptError(
+                f"Examples go with one concept, but {len(texts)} are typed: leave one line in "
+                "the text field, or choose no layer under “Examples”."
+            )
+        return texts
+
+    def _refuse_unsupported(self, prompts: tuple[Prompt, ...]) -> None:
+        name, can = self._engine_info().name, self._engine_info().capabilities
+        for prompt in prompts:
+            try:
+                refuse_unsupported(name, can, prompt)
+            except UnsupportedPromptError as error:
+                if len(prompts) == 1 or not (isinstance(prompt, ConceptPrompt) and can.text):
+                    raise
+                raise UnsupportedPromptError(f"“{prompt.text}” cannot be found. {error}") from error
 
     def _why_not(self, text: str) -> str:
         """Return why the engine cannot find what a text says; empty if it can."""
@@ -230,11 +258,14 @@ class Asking:
             return ""
         return ""
 
-    def _unsent(self, prompt: Prompt) -> tuple[str, ...]:
-        text = self._form.text.value.strip()
-        if not isinstance(prompt, ConceptPrompt | CombinedPrompt) or prompt.text == text:
+    def _unsent(self, prompts: tuple[Prompt, ...]) -> tuple[str, ...]:
+        sent = {getattr(prompt, "text", "") for prompt in prompts}
+        left = [text for text in self._texts if text not in sent]
+        if self.question != "concept" or not left:
             return ()
-        return (f"The text “{text}” was left out. {self._why_not(text)}",)
+        listed = ", ".join(f"“{text}”" for text in left)
+        words = f"text {listed} was" if len(left) == 1 else f"texts {listed} were"
+        return (f"The {words} left out. {self._why_not(left[0])}",)
 
     def _settings(self) -> set[Setting]:
         """Return the thresholds that matter to this question and engine."""

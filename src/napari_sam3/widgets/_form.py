@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
     FloatSlider,
     FloatSpinBox,
-    LineEdit,
     ProgressBar,
     PushButton,
     RadioButtons,
@@ -20,11 +19,9 @@ from magicgui.widgets import (
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFormLayout,
-    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -34,6 +31,8 @@ from superqt import QCollapsible
 from napari_sam3 import engines
 from napari_sam3.core.prompts import Proposal
 from napari_sam3.engines.base import Question, Setting
+from napari_sam3.widgets._concepts import ConceptField
+from napari_sam3.widgets._dock import line, scroll
 
 QUESTIONS: tuple[tuple[str, Question], ...] = (
     ("Find all", "concept"),
@@ -55,6 +54,18 @@ SETTING_TITLES = ("Threshold", "Points per side", "Predicted IoU", "Max. masks",
 MOST_DIAMETER = 10_000.0
 
 PANEL_WIDTH = 340
+
+
+class Control(Protocol):
+    """What a control must have to be laid out, and to say why it cannot be used."""
+
+    enabled: bool
+    tooltip: str | None
+
+    @property
+    def native(self) -> Any:
+        """The Qt widget."""
+        ...
 
 
 class Form(QWidget):
@@ -110,10 +121,11 @@ class Form(QWidget):
     def _add_middle(
         self, points: Callable[..., Iterable[Any]], shapes: Callable[..., Iterable[Any]]
     ) -> None:
-        self.text = LineEdit(
-            tooltip="What to find, in one or two words, such as “nucleus”. Enter runs."
+        self.text = ConceptField(
+            "what to find, e.g. nucleus",
+            tooltip="What to find, in one or two words, such as “nucleus”. Enter runs.\n"
+            "Several things, one a line (Shift+Enter), are found in one run, a class each.",
         )
-        self.text.native.setPlaceholderText("what to find, e.g. nucleus")
         self.words = wrapped_text()
         self.combine = CheckBox(
             text="Combine prompts",
@@ -201,9 +213,13 @@ class Form(QWidget):
         """Put the list of runs under a title of its own."""
         self.history.addWidget(part)
 
-    def add_saving(self, button: Widget) -> None:
-        """Put the button that saves labels under what a run found."""
-        self._saving.addWidget(button.native)
+    def add_copying(self, part: QWidget) -> None:
+        """Put what copies prompts under a title of its own."""
+        self.copying.addWidget(part)
+
+    def add_saving(self, *buttons: Widget) -> None:
+        """Put the buttons for what comes next under what a run found."""
+        self._saving.addWidget(side_by_side(*buttons))
 
     def show_unfinished(self, count: int) -> None:
         """Offer to collect answers that were paid for and never arrived."""
@@ -240,30 +256,33 @@ class Form(QWidget):
         """Show the middle part that belongs to a question."""
         for name, rows in self._middles.items():
             rows.setVisible(name == question)
+        self.copying.setVisible(question != "everything")
 
     def _lay_out(self) -> None:
         inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(8, 8, 8, 8)
         column.setSpacing(6)
-        column.addWidget(_rows(("Image", self.image), ("", self.composed), ("Engine", self.engine)))
+        column.addWidget(
+            rows_of(("Image", self.image), ("", self.composed), ("Engine", self.engine))
+        )
         column.addWidget(self.status)
         self._service = QVBoxLayout()
         column.addLayout(self._service)
         self._offer = _offer(self.unfinished, self.collect)
         self._offer.hide()
         column.addWidget(self._offer)
-        column.addWidget(_line())
+        column.addWidget(line())
         column.addWidget(self.question.native)
         column.addWidget(self.tools)
         self._middles: dict[Question, QWidget] = {
-            "concept": _rows(
+            "concept": rows_of(
                 ("Text", self.text),
                 ("", self.words),
                 ("Examples", self.examples),
                 ("", self.combine),
             ),
-            "object": _rows(
+            "object": rows_of(
                 ("Points", self.points),
                 ("Boxes", self.boxes),
                 ("Size", side_by_side(self.proposal, self.next_object)),
@@ -273,11 +292,13 @@ class Form(QWidget):
         }
         for middle in self._middles.values():
             column.addWidget(middle)
+        self.copying = folded("Copy prompts")
+        column.addWidget(self.copying)
         self.thresholds = folded_rows(
             "Thresholds", zip(SETTING_TITLES, self.settings.values(), strict=True)
         )
         column.addWidget(self.thresholds)
-        column.addWidget(_line())
+        column.addWidget(line())
         column.addWidget(side_by_side(self.run, self.cancel))
         column.addWidget(self.price)
         column.addWidget(self.progress.native)
@@ -288,23 +309,11 @@ class Form(QWidget):
             "Output and overlaps", (("Add to", self.output), ("Overlaps", self.rule))
         )
         column.addWidget(self.outputs)
-        self.history = QCollapsible("History", expandedIcon="▾", collapsedIcon="▸")
-        self.history.layout().setContentsMargins(0, 0, 0, 0)
+        self.history = folded("History")
         column.addWidget(self.history)
         column.addWidget(self.keys)
         column.addStretch(1)
-        self._scroll(inside)
-
-    def _scroll(self, inside: QWidget) -> None:
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 4, 0)
-        outer.addWidget(area)
-        self.setMinimumWidth(PANEL_WIDTH)
+        scroll(self, inside, PANEL_WIDTH)
 
 
 class PromptButtons(QWidget):
@@ -356,7 +365,7 @@ class PromptButtons(QWidget):
         return *positive, self.negative_point, self.negative_scribble, self.negative_box
 
 
-def say_why(widget: Widget, enabled: bool, reason: str = "") -> None:
+def say_why(widget: Control, enabled: bool, reason: str = "") -> None:
     """Enable a control, or disable it with a tooltip that says why."""
     usual = widget.native.property("usual_tooltip")
     if usual is None:
@@ -381,18 +390,13 @@ def wrapped_text(words: str = "") -> QLabel:
     return label
 
 
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line
-
-
-def _native(widget: Widget | QWidget) -> QWidget:
+def _native(widget: Control | QWidget) -> QWidget:
     native: QWidget = widget if isinstance(widget, QWidget) else widget.native
     return native
 
 
-def _rows(*rows: tuple[str, Widget | QWidget]) -> QWidget:
+def rows_of(*rows: tuple[str, Control | QWidget]) -> QWidget:
+    """Put controls below each other, with their names before them."""
     holder = QWidget()
     form = QFormLayout(holder)
     form.setContentsMargins(0, 0, 0, 0)
@@ -432,7 +436,13 @@ def side_by_side(*widgets: Widget) -> QWidget:
 
 def folded_rows(title: str, rows: Iterable[tuple[str, Widget]]) -> QCollapsible:
     """Put rows of controls under a title that opens and closes."""
-    folded = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
-    folded.addWidget(_rows(*rows))
-    folded.layout().setContentsMargins(0, 0, 0, 0)
-    return folded
+    section = folded(title)
+    section.addWidget(rows_of(*rows))
+    return section
+
+
+def folded(title: str) -> QCollapsible:
+    """Make an empty section under a title that opens and closes."""
+    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    return section

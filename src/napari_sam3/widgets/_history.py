@@ -110,10 +110,14 @@ class Past:
     @property
     def cells(self) -> tuple[str, ...]:
         """What the table says."""
-        count = len(self.prompts)
-        words = describe(self.prompts[0]) if count == 1 else f"{count} objects"
         time = self.at.strftime("%H:%M:%S")
-        return time, f"{words} · {self.engine}", str(self.objects), self._cost
+        return time, f"{self._asked} · {self.engine}", str(self.objects), self._cost
+
+    @property
+    def _asked(self) -> str:
+        count = len(self.prompts)
+        is_all_like = count == 1 or self.question == "concept"
+        return ", ".join(map(describe, self.prompts)) if is_all_like else f"{count} objects"
 
     @property
     def _cost(self) -> str:

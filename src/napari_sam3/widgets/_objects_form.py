@@ -16,9 +16,7 @@ from magicgui.widgets import (
 from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtSvgWidgets import QSvgWidget
 from qtpy.QtWidgets import (
-    QFrame,
     QGridLayout,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -27,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_sam3.core.painting import PaintRule
 from napari_sam3.core.viewing import View
 from napari_sam3.engines import ENGINES
+from napari_sam3.widgets._dock import line, scroll
 from napari_sam3.widgets._form import (
     PANEL_WIDTH,
     folded_rows,
@@ -270,7 +269,7 @@ class ObjectsForm(QWidget):
         column.addWidget(even_buttons(rows))
         column.addWidget(self.result)
         column.addWidget(even_buttons(((self.export, self.bring),)))
-        column.addWidget(_line())
+        column.addWidget(line())
         column.addWidget(self.view)
         self.refining = folded_rows(
             "Refining", (("Ask", self.engine), ("", side_by_side(self.ask)))
@@ -287,18 +286,7 @@ class ObjectsForm(QWidget):
         self.comparing.addWidget(self.plot)
         column.addWidget(self.comparing)
         column.addWidget(self.keys)
-        self._scroll(inside)
-
-    def _scroll(self, inside: QWidget) -> None:
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 4, 0)
-        outer.addWidget(area)
-        self.setMinimumWidth(PANEL_WIDTH + 20)
+        scroll(self, inside, PANEL_WIDTH + 20)
 
 
 def even_buttons(rows: Iterable[Iterable[PushButton]]) -> QWidget:
@@ -314,9 +302,3 @@ def even_buttons(rows: Iterable[Iterable[PushButton]]) -> QWidget:
             grid.addWidget(button.native, row, col)
             grid.setColumnStretch(col, 1)
     return holder
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line

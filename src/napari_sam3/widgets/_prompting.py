@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Shapes
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Proposal
+from napari_sam3.layers.copying import Copied, copy_to_image, copy_to_plane, number_copies
 from napari_sam3.layers.drawing import (
     STROKES,
     PromptLayer,
@@ -29,6 +32,8 @@ from napari_sam3.layers.drawing import (
     set_proposal,
     toggle_selected,
 )
+from napari_sam3.layers.examples import add_examples
+from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.prompts import OBJECT, POLARITY
 
 Kind = Literal["points", "boxes", "examples"]
@@ -147,14 +152,103 @@ class PromptLayers:
             For kinds that are drawn as shapes.
         """
         self.drop_unfinished()
-        layer = self._layers.get(kind)
-        if layer is None or layer.ndim < image.ndim:
-            # a layer with fewer dimensions would be seen, and used, on every plane
-            layer = self._add(kind, image, shape)
+        layer = self._made(kind, image, shape)
         self._viewer.layers.selection.active = layer
         set_next_polarity(layer, positive)
         layer.mode = "add" if kind == "points" else MODES[tool]
         return layer
+
+    def _made(self, kind: Kind, image: Image, shape: tuple[int, int]) -> PromptLayer:
+        layer = self._layers.get(kind)
+        if layer is None or layer.ndim < image.ndim:
+            # a layer with fewer dimensions would be seen, and used, on every plane
+            layer = self._add(kind, image, shape)
+        return layer
+
+    def add_examples(self, image: Image, plane: Plane, boxes: Sequence[Box], positive: bool) -> int:
+        """Add boxes as examples, in a layer that is made first if need be.
+
+        Parameters
+        ----------
+        image : Image
+            What is to be segmented.
+        plane : Plane
+            Of that image.
+        boxes : sequence of Box
+            In pixels of the plane.
+        positive : bool
+            Whether they show what is meant, or what is not.
+
+        Returns
+        -------
+        int
+            How many were added; those that are there with this sign are not.
+        """
+        self.drop_unfinished()
+        layer = self._made("examples", image, plane.shape)
+        assert isinstance(layer, Shapes)
+        with self._unheard([layer]):
+            added = add_examples(layer, plane, boxes, positive)
+        if added:
+            self._on_drawn()
+        return added
+
+    def copy_to_plane(self, kinds: Iterable[Kind], plane_from: Plane, plane_to: Plane) -> Copied:
+        """Copy what is drawn on one plane to another, as objects of their own.
+
+        What is drawn next belongs to the copy of the current object, or to a new one.
+        """
+        self.drop_unfinished()
+        used = {kind: self._layers[kind] for kind in kinds if kind in self._layers}
+        owned = [layer for kind, layer in used.items() if kind != "examples"]
+        first = max(self._highest_object + 1, self._first_number)
+        numbers = number_copies(owned, plane_from, first)
+        current = self.current_object
+        copied = Copied()
+        with self._unheard(used.values()):
+            for kind, layer in used.items():
+                own = numbers if kind != "examples" else {}
+                copied += copy_to_plane(layer, plane_from, plane_to, own)
+            if numbers:
+                self._go_on_with(numbers.get(current, self._highest_object + 1))
+        if copied.count:
+            self._on_drawn()
+        return copied
+
+    def copy_to_image(
+        self, kinds: Iterable[Kind], plane_from: Plane, image: Image, plane_to: Plane
+    ) -> Copied:
+        """Copy what is drawn on one plane over another image, and use the copies from now on.
+
+        Nothing is changed where there is nothing to copy.
+        """
+        self.drop_unfinished()
+        copied, made = Copied(), dict[Kind, PromptLayer | None]()
+        for kind in kinds:
+            if kind in self._layers:
+                name = f"{kind}: {image.name}"
+                made[kind], done = copy_to_image(
+                    self._layers[kind], plane_from, image, plane_to, name
+                )
+                copied += done
+        if not copied.count:
+            return copied
+        for kind, layer in made.items():
+            if layer is not None:
+                self._viewer.add_layer(layer)
+            # what is left behind would be asked along with the copies
+            self.use(kind, layer)
+        self._on_drawn()
+        return copied
+
+    @contextmanager
+    def _unheard(self, layers: Iterable[PromptLayer]) -> Generator[None]:
+        """Let layers change without being numbered, coloured and told as what is drawn by hand."""
+        with ExitStack() as blocked:
+            for layer in layers:
+                blocked.enter_context(layer.events.data.blocker(self._on_data))
+                blocked.enter_context(layer.events.features.blocker(self._on_features))
+            yield
 
     def drop_unfinished(self) -> None:
         """Take back a shape that a click began and nothing ended; it would be read as a stroke."""
@@ -193,11 +287,17 @@ class PromptLayers:
 
     def start_next_object(self) -> int:
         """Let what is drawn from now on belong to another object; return its number."""
-        highest = max((highest_object(layer) for layer in self.object_layers), default=0)
-        number = max(highest + 1, self._first_number)
+        number = max(self._highest_object + 1, self._first_number)
+        self._go_on_with(number)
+        return number
+
+    @property
+    def _highest_object(self) -> int:
+        return max((highest_object(layer) for layer in self.object_layers), default=0)
+
+    def _go_on_with(self, number: int) -> None:
         for layer in self.object_layers:
             set_next_object(layer, number)
-        return number
 
     @property
     def proposal(self) -> Proposal:

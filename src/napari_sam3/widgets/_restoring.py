@@ -39,7 +39,8 @@ def restore(
     first = past.prompts[0]
     form.question.value = past.question
     if isinstance(first, ConceptPrompt | CombinedPrompt):
-        form.text.value = first.text
+        # each asked for one of the concepts that were typed
+        form.text.value = "\n".join(getattr(prompt, "text", "") for prompt in past.prompts)
         form.combine.value = isinstance(first, CombinedPrompt)
     numbers = prompts.numbers_again(past.keys)
     # what is drawn now would be asked along with it

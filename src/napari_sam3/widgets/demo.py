@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam3.errors import Sam3Error
 from napari_sam3.samples import fluorescence
+from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.panel import SegmentPanel
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
 
@@ -70,7 +71,7 @@ def segment_everything(viewer: napari.Viewer, panel: SegmentPanel) -> Labels:
     return found[-1]
 
 
-def wait_for(panel: SegmentPanel, timeout_s: float = TIMEOUT_S) -> None:
+def wait_for(panel: SegmentPanel | ObjectsPanel, timeout_s: float = TIMEOUT_S) -> None:
     """Let the window live until the panel has nothing to do.
 
     Raises

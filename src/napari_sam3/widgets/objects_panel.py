@@ -8,9 +8,9 @@ from typing import Any
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Labels, Layer, Vectors
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
-from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
 
 from napari_sam3.core.evaluation import Evaluation
 from napari_sam3.core.labels import labels_dtype
@@ -23,6 +23,7 @@ from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows, p
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
+from napari_sam3.widgets._dock import Dock
 from napari_sam3.widgets._keeping import Keeper
 from napari_sam3.widgets._noting import forget_runs, note_refined
 from napari_sam3.widgets._objects_form import ObjectsForm
@@ -46,7 +47,7 @@ CLICK_REACH = 3
 EXPORT_KEYS = "Ctrl+Shift+E"
 
 
-class ObjectsPanel(QWidget):
+class ObjectsPanel(Dock):
     """Review, filter, refine, measure and export the objects of a Labels layer.
 
     Parameters
@@ -56,27 +57,21 @@ class ObjectsPanel(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self._highlight: Vectors | None = None
         self._layer: Labels | None = None
-        self._is_open = False
-        self._bound: list[str] = []
         self.form = ObjectsForm(self._labels, self._images, self._truths, self)
         self.keeper = Keeper(self)
         self.review = Review(self.keeper, self)
         self.refining = Refining(self._viewer, self)
         self.sharing = Sharing(self)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.form)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._fill(self.form)
         # a run writes features and pixels in many steps; they are read once
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.timeout.connect(self._on_layer_choice)
         self._connect()
-        self._open()
+        self.open()
 
     # ------------------------------------------------------------------ what is looked at
 
@@ -90,6 +85,12 @@ class ObjectsPanel(QWidget):
         """Whether something is still to be looked at, asked, written or read."""
         parts = (self.keeper, self.refining, self.sharing)
         return self._refresh_timer.isActive() or any(part.is_busy for part in parts)
+
+    def look_at(self, layer: Labels) -> None:
+        """Show the objects of this layer."""
+        own = next((one for _, one in self._labels(None) if one == layer), None)
+        if own is not None:
+            self.form.labels.value = own
 
     def _labels(self, _combo: Any) -> list[tuple[str, Labels]]:
         return [
@@ -581,14 +582,7 @@ class ObjectsPanel(QWidget):
             shortcut.activated.connect(action)
 
     def _bind_keys(self) -> None:
-        actions = {**self._actions, "Control-Shift-E": self.export}
-        for key, action in actions.items():
-            try:
-                self._viewer.bind_key(key, lambda _viewer, action=action: action())
-            except ValueError:
-                # another plugin has it; it stays theirs
-                continue
-            self._bound.append(key)
+        self._bind({**self._actions, "Control-Shift-E": self.export})
         words = {"J": "next", "Shift-J": "previous", "G": "accept", "H": "reject", "K": "refine"}
         words |= {"U": "undo", "Control-Shift-E": "export"}
         said = [f"{key} {word}" for key, word in words.items() if key in self._bound]
@@ -618,8 +612,7 @@ class ObjectsPanel(QWidget):
             self._follow(None)
         self._on_layers()
 
-    def _open(self) -> None:
-        self._is_open = True
+    def _listen(self) -> None:
         layers = self._viewer.layers.events
         layers.inserted.connect(self._on_inserted)
         layers.removed.connect(self._on_removed)
@@ -634,35 +627,7 @@ class ObjectsPanel(QWidget):
             self.form.labels.value = active
         self._on_layer_choice()
 
-    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Let go of the viewer."""
-        self.close_down()
-        super().closeEvent(event)
-
-    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
-        """If it is the whole window that goes, let go of the viewer."""
-        if not self.window().isVisible():
-            self.close_down()
-        super().hideEvent(event)
-
-    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Come back after having been closed."""
-        if not self._is_open:
-            self._open()
-        super().showEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Let go when napari takes the panel out of its dock, which closes nothing."""
-        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
-        if taken_out and self.parent() is None:
-            self.close_down()
-        super().changeEvent(event)
-
-    def close_down(self) -> None:
-        """Stop what runs, free the steps, and let go of the viewer; safe to call twice."""
-        if not self._is_open:
-            return
-        self._is_open = False
+    def _let_go(self) -> None:
         self._refresh_timer.stop()
         self.refining.close()
         self.sharing.close()
@@ -678,9 +643,6 @@ class ObjectsPanel(QWidget):
         for layer in self._viewer.layers:
             layer.events.name.disconnect(self._on_layers)
         self._viewer.mouse_drag_callbacks.remove(self._on_click)
-        for key in self._bound:
-            self._viewer.bind_key(key, None)
-        self._bound = []
 
 
 DERIVED_KEY = "napari_sam3_derived"

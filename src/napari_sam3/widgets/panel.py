@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
 import napari.viewer
+from magicgui.widgets import PushButton
 from napari.layers import Image, Labels, Layer
 from napari.utils import progress
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
-from qtpy.QtWidgets import QShortcut, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import PROPOSALS, ObjectPrompt, Proposal
 from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
 from napari_sam3.engines.base import Engine, Question
@@ -22,6 +24,7 @@ from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.jobs.collecting import Collected
 from napari_sam3.layers.output import picture_kwargs
+from napari_sam3.layers.planes import Plane
 from napari_sam3.widgets._asking import Asking
 from napari_sam3.widgets._collected import add_collected
 from napari_sam3.widgets._committing import (
@@ -31,6 +34,8 @@ from napari_sam3.widgets._committing import (
     picture_metadata,
 )
 from napari_sam3.widgets._consent import ConsentDesk
+from napari_sam3.widgets._copying import CopyPart
+from napari_sam3.widgets._dock import Dock
 from napari_sam3.widgets._form import Form, say_why
 from napari_sam3.widgets._history import Balance, HistoryPart, Past
 from napari_sam3.widgets._hosted import HostedPart
@@ -73,7 +78,7 @@ ONLY_ONE_OBJECT = (
 SPLIT = "Each point is an object of its own: untick “One object per point” first."
 
 
-class SegmentPanel(QWidget):
+class SegmentPanel(Dock):
     """Segment the displayed image by text, examples, clicks, boxes, or altogether.
 
     Parameters
@@ -84,16 +89,13 @@ class SegmentPanel(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self._engines: dict[Hashable, Engine] = {}
         self._engine_lock = threading.Lock()
         self._activity: progress | None = None
         self._asked_at = 0.0
         self._state_said = ""
         self._chosen: tuple[str, ...] = ()
-        self._is_open = False
-        self._bound: list[str] = []
         self.prompts = PromptLayers(self._viewer, self._on_drawn)
         self.form = Form(
             self._choices(Image), self._points_layers, self._shapes_layers, self._outputs, self
@@ -107,13 +109,16 @@ class SegmentPanel(QWidget):
         self.form.add_history(self.history)
         self.consent = ConsentDesk(self)
         self.saving = SaveButton(self, self._layer_to_save, self._say)
-        self.form.add_saving(self.saving.button)
+        self.reviewing = PushButton(
+            text="Review …", tooltip="Open the panel of the objects: table, keys, filters, export."
+        )
+        self.form.add_saving(self.saving.button, self.reviewing)
         self.asking = Asking(self._viewer, self.form, self.prompts, self.committer, self._options)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.form)
-        # napari would fill the dock's lower half with nothing
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.copying = CopyPart(
+            self._viewer, self.form, self.prompts, self.asking, self._on_copied, self
+        )
+        self.form.add_copying(self.copying)
+        self._fill(self.form)
         # several events of one mouse press make one question
         self._live_timer = QTimer(self)
         self._live_timer.setSingleShot(True)
@@ -123,7 +128,7 @@ class SegmentPanel(QWidget):
         self._state_timer.setInterval(STATE_INTERVAL_MS)
         self._state_timer.timeout.connect(self._show_state)
         self._connect()
-        self._open()
+        self.open()
         self.form.engine.value = "builtin"
         self._choose("everything")
         self._on_engine()
@@ -176,6 +181,18 @@ class SegmentPanel(QWidget):
         self.runner.cancel()
         if self.runner.is_paid:
             self._say("Stopping …  What is answered all the same is kept, since it costs money.")
+
+    def review(self) -> None:
+        """Open the panel of the objects, with the layer that is written or selected."""
+        layer = self._layer_to_save()
+        # where its dock is open already, this only finds it
+        dock, panel = self._viewer.window.add_plugin_dock_widget(
+            "napari-sam3", "Objects", tabify=True
+        )
+        dock.show()
+        dock.raise_()
+        if layer is not None:
+            panel.look_at(layer)
 
     def _run_live(self) -> None:
         if self._is_live and self.question == "object":
@@ -321,6 +338,46 @@ class SegmentPanel(QWidget):
         self._on_layers()
         self._show_drawn()
         self._say("The prompts and settings of that run are back; press Run.")
+
+    def take_examples(
+        self, image: Image, plane: Plane, boxes: Sequence[Box], positive: bool
+    ) -> int:
+        """Add boxes as examples of what to find, or of what not, and choose “Find all”.
+
+        Parameters
+        ----------
+        image : Image
+            In the viewer; it becomes the chosen one.
+        plane : Plane
+            Of that image, on which the boxes lie.
+        boxes : sequence of Box
+            In pixels of the plane.  They go into the layer of examples that is in use, or
+            into a new one over the image.
+        positive : bool
+            Whether they show what to find.
+
+        Returns
+        -------
+        int
+            How many were added; those that are examples of this sign already are not.
+        """
+        if all(layer.unique_id != image.unique_id for layer in self._viewer.layers):
+            self._say(f"“{image.name}” was removed, so nothing can be found in it any more.")
+            return 0
+        self.form.image.value = image
+        self._choose("concept")
+        added = self.prompts.add_examples(image, plane, boxes, positive)
+        self._on_layers()
+        self._show_drawn()
+        self._say(_taken_line(added, len(boxes) - added, positive))
+        return added
+
+    def _on_copied(self, sentence: str, notices: tuple[str, ...]) -> None:
+        self._on_layers()
+        self._show_drawn()
+        # a live answer comes at once and takes the line
+        self._chosen = (sentence, *notices) if self._live_timer.isActive() else ()
+        self._say(sentence, notices)
 
     def _on_collected(self, done: tuple[Collected, ...]) -> None:
         """Show answers that were paid for and have come at last."""
@@ -529,6 +586,7 @@ class SegmentPanel(QWidget):
         self.form.show_question(self.question)
         self._show_drawn()
         self._enable_what_can_be_done()
+        self.copying.refresh()
 
     def _on_engine(self) -> None:
         info = self.engine_info
@@ -598,8 +656,11 @@ class SegmentPanel(QWidget):
         self.history.counted.connect(self._on_counted)
         form.collect.changed.connect(self.history.collect_now)
         form.run.changed.connect(self.run)
+        self.reviewing.changed.connect(self.review)
         form.cancel.changed.connect(self.cancel)
+        form.image.changed.connect(self.copying.refresh)
         form.text.native.returnPressed.connect(self.run)
+        form.text.native.textChanged.connect(self._show_price)
         form.next_object.changed.connect(self.next_object)
         self._connect_tools()
         for kind, combo in self._prompt_combos():
@@ -634,13 +695,12 @@ class SegmentPanel(QWidget):
             lambda: self.draw("boxes", positive=False, tool="scribble")
         )
 
-    def _open(self) -> None:
-        """Listen to the viewer."""
-        self._is_open = True
+    def _listen(self) -> None:
         layers = self._viewer.layers.events
         layers.inserted.connect(self._on_layers)
         layers.removed.connect(self._on_layer_removed)
         layers.reordered.connect(self._on_layers)
+        self.copying.open()
         self._bind_keys()
         self._on_layers()
 
@@ -651,20 +711,10 @@ class SegmentPanel(QWidget):
             POLARITY_KEY: self.toggle_polarity,
             PROPOSAL_KEY: self.next_proposal,
         }
-        for key, action in actions.items():
-            if key not in self._bound and self._bind(key, action):
-                self._bound.append(key)
+        self._bind(actions)
         words = {NEXT_OBJECT_KEY: "next", POLARITY_KEY: "+/−", PROPOSAL_KEY: "size"}
         keys = [f"{key} {words[key]}" for key in actions if key in self._bound]
         self.form.keys.setText(" · ".join(["Enter run", "Esc cancel", *keys]))
-
-    def _bind(self, key: str, action: Callable[[], None]) -> bool:
-        try:
-            self._viewer.bind_key(key, lambda _viewer: action())
-        except ValueError:
-            # another plugin has it; it stays theirs, and the panel does not promise it
-            return False
-        return True
 
     # ------------------------------------------------------------------ layers
 
@@ -704,6 +754,7 @@ class SegmentPanel(QWidget):
             with combo.changed.blocked():
                 combo.reset_choices()
                 combo.value = used
+        self.copying.refresh()
 
     def _on_renamed(self) -> None:
         self._on_layers()
@@ -716,36 +767,10 @@ class SegmentPanel(QWidget):
 
     # ------------------------------------------------------------------ the end
 
-    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Stop what runs, write what has been answered, and give the keys back."""
-        self.close_down()
-        super().closeEvent(event)
-
-    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Finish writing; and if it is the whole window that goes, close down."""
+    def _finish_writing(self) -> None:
         self.committer.finish()
-        if not self.window().isVisible():
-            self.close_down()
-        super().hideEvent(event)
 
-    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Come back after having been closed."""
-        if not self._is_open:
-            self._open()
-        super().showEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Close down when napari takes the panel out of its dock, which closes nothing."""
-        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
-        if taken_out and self.parent() is None:
-            self.close_down()
-        super().changeEvent(event)
-
-    def close_down(self) -> None:
-        """Stop what runs and let go of the viewer; safe to call twice."""
-        if not self._is_open:
-            return
-        self._is_open = False
+    def _let_go(self) -> None:
         self._live_timer.stop()
         self.runner.cancel()
         self.hosted.close_down()
@@ -753,15 +778,13 @@ class SegmentPanel(QWidget):
         self.saving.finish()
         self.committer.finish()
         self.prompts.close()
+        self.copying.close_down()
         layers = self._viewer.layers.events
         layers.inserted.disconnect(self._on_layers)
         layers.removed.disconnect(self._on_layer_removed)
         layers.reordered.disconnect(self._on_layers)
         for layer in self._viewer.layers:
             layer.events.name.disconnect(self._on_renamed)
-        for key in self._bound:
-            self._viewer.bind_key(key, None)
-        self._bound = []
 
 
 LACKS = {
@@ -783,9 +806,8 @@ def _state(info: EngineInfo) -> str:
 
 def _result_line(committed: Committed) -> str:
     """Return the one line that says what a run found."""
-    instances = committed.answer.instances
     written = committed.written
-    parts = [f"{len(instances)} object{'' if len(instances) == 1 else 's'}"]
+    parts = [committed.answer.found_words]
     asked_for_one = isinstance(committed.context.run.prompts[0], ObjectPrompt)
     counts = (
         (committed.answer.overlapping, "overlap"),
@@ -796,8 +818,17 @@ def _result_line(committed: Committed) -> str:
     cost = committed.answer.usage.credits
     parts += [f"{committed.answer.seconds:.1f} s", *([f"${cost:.4f}"] if cost is not None else [])]
     parts += [words] if (words := committed.answer.cached_words) else []
-    if not instances:
+    if not len(committed.answer.instances):
         parts[0] = "Nothing found"
     elif not written.labels:
         parts.insert(0, "Nothing added")
     return f"{', '.join(parts)} → “{committed.layer.name}”"
+
+
+def _taken_line(added: int, known: int, positive: bool) -> str:
+    """Return the sentences that say what became of boxes that were to be examples."""
+    kind = f"{'+' if positive else '−'} example"
+    parts = [f"{added} {kind}{'' if added == 1 else 's'} added; press Run."] if added else []
+    if known:
+        parts.append(f"{known} {'was' if known == 1 else 'were'} among the {kind}s already.")
+    return " ".join(parts) or "There was no box to add as an example."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -127,6 +127,8 @@ class SegmentAnswer:
         What the picture's `describe` said once it was read.
     unanswered : int
         Questions of a billed engine that got no answer; those that did are kept.
+    concepts : tuple of str
+        What each prompt asked for by name, "" where it did not.
     """
 
     results: tuple[SegmentationResult, ...]
@@ -135,12 +137,33 @@ class SegmentAnswer:
     overlapping: int = 0
     picture: dict[str, Any] = field(default_factory=dict)
     unanswered: int = 0
+    concepts: tuple[str, ...] = ()
 
     @property
     def instances(self) -> Instances:
-        """All objects, in the order of the prompts."""
-        items: list[Instance] = [item for result in self.results for item in result.instances]
+        """All objects, in the order of the prompts, each with what it was asked for as.
+
+        The results stay as they came: their records vouch for them.
+        """
+        items: list[Instance] = []
+        concepts = self.concepts or ("",) * len(self.results)
+        for result, concept in zip(self.results, concepts, strict=True):
+            items += _named(result.instances, concept)
         return Instances(self.image_shape, tuple(items))
+
+    @property
+    def found_words(self) -> str:
+        """Say how many objects there are, and how many of each of several concepts.
+
+        Examples
+        --------
+        ``"12 objects"``, ``"7 nucleus, 5 cell"``
+        """
+        counts = [len(result.instances) for result in self.results]
+        if len(self.concepts) > 1 and all(self.concepts):
+            pairs = zip(counts, self.concepts, strict=True)
+            return ", ".join(f"{count} {concept}" for count, concept in pairs)
+        return f"{sum(counts)} object{'' if sum(counts) == 1 else 's'}"
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -208,6 +231,7 @@ def iter_segment(
         requests[0].shape if requests else (0, 0),
         picture=run.picture.describe(),
         unanswered=answers.unanswered,
+        concepts=tuple(getattr(prompt, "text", "") for prompt in run.prompts),
     )
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
@@ -437,6 +461,12 @@ def new_request(
         # how well a click was understood is no reason to leave its object out
         min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
     return SegmentationRequest(picture, prompt, min_score, max_masks)
+
+
+def _named(instances: Iterable[Instance], concept: str) -> list[Instance]:
+    if not concept:
+        return list(instances)
+    return [item if item.concept else replace(item, concept=concept) for item in instances]
 
 
 def _sum_known(values: list[Any]) -> float | None:

@@ -1,0 +1,321 @@
+"""Marks of a prompt layer → the same marks on another plane, or over another image.
+
+What is copied are the marks on one plane, with all that their features say.  The marks that
+are copied stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from napari.layers import Image, Points, Shapes
+
+from napari_sam3.layers.drawing import (
+    PromptLayer,
+    colour_by_polarity,
+    mark_size,
+    new_points_layer,
+    new_shapes_layer,
+    next_polarity,
+    object_numbers,
+    set_next_polarity,
+    write_features,
+)
+from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.prompts import (
+    OBJECT,
+    POINT_DECIMALS,
+    POLARITY,
+    POSITIVE,
+    extends_along,
+    object_number,
+    to_plane,
+)
+from napari_sam3.layers.transforms import FloatArray, LayerTransform
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of marks that were to be copied.
+
+    Parameters
+    ----------
+    count : int
+        Of copies.
+    notices : tuple of str
+        What was left out, and why, for the user.
+    """
+
+    count: int = 0
+    notices: tuple[str, ...] = ()
+
+    def __add__(self, other: Copied) -> Copied:
+        return Copied(self.count + other.count, self.notices + other.notices)
+
+
+def marks_on(layer: PromptLayer, plane: Plane) -> list[int]:
+    """Return the indices of all marks of a layer that lie on a plane, inside the image or not."""
+    if not len(layer.data) or not extends_along(layer, plane):
+        return []
+    if isinstance(layer, Points):
+        _, is_on_plane = to_plane(layer, layer.data, plane)
+        return [int(i) for i in np.flatnonzero(is_on_plane & np.asarray(layer.shown))]
+    located = (to_plane(layer, vertices, plane) for vertices in layer.data)
+    return [i for i, (_, is_on_plane) in enumerate(located) if is_on_plane.all()]
+
+
+def next_plane(image: Image, plane: Plane, axis: int) -> Plane | None:
+    """Return the plane that follows along a hidden axis, None after the last.
+
+    Parameters
+    ----------
+    image : Image
+    plane : Plane
+        Of that image.
+    axis : int
+        One of the plane's hidden data axes.
+
+    Returns
+    -------
+    Plane or None
+        Its `world` is where the viewer's sliders show it; of them, only what `axis` asks for
+        is moved.
+    """
+    index = list(plane.index)
+    index[axis] += 1
+    if index[axis] >= plane_count(image, axis):
+        return None
+    return replace(plane, index=tuple(index), world=_world_of(plane, axis, index[axis]))
+
+
+def plane_count(image: Image, axis: int) -> int:
+    """Return how many planes an image has along a data axis, at full resolution."""
+    finest = image.data[0] if image.multiscale else image.data
+    return int(finest.shape[axis])
+
+
+def _world_of(plane: Plane, axis: int, at: int) -> tuple[float, ...]:
+    """Return where the sliders are once one data index is changed, as `find_plane` reads them."""
+    hidden = list(plane.hidden)
+    inverse = np.linalg.inv(plane.transform.linear)
+    first = len(plane.world) - plane.ndim
+    world = np.array(plane.world, dtype=float)
+    own = world[first:]
+    # napari maps the hidden axes by themselves, as if nothing were turned out of the plane
+    turned, offset = inverse[np.ix_(hidden, hidden)], (inverse @ plane.transform.offset)[hidden]
+    wanted = turned @ own[hidden] - offset
+    wanted[hidden.index(axis)] = at
+    own[hidden] = np.linalg.solve(turned, wanted + offset)
+    return tuple(world.tolist())
+
+
+def copy_to_plane(
+    layer: PromptLayer, plane_from: Plane, plane_to: Plane, numbers: Mapping[int, int]
+) -> Copied:
+    """Copy the marks on one plane to the same pixels of another plane of the same image.
+
+    Parameters
+    ----------
+    layer : Points or Shapes
+        Gets the copies, behind all other marks.  With any transform.
+    plane_from, plane_to : Plane
+        Of the same image, shown along the same axes.
+    numbers : mapping of int to int
+        Which object number the copies get for that of their original; those that are not
+        named are kept.
+
+    Returns
+    -------
+    Copied
+    """
+    marks = marks_on(layer, plane_from)
+    if not marks:
+        return Copied()
+    shift = _shift(layer, plane_from, plane_to)
+    if shift is None:
+        seen = f"“{layer.name}” is seen on every plane, so nothing in it was copied."
+        return Copied(notices=(seen,))
+    _append(layer, marks, [np.asarray(layer.data[i], dtype=float) + shift for i in marks], numbers)
+    return Copied(len(marks))
+
+
+def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> FloatArray | None:
+    """Return the way between two planes in data of a layer; None if it lacks such an axis."""
+    steps = np.asarray(plane_to.index, dtype=float) - np.asarray(plane_from.index)
+    way = plane_from.transform.linear @ steps
+    transform = LayerTransform.of(layer)
+    lacking = max(0, len(way) - transform.ndim)
+    if way[:lacking].any():
+        return None
+    world = np.zeros(transform.ndim)
+    world[transform.ndim - (len(way) - lacking) :] = way[lacking:]
+    return np.asarray(np.linalg.inv(transform.linear) @ world, dtype=float)
+
+
+def _append(
+    layer: PromptLayer, marks: list[int], places: list[FloatArray], numbers: Mapping[int, int]
+) -> None:
+    # in the table's own order, whatever adding makes of it
+    table = layer.features.copy()
+    copies = _rows(table, marks)
+    if OBJECT in copies:
+        copies[OBJECT] = _renumbered(copies[OBJECT], numbers)
+    if isinstance(layer, Points):
+        layer.add(np.stack(places))
+    else:
+        layer.selected_data = set()
+        _add_shapes(layer, layer, marks, places)
+    write_features(layer, pd.concat([table, copies], ignore_index=True))
+    layer.selected_data = set()
+    if isinstance(layer, Points):
+        colour_by_polarity(layer)
+
+
+def _add_shapes(
+    layer: Shapes, source: Shapes, marks: list[int], places: Sequence[FloatArray]
+) -> None:
+    layer.add(
+        list(places),
+        shape_type=[source.shape_type[i] for i in marks],
+        edge_width=[source.edge_width[i] for i in marks],
+        edge_color=source.edge_color[marks],
+        face_color=source.face_color[marks],
+    )
+
+
+def _rows(table: pd.DataFrame, marks: list[int]) -> pd.DataFrame:
+    return table.iloc[marks].reset_index(drop=True)
+
+
+def _renumbered(column: Iterable[object], numbers: Mapping[int, int]) -> list[object]:
+    known = ((value, object_number(value)) for value in column)
+    return [value if number is None else numbers.get(number, value) for value, number in known]
+
+
+def copy_to_image(
+    layer: PromptLayer, plane_from: Plane, image: Image, plane_to: Plane, name: str
+) -> tuple[PromptLayer | None, Copied]:
+    """Copy the marks on a plane to the same pixels of a plane of another image.
+
+    Pixels are those at full resolution, so that a multiscale image and a copy of its finest
+    level are alike.
+
+    Parameters
+    ----------
+    layer : Points or Shapes
+        With any transform; it stays as it is.
+    plane_from : Plane
+        On which the marks lie.
+    image : Image
+        That the copies are laid over.
+    plane_to : Plane
+        Of that image.
+    name : str
+        Of the new layer.
+
+    Returns
+    -------
+    layer : Points or Shapes, or None
+        Not yet in a viewer, with as many dimensions as the image; None if nothing is copied.
+        What is drawn next in it has the sign and the object number that it has in the original.
+    copied : Copied
+    """
+    marks, places, outside = [], [], 0
+    for i in marks_on(layer, plane_from):
+        corners = _full_pixels(layer, layer.data[i], plane_from)
+        if _is_inside(corners, plane_to):
+            marks.append(i)
+            places.append(_on_plane(corners, plane_to))
+        else:
+            outside += 1
+    copied = Copied(len(marks), _left_out(outside, image))
+    return (_over(image, plane_to, name, layer, marks, places) if marks else None), copied
+
+
+def _full_pixels(layer: PromptLayer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
+    """Return (row, col) of points of a layer, in pixels of the full resolution, (n, 2)."""
+    pixels, _ = to_plane(layer, np.atleast_2d(np.asarray(points, dtype=float)), plane)
+    full = (pixels + 0.5) * _factors(plane) - 0.5
+    # the way through the world leaves errors of rounding, which would make another question
+    return np.asarray(np.round(full, POINT_DECIMALS), dtype=float)
+
+
+def _factors(plane: Plane) -> FloatArray:
+    return np.asarray([plane.factors[axis] for axis in plane.shown], dtype=float)
+
+
+def _is_inside(corners: FloatArray, plane: Plane) -> bool:
+    """Whether something of what has these corners lies on an image."""
+    size = np.asarray(plane.shape) * _factors(plane)
+    low, high = np.floor(corners.min(axis=0) + 0.5), np.floor(corners.max(axis=0) + 0.5)
+    return bool((high >= 0).all() and (low < np.round(size)).all())
+
+
+def _on_plane(corners: FloatArray, plane: Plane) -> FloatArray:
+    data = np.tile(np.asarray(plane.index, dtype=float), (len(corners), 1))
+    data[:, plane.shown] = corners
+    return data
+
+
+def _over(
+    image: Image,
+    plane: Plane,
+    name: str,
+    source: PromptLayer,
+    marks: list[int],
+    places: list[FloatArray],
+) -> PromptLayer:
+    size = mark_size(plane.shape)
+    features = _rows(source.features, marks)
+    if POLARITY not in features:
+        # what says nothing is positive, and coloured so
+        features[POLARITY] = np.full(len(marks), POSITIVE, object)
+    new: PromptLayer
+    if isinstance(source, Points):
+        new = new_points_layer(image, name, size)
+        new.add(np.concatenate(places))
+    else:
+        new = new_shapes_layer(image, name, size / 4)
+        new.add(places, shape_type=[source.shape_type[i] for i in marks])
+    new.features = features
+    defaults = source.feature_defaults
+    kept = {column: defaults[column].iloc[0] for column in defaults if column in features}
+    new.feature_defaults = {POLARITY: POSITIVE, **kept}
+    new.selected_data = set()
+    set_next_polarity(new, next_polarity(source))
+    colour_by_polarity(new)
+    return new
+
+
+def _left_out(count: int, image: Image) -> tuple[str, ...]:
+    if not count:
+        return ()
+    marks = "1 mark was" if count == 1 else f"{count} marks were"
+    return (f"{marks} left out, outside of “{image.name}”.",)
+
+
+def number_copies(layers: Iterable[PromptLayer], plane: Plane, first: int) -> dict[int, int]:
+    """Give the objects on a plane new numbers, for their copies.
+
+    Parameters
+    ----------
+    layers : iterable of Points or Shapes
+        That share their object numbers.
+    plane : Plane
+    first : int
+        The least new number.
+
+    Returns
+    -------
+    dict
+        Old number to new number; in the order of the old ones.
+    """
+    used: set[int] = set()
+    for layer in layers:
+        known = object_numbers(layer)
+        used |= {number for i in marks_on(layer, plane) if (number := known[i]) is not None}
+    return {number: first + i for i, number in enumerate(sorted(used))}
