@@ -1,3 +1,4 @@
+import json
 import runpy
 import subprocess
 import sys
@@ -22,6 +23,19 @@ def test_the_script_example_runs_and_finds_the_coins(tmp_path):
     assert labels[65, 185] > 0
     assert labels[60, 48] != labels[65, 185]
     assert len(np.unique(labels)) > 10
+
+
+def test_the_export_example_writes_files_that_others_read(tmp_path):
+    script = EXAMPLES / "measure_and_export.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    coco = json.loads((tmp_path / "coins.json").read_text())
+    assert len(coco["annotations"]) > 10
+    rows = (tmp_path / "coins.csv").read_text().splitlines()
+    assert len(rows) == len(coco["annotations"]) + 1
+    assert "AP50: " in done.stdout
 
 
 def test_the_window_example_opens_the_panel(make_napari_viewer, monkeypatch):

@@ -93,9 +93,7 @@ class Box:
 
     def grown(self, pixels: int) -> Box:
         """Return the box with so many pixels more on each side."""
-        return Box(
-            self.top - pixels, self.left - pixels, self.bottom + pixels, self.right + pixels
-        )
+        return Box(self.top - pixels, self.left - pixels, self.bottom + pixels, self.right + pixels)
 
     @classmethod
     def of_shape(cls, shape: tuple[int, int]) -> Box:

@@ -78,7 +78,7 @@ class ViewControls(QWidget):
             value=0, min=0, max=MOST_AREA, tooltip="Hide objects that have more pixels; 0: none."
         )
         self.without_border = CheckBox(
-            text="Hide what touches the border",
+            text="Hide at the border",
             tooltip="Objects that the image's border cuts off would be measured too small.",
         )
         self.max_iom = FloatSlider(
@@ -145,7 +145,7 @@ class ViewControls(QWidget):
             ("Overlaps", self.rule),
             ("Least score", self.min_score),
             ("Least area", self.min_area),
-            ("Most area (0: any)", self.max_area),
+            ("Most area", self.max_area),
             ("", self.without_border),
             ("Shared part", self.max_iom),
         )
@@ -250,9 +250,11 @@ class ObjectsForm(QWidget):
         if svg:
             self.plot.load(QByteArray(svg.encode()))
 
-    def show_reviewed(self, done: int, total: int) -> None:
-        """Say how far the review is."""
-        self.reviewed.setText(f"{done} of {total} reviewed" if total else "No objects yet.")
+    def show_reviewed(self, done: int, total: int, last_step: str = "") -> None:
+        """Say how far the review is, and which step can be taken back."""
+        words = f"{done} of {total} reviewed" if total else "No objects yet."
+        self.reviewed.setText(f"{words} · undo takes back: {last_step}" if last_step else words)
+        self.undo.enabled = bool(last_step)
         self.bar.max = max(total, 1)
         self.bar.value = done
 

@@ -194,10 +194,7 @@ class ObjectsPanel(Dock):
         self._show_progress()
 
     def _show_progress(self) -> None:
-        self.form.show_reviewed(*self.review.reviewed)
-        self.form.undo.enabled = bool(self.review.undo_words)
-        words = self.review.undo_words
-        self.form.undo.text = f"Undo: {words}" if words else "Undo"
+        self.form.show_reviewed(*self.review.reviewed, self.review.undo_words)
 
     def _on_selected(self, labels: tuple[int, ...]) -> None:
         self.review.choose(labels, quiet=True)
