@@ -16,6 +16,7 @@ from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, Object
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
+from napari_sam3.workflows.object_records import objects_beside
 from napari_sam3.workflows.segment import iter_segment
 
 SHAPE = (60, 90)
@@ -436,3 +437,11 @@ class TestProgram:
             [sys.executable, "-c", program], capture_output=True, check=False, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_overlapping_objects_are_kept_whole_beside_the_labels(fake, image, run):
+    result = run("--everything")
+    assert result.exit_code == 0, result.output
+    objects = objects_beside(image.with_name("cells_labels.tif"))
+    assert [one.instance.area for one in objects] == [120, 252]
+    assert (labels_of(image) == 1).sum() + (labels_of(image) == 2).sum() < 120 + 252

@@ -7,6 +7,10 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.object_json import StoredObjects, StoredPlane
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -15,10 +19,12 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
+from napari_sam3.core.viewing import View, hidden_labels
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.engines.segmind.results import SPLIT_NOTICE
 from napari_sam3.errors import ProvenanceError
 from napari_sam3.workflows.cite import ACKNOWLEDGEMENT, PACKAGES, SAM3_PAPER, cite
+from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
 from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest
@@ -360,3 +366,51 @@ def test_a_run_without_a_question_is_no_reason_to_fail():
     )
     said = cite(append_run(new_record({"name": "x"}, {"shape": [20, 30]}), run))
     assert "No object was labelled" in said.methods
+
+
+def reviewed_record(view, *states):
+    """Return the record of three objects, the second of which the first one hides."""
+    boxes = Box(1, 2, 9, 14), Box(3, 4, 5, 7), Box(12, 2, 18, 9)
+    items = tuple(
+        Instance(np.ones(box.shape, bool), box, score)
+        for box, score in zip(boxes, (0.9, 0.6, 0.8), strict=True)
+    )
+    run = SegmentRun(ArrayPicture(np.zeros(SHAPE, np.uint8)), (Everything(),))
+    answer = SegmentAnswer((SegmentationResult(Instances(SHAPE, items)),), SHAPE)
+    labels = answer.instances.to_labels()
+    record = record_of_file("cells.tif", run, answer, engine="builtin", labels=labels)
+    run_id = record["runs"][0]["id"]
+    objects = {
+        n: LabelledObject(n, item, "Built-in", state, n, (run_id, 0, n - 1))
+        for n, (item, state) in enumerate(zip(items, states, strict=True), start=1)
+    }
+    stored = StoredObjects((StoredPlane(PlaneIndex(), SHAPE, objects),), view)
+    hidden = hidden_labels(list(objects.values()), SHAPE, view)
+    shown = paint_objects(objects.values(), SHAPE, rule=view.rule, hidden=hidden)
+    return with_objects(record, stored), shown
+
+
+def test_a_review_is_told_and_is_no_edit_that_nobody_can_account_for():
+    record, labels = reviewed_record(View(), "rejected", "accepted", "edited")
+    methods = cite(record, labels).methods
+    assert "reviewed by hand: of 3, 1 accepted, 1 rejected and 1 corrected." in methods
+    assert "2 objects were labelled" in methods
+    assert "edited by hand" not in methods
+
+
+def test_filters_are_told_as_what_was_kept():
+    view = View(min_score=0.7, min_area=10, without_border=True, max_iom=0.5)
+    record, labels = reviewed_record(view, *["unreviewed"] * 3)
+    methods = cite(record, labels).methods
+    assert (
+        "a score of at least 0.7, at least 10 pixels, no contact with the image border" in methods
+    )
+    assert "0.5 of the smaller one" in methods
+    assert "2 objects were labelled" in methods
+    assert "reviewed" not in methods
+
+
+def test_without_a_review_nothing_is_said_of_it():
+    record, labels = reviewed_record(View(), *["unreviewed"] * 3)
+    assert "reviewed" not in cite(record, labels).methods
+    assert "edited" not in cite(record, labels).methods

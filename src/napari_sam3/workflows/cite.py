@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
 from napari_sam3.errors import EngineUnavailableError, ProvenanceError
 from napari_sam3.workflows.provenance import image_of, printable, prompts_of, was_answered
 from napari_sam3.workflows.replay import own_labels
+from napari_sam3.workflows.reviewed import reviewed
 from napari_sam3.workflows.sidecars import labels_digest
 
 _OF_EVERYTHING: frozenset[tuple[Question, Setting]] = frozenset(
@@ -120,6 +121,7 @@ def cite(record: Mapping[str, Any], labels: npt.NDArray[Any] | None = None) -> C
     answered = [_answered(run) for run in record["runs"]]
     # a run that found only what was labelled already made nothing
     runs = [run for run in answered if _gave(run)] or [r for r in answered if r["questions"]]
+    done = reviewed(record)
     services = {_service(run["engine"]) for run in runs}
     used_sam3 = any(_is_sam3(run["engine"]) for run in runs)
     used_builtin = any(run["engine"]["name"] == "builtin" for run in runs)
@@ -132,7 +134,8 @@ def cite(record: Mapping[str, Any], labels: npt.NDArray[Any] | None = None) -> C
         *_sent(runs),
         *_thresholds(runs),
         *_left_out(record, answered, runs),
-        *_labels(record, runs, labels),
+        *done.sentences,
+        *_labels(record, runs, labels, (_left(record) | done.found) - done.hidden),
     ]
     return Citation(
         printable(" ".join(sentences)),
@@ -442,9 +445,11 @@ def _left_out(record: Mapping[str, Any], answered: list[Run], runs: list[Run]) -
 
 
 def _labels(
-    record: Mapping[str, Any], runs: list[Run], labels: npt.NDArray[Any] | None
+    record: Mapping[str, Any],
+    runs: list[Run],
+    labels: npt.NDArray[Any] | None,
+    own: Set[int],
 ) -> list[str]:
-    own = _left(record)
     if labels is None and not own and runs and all(_is_overlay(run) for run in runs):
         return []
     there = own if labels is None else _there(labels)
@@ -481,7 +486,7 @@ def _there(labels: npt.NDArray[Any]) -> set[int]:
 
 
 def _is_edited(
-    record: Mapping[str, Any], own: set[int], there: set[int], labels: npt.NDArray[Any]
+    record: Mapping[str, Any], own: Set[int], there: Set[int], labels: npt.NDArray[Any]
 ) -> bool:
     saved = record.get("labels")
     if saved is not None and labels_digest(labels) != saved["sha256"]:
