@@ -16,7 +16,7 @@ from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, Object
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
-from napari_sam3.workflows.object_records import objects_beside
+from napari_sam3.workflows.object_records import record_beside, shown_on_record
 from napari_sam3.workflows.segment import iter_segment
 
 SHAPE = (60, 90)
@@ -442,6 +442,6 @@ class TestProgram:
 def test_overlapping_objects_are_kept_whole_beside_the_labels(fake, image, run):
     result = run("--everything")
     assert result.exit_code == 0, result.output
-    objects = objects_beside(image.with_name("cells_labels.tif"))
+    objects = shown_on_record(record_beside(image.with_name("cells_labels.tif"))).objects
     assert [one.instance.area for one in objects] == [120, 252]
     assert (labels_of(image) == 1).sum() + (labels_of(image) == 2).sum() < 120 + 252

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,17 +12,18 @@ import tifffile
 import typer
 from typer.testing import CliRunner
 
-from napari_sam3 import cli
 from napari_sam3.cli.export import export_objects
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.viewing import View
 from napari_sam3.workflows.exporting import read_objects
 from napari_sam3.workflows.files import open_labels, save_labels
 from napari_sam3.workflows.object_records import with_objects
-from napari_sam3.workflows.sidecars import read_sidecar, write_sidecar
+from napari_sam3.workflows.provenance import new_record
+from napari_sam3.workflows.sidecars import write_sidecar
 
 SHAPE = (60, 90)
 ONE, TWO = (slice(10, 25), slice(30, 52)), (slice(20, 50), slice(45, 80))
@@ -98,30 +100,34 @@ def test_a_colour_image_is_not_measured_and_that_is_said(source, tmp_path):
     assert "intensity_mean" not in rows_of(tmp_path / "a.csv")[0]
 
 
+def solid(label, place, state="unreviewed", depth=0, score=0.5):
+    mask = np.zeros(SHAPE, bool)
+    mask[place] = True
+    item = Instance.from_mask(mask, score, "cell")
+    return LabelledObject(label, item, "Built-in", state, depth)
+
+
+def write_record(path, labels, objects, view=None, index=None, shape=SHAPE):
+    """Write objects, as the panel does, into the record beside labels."""
+    plane = StoredPlane(index or PlaneIndex(), shape, {one.label: one for one in objects})
+    image = {"name": "cells", "shape": list(labels.shape)}
+    record = new_record(image, {"shape": list(labels.shape)})
+    stored = StoredObjects((plane,), view or View())
+    write_sidecar(path.with_suffix(".json"), with_objects(record, stored), labels, path.name)
+
+
 @pytest.fixture
-def on_record(tmp_path):
+def on_record(source, labels):
     """Labels with a record of three objects: one over another, and one rejected."""
-    image = tmp_path / "cells.tif"
-    pixels = np.full(SHAPE, 20, np.uint16)
-    pixels[ONE] = 900
-    tifffile.imwrite(image, pixels)
-    done = CliRunner().invoke(cli.app, ["segment", str(image), "--point", "15,40"])
-    assert done.exit_code == 0, done.output
-    path = tmp_path / "cells_labels.tif"
-    objects = {}
-    for label, place, state in ((1, ONE, "accepted"), (2, TWO, "unreviewed"), (3, TWO, "rejected")):
-        mask = np.zeros(SHAPE, bool)
-        mask[place] = True
-        objects[label] = LabelledObject(
-            label, Instance.from_mask(mask, 0.5, "cell"), "Built-in", state, depth=label
-        )
-    labels = np.zeros(SHAPE, np.uint16)
     labels[TWO], labels[ONE] = 2, 1
-    save_labels(path, labels)
-    stored = StoredObjects((StoredPlane(PlaneIndex(), SHAPE, objects),))
-    record = with_objects(read_sidecar(path), stored)
-    write_sidecar(path.with_suffix(".json"), record, labels, path.name)
-    return path
+    save_labels(source, labels)
+    objects = (
+        solid(1, ONE, "accepted", 1),
+        solid(2, TWO, depth=2),
+        solid(3, TWO, "rejected", depth=3),
+    )
+    write_record(source, labels, objects)
+    return source
 
 
 def test_objects_on_record_are_saved_whole_and_rejected_ones_are_not(on_record, tmp_path):
@@ -136,19 +142,91 @@ def test_objects_on_record_are_saved_whole_and_rejected_ones_are_not(on_record, 
     np.testing.assert_array_equal(open_labels(tmp_path / "a.tif"), open_labels(on_record))
 
 
-def test_labels_that_were_changed_since_are_told_of(on_record, tmp_path):
-    save_labels(on_record, np.zeros(SHAPE, np.uint16))
+def test_what_the_saved_view_hides_is_not_saved(on_record, labels, tmp_path):
+    objects = solid(1, ONE, depth=1, score=0.9), solid(2, TWO, depth=2, score=0.4)
+    labels[labels == 2] = 0
+    save_labels(on_record, labels)
+    write_record(on_record, labels, objects, View(min_score=0.5))
     done = run(on_record, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [row["label"] for row in rows_of(tmp_path / "a.csv")] == ["1"]
+
+
+def test_an_object_that_others_hide_is_saved_all_the_same(on_record, labels, tmp_path):
+    inside = (slice(12, 15), slice(32, 35))
+    objects = solid(1, ONE, depth=1), solid(2, TWO, depth=2), solid(5, inside, depth=3)
+    write_record(on_record, labels, objects)
+    done = run(on_record, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [row["label"] for row in rows_of(tmp_path / "a.csv")] == ["1", "2", "5"]
+
+
+def test_labels_that_were_changed_since_are_saved_as_they_are_now_and_that_is_told(
+    on_record, labels, tmp_path
+):
+    labels[labels == 2] = 0
+    labels[1:5, 60:70] = 8
+    save_labels(on_record, labels)
+    done = run(on_record, "--output", tmp_path / "a.csv", "--output", tmp_path / "a.json")
     assert done.exit_code == 0, done.output
     assert "changed after its record was written" in done.stderr
-    assert len(rows_of(tmp_path / "a.csv")) == 2
+    one, new = rows_of(tmp_path / "a.csv")
+    assert (one["label"], one["score"], one["state"]) == ("1", "0.5", "accepted")
+    assert (new["label"], new["score"], new["area_px"]) == ("8", "", "40")
+
+
+def test_what_was_painted_since_is_saved_even_if_a_filter_would_hide_it(
+    on_record, labels, tmp_path
+):
+    objects = solid(1, ONE, depth=1), solid(2, TWO, depth=2)
+    write_record(on_record, labels, objects, View(min_area=100))
+    labels[1:5, 60:70] = 8
+    save_labels(on_record, labels)
+    done = run(on_record, "--output", tmp_path / "a.csv")
+    assert [row["label"] for row in rows_of(tmp_path / "a.csv")] == ["1", "2", "8"], done.output
 
 
 def test_a_record_of_another_image_is_a_sentence(on_record, tmp_path):
     save_labels(on_record, np.zeros((20, 20), np.uint16))
     done = run(on_record, "--output", tmp_path / "a.csv")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "larger image" in done.stderr
+    assert "60 × 90 pixels" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ['{"images": [], "annotations": [], "categories": []}', "{}", "[1, 2]", "not json"]
+)
+def test_json_that_is_no_record_beside_labels_is_no_trouble(source, tmp_path, text):
+    source.with_suffix(".json").write_text(text)
+    done = run(source, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [row["label"] for row in rows_of(tmp_path / "a.csv")] == ["3", "7"]
+
+
+def test_the_record_of_another_label_image_beside_it_is_not_taken(on_record, labels, tmp_path):
+    other = on_record.with_suffix(".npy")
+    np.save(other, np.flipud(labels))
+    done = run(other, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [row["concept"] for row in rows_of(tmp_path / "a.csv")] == ["", ""]
+
+
+def test_a_damaged_record_is_a_sentence(on_record, tmp_path):
+    path = on_record.with_suffix(".json")
+    said = json.loads(path.read_text())
+    said["objects"]["planes"][0]["items"][0]["rle"] = "0"
+    path.write_text(json.dumps(said))
+    done = run(on_record, "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "cannot be read" in done.stderr
+
+
+def test_the_image_on_record_is_named(on_record, tmp_path):
+    done = run(on_record, "--output", tmp_path / "a.json")
+    assert done.exit_code == 0, done.output
+    (image,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    assert image["file_name"] == "cells"
+    assert "plane" not in image
 
 
 def test_the_record_is_never_the_output(on_record):
@@ -178,6 +256,43 @@ def test_a_stack_of_labels_is_saved_whole_or_one_plane_of_it(stack, tmp_path):
     done = run(stack, "--output", tmp_path / "a.json", "--plane", "1")
     assert done.exit_code == 0, done.output
     assert len(read_objects(tmp_path / "a.json").objects) == 2
+
+
+def test_which_plane_it_was_stands_in_the_table_and_in_coco(stack, source, tmp_path):
+    image = tmp_path / "image.tif"
+    pixels = np.zeros((3, *SHAPE), np.uint16)
+    tifffile.imwrite(image, pixels, photometric="minisblack", metadata={"axes": "ZYX"})
+    for labels, more in ((stack, ()), (source, ("--image", image))):
+        outputs = "--output", tmp_path / "a.csv", "--output", tmp_path / "a.json", "--overwrite"
+        done = run(labels, "--plane", "1", *more, *outputs)
+        assert done.exit_code == 0, done.output
+        assert [row["plane"] for row in rows_of(tmp_path / "a.csv")] == ["1", "1"]
+        assert json.loads((tmp_path / "a.json").read_text())["images"][0]["plane"] == [1]
+    run(source, "--output", tmp_path / "b.csv")
+    assert "plane" not in rows_of(tmp_path / "b.csv")[0]
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_objects_on_record_of_a_plane_of_a_stack_are_saved_whole(tmp_path, labels, is_turned):
+    path = tmp_path / "stack_labels.tif"
+    labels[TWO], labels[ONE] = 2, 1
+    planes = np.stack([np.zeros_like(labels), labels])
+    save_labels(path, planes)
+    objects = [solid(1, ONE, depth=1), solid(2, TWO, depth=2)]
+    shown, shape = (1, 2), SHAPE
+    if is_turned:
+        shown, shape = (2, 1), SHAPE[::-1]
+        objects = [replace(one, instance=one.instance.transposed()) for one in objects]
+    write_record(path, planes, objects, index=PlaneIndex(shown, (1,)), shape=shape)
+    done = run(path, "--plane", "1", "--output", tmp_path / "a.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    rows = rows_of(tmp_path / "a.csv")
+    assert [row["area_px"] for row in rows] == ["330", "1050"]
+    assert {row["score"] for row in rows} == {"0.5"}
+    # nothing is on record of the other one
+    done = run(path, "--plane", "0", "--output", tmp_path / "b.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert rows_of(tmp_path / "b.csv") == []
 
 
 def test_objects_of_a_stack_need_a_plane_and_nothing_is_written_without(stack, tmp_path):

@@ -1,3 +1,7 @@
+import copy
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +92,28 @@ class TestInstance:
     def test_a_shift_moves_the_box_and_keeps_the_rest(self):
         item = square(0.5, 1, 2, 3, 5).shifted(10, -2)
         assert (item.box, item.score, item.mask.shape) == (Box(11, 0, 13, 3), 0.5, (2, 3))
+
+    def test_its_pixels_are_counted_once(self, monkeypatch):
+        item = square(0.5, 1, 2, 3, 5)
+        assert item.area == 6
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "count_nonzero", None)
+            assert item.area == 6
+            assert [copied.area for copied in (copy.copy(item), copy.deepcopy(item))] == [6, 6]
+            assert pickle.loads(pickle.dumps(item)).area == 6
+        assert "area" not in repr(item)
+
+    @pytest.mark.parametrize("counted_before", [False, True])
+    def test_what_is_made_of_it_has_an_area_of_its_own(self, counted_before):
+        item = square(0.5, 1, 2, 3, 5)
+        assert not counted_before or item.area == 6
+        corner = np.array([[True, False, False], [True, True, False]])
+        assert replace(item, mask=corner).area == 3
+        assert replace(item, score=0.1).area == item.shifted(4, 4).area == 6
+        assert item.clipped((2, 4)).area == 2
+        restored = pickle.loads(pickle.dumps(item))
+        assert (restored.area, copy.deepcopy(item).area) == (6, 6)
+        assert (restored.box, restored.score) == (item.box, 0.5)
 
     @given(masks, st.integers(-12, 12), st.integers(-12, 12))
     def test_clipping_keeps_what_is_inside(self, mask, row, col):

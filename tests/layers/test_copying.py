@@ -249,6 +249,86 @@ def test_objects_of_all_layers_are_numbered_together():
     assert number_copies([points, boxes], plane, 3) == {1: 3, 2: 4}
 
 
+@SLANTED
+@pytest.mark.parametrize(("order", "lies"), VIEWS)
+@pytest.mark.parametrize("kind", ["points", "shapes"])
+def test_what_was_copied_is_not_copied_again(order, lies, kind):
+    image = Image(np.zeros((20, 22, 30)), **lies)
+    plane = shown(image, (4, 6, 8), order)
+    if kind == "points":
+        layer = points_on(plane, image, (3.3, 4.7), (5, 6), (7.123456789, 8))
+    else:
+        layer = shapes_on(plane, image, *KINDS)
+    count = len(layer.data)
+    following = next_plane(image, plane, plane.hidden[0])
+    assert copy_to_plane(layer, plane, following, {1: 7}) == Copied(count)
+    before = all_of(layer)
+    assert copy_to_plane(layer, plane, following, {1: 8}) == Copied(already=count)
+    assert_unchanged(layer, before)
+    assert len(layer.data) == 2 * count
+
+
+def test_only_the_same_place_sign_and_kind_is_there_already():
+    image = Image(np.zeros(STACK))
+    plane = shown(image, (2, 0, 0))
+    following = next_plane(image, plane, 0)
+    points = points_on(plane, image, (3, 4), (5, 6), (7, 8))
+    copy_to_plane(points, plane, following, {})
+    features = points.features.copy()
+    # one of the copies is the other way round, one was moved a bit
+    features.loc[3, "polarity"] = "negative"
+    points.features = features
+    points.data = np.vstack([points.data[:4], [[3, 5, 6.001]], points.data[5:]])
+    assert copy_to_plane(points, plane, following, {}) == Copied(2, already=1)
+    assert points.data[6:].tolist() == [[3, 3, 4], [3, 5, 6]]
+    box = KINDS[0][0]
+    shapes = shapes_on(plane, image, (box, "rectangle"))
+    shapes.add(following.to_data(np.array(box)), shape_type="polygon")
+    shapes.add(following.to_data(np.array(box[:3])), shape_type="polygon")
+    assert copy_to_plane(shapes, plane, following, {}) == Copied(1)
+    assert copy_to_plane(shapes, plane, following, {}) == Copied(already=1)
+
+
+def test_of_two_marks_at_one_place_each_has_a_copy_of_its_own():
+    image = Image(np.zeros(STACK))
+    plane = shown(image, (2, 0, 0))
+    following = next_plane(image, plane, 0)
+    layer = Points([[2, 3, 4], [3, 3, 4], [2, 3, 4]])
+    assert copy_to_plane(layer, plane, following, {}) == Copied(1, already=1)
+    assert copy_to_plane(layer, plane, following, {}) == Copied(already=2)
+
+
+def test_a_mark_that_nothing_says_the_sign_of_is_positive():
+    image = Image(np.zeros(STACK))
+    plane = shown(image, (2, 0, 0))
+    layer = Points([[2, 3, 4], [3, 3, 4]], features={"polarity": ["", " Positive"]})
+    assert copy_to_plane(layer, plane, next_plane(image, plane, 0), {}) == Copied(already=1)
+
+
+def test_a_further_mark_of_a_copied_object_belongs_to_its_copy():
+    image = Image(np.zeros(STACK))
+    plane = shown(image, (2, 0, 0))
+    following = next_plane(image, plane, 0)
+    points, boxes = points_on(plane, image, (3, 4)), shapes_on(plane, image, KINDS[0])
+    set_next_object(points, 2)
+    points.add(plane.to_data([(9, 9)]))
+    numbers = number_copies([points, boxes], plane, 3, following)
+    assert numbers == {1: 3, 2: 4}
+    for layer in (points, boxes):
+        copy_to_plane(layer, plane, following, numbers)
+    # a third object, and a box for the second one
+    set_next_object(points, 5)
+    points.add(plane.to_data([(12, 12)]))
+    set_next_object(boxes, 2)
+    boxes.add_rectangles(plane.to_data(np.array(rectangle(3, 3, 8, 8))))
+    numbers = number_copies([points, boxes], plane, 6, following)
+    assert numbers == {1: 3, 2: 4, 5: 6}
+    assert copy_to_plane(points, plane, following, numbers) == Copied(1, already=2)
+    assert copy_to_plane(boxes, plane, following, numbers) == Copied(1, already=1)
+    assert points.features["object"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert boxes.features["object"].tolist() == [1, 3, 2, 4]
+
+
 def test_a_layer_that_is_seen_on_every_plane_has_nothing_to_copy():
     image = Image(np.zeros(STACK))
     plane = shown(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam3 import engines
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt
 from napari_sam3.engines import EngineInfo
 from napari_sam3.engines.base import (
@@ -29,11 +30,12 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.settings import CACHE_USED, write_setting
-from napari_sam3.widgets import _consent
+from napari_sam3.widgets import _consent, _objects_form
+from napari_sam3.widgets.objects_panel import ObjectsPanel
+from napari_sam3.widgets.panel import SegmentPanel
 
-SHAPE = (60, 90)
-LIMIT_S = 20
-LIMIT_MS = LIMIT_S * 1000
+from .objects_room import LIMIT_MS, LIMIT_S, SHAPE, Room, labels_on_record, picture, solid, wait
+
 REAL_ENGINES = engines.ENGINES
 FREE = Capabilities(
     exemplars=True,
@@ -52,11 +54,6 @@ FREE = Capabilities(
 MARGINS = {"": 2, "small": 1, "medium": 4, "large": 6}
 """Pixels around a click, by the proposal that is wanted of it."""
 PAID = Capabilities(text=True, exemplars=True, points=True, everything=True, billed=True)
-
-
-def solid(box, score=0.9):
-    """Return an object that fills its box."""
-    return Instance(np.ones(box.shape, dtype=bool), box, score)
 
 
 def fill_what_is_marked(request):
@@ -174,6 +171,7 @@ def registry(monkeypatch, engine, paid_engine):
         EngineInfo("absent", "Absent SAM3", "elsewhere", PAID),
     )
     monkeypatch.setattr(engines, "ENGINES", infos)
+    monkeypatch.setattr(_objects_form, "ENGINES", infos)
     return infos
 
 
@@ -194,11 +192,6 @@ def real_engines(monkeypatch, registry):
     monkeypatch.setattr(engines, "ENGINES", REAL_ENGINES)
 
 
-def picture(shape=SHAPE):
-    """Return an image without any symmetry."""
-    return np.random.default_rng(7).integers(0, 255, shape, dtype=np.uint8)
-
-
 @pytest.fixture
 def viewer(make_napari_viewer, request):
     """A viewer with one image; its window is on the screen if the test is marked so."""
@@ -210,7 +203,9 @@ def viewer(make_napari_viewer, request):
 @pytest.fixture
 def plugins():
     """What napari does when its window opens."""
-    _initialize_plugins()
+    # a test before this one may have opened a window, which napari's own fixture forgets
+    with suppress(ValueError):
+        _initialize_plugins()
 
 
 @pytest.fixture
@@ -374,3 +369,80 @@ def blobs(real_engines, viewer):
     noise = np.random.default_rng(3).normal(30, 4, SHAPE)
     viewer.layers["cells"].data = (discs + noise).clip(0, 255).astype(np.uint8)
     return viewer
+
+
+# ---------------------------------------------------------------------- the panel of objects
+
+
+@pytest.fixture
+def room():
+    return Room()
+
+
+@pytest.fixture
+def seen(request):
+    """The viewer; a real one, with a window, for tests that are parametrized so."""
+    if "viewer" not in request.fixturenames:
+        return request.getfixturevalue("room").viewer
+    viewer = request.getfixturevalue("viewer")
+    viewer.add_layer(labels_on_record())
+    return viewer
+
+
+@pytest.fixture
+def layer(seen):
+    return seen.layers["cells objects"]
+
+
+@pytest.fixture
+def objects(seen, layer, qtbot, request):
+    """The panel of the objects, in step."""
+    if "viewer" in request.fixturenames:
+        panel = seen.window.add_plugin_dock_widget("napari-sam3", "Objects")[1]
+    else:
+        panel = ObjectsPanel(seen)
+        qtbot.addWidget(panel)
+    wait(panel, qtbot)
+    yield panel
+    panel.close_down()
+
+
+@pytest.fixture
+def still(objects, qtbot):
+    """Wait until the panel of the objects has nothing left to do."""
+    return lambda: wait(objects, qtbot)
+
+
+@pytest.fixture
+def refine(objects, still):
+    """Refine an object without a click; the tool stays in the hand."""
+
+    def refine(label):
+        objects.review.choose((label,))
+        objects.refine()
+        still()
+
+    return refine
+
+
+@pytest.fixture
+def segment(seen, layer, qtbot):
+    """The other panel over the same viewer, without a dock, writing into the same layer."""
+    panel = SegmentPanel(seen)
+    qtbot.addWidget(panel)
+    panel.form.output.value = layer
+    yield panel
+    panel.close_down()
+
+
+@pytest.fixture
+def run_all(segment, qtbot):
+    """Find everything, and return what that panel says."""
+
+    def run_all():
+        segment.form.question.value = "everything"
+        segment.form.run.native.click()
+        wait(segment, qtbot)
+        return said(segment)
+
+    return run_all

@@ -74,7 +74,7 @@ def test_prompts_are_copied_to_the_next_plane_and_answered_there(
     first = press("to_plane")
     assert plane_shown(panel) == (2,)
     assert first.startswith("2 objects, ")
-    assert first.endswith("\n3 marks were copied to the next plane, 3 of 4.")
+    assert first.endswith("\n3 marks were copied to plane 2 of 0–3.")
     assert panel.value().prompts == asked_before
     assert [r.prompt for r in engine.requests[3:]] == list(asked_before)
     assert boxes.features["object"].tolist() == [1, 3]
@@ -95,9 +95,49 @@ def values_of(layer, z):
 def test_it_is_said_how_many_were_copied_and_where_to(stack, panel, draw, press):
     panel.form.live.value = False
     draw("points", [(40, 60), (10, 20)])
-    assert press("to_plane") == "2 marks were copied to the next plane, 3 of 4."
-    assert press("to_plane") == "2 marks were copied to the next plane, 4 of 4."
+    assert press("to_plane") == "2 marks were copied to plane 2 of 0–3."
+    assert press("to_plane") == "2 marks were copied to plane 3 of 0–3."
     assert plane_shown(panel) == (3,)
+
+
+def test_the_plane_is_named_as_on_its_slider(viewer, stack, panel, draw, press):
+    # sliders go over all layers: this one begins two planes before the stack
+    viewer.add_image(np.zeros((9, 5, 5)), name="long", scale=(3, 1, 1), translate=(-2, 0, 0))
+    panel.form.image.value = stack
+    panel.form.live.value = False
+    draw("points", [(40, 60)])
+    said = press("to_plane")
+    dims = viewer.dims
+    assert plane_shown(panel) == (2,)
+    assert said == f"1 mark was copied to plane {dims.current_step[0]} of 0–{dims.nsteps[0] - 1}."
+    assert dims.current_step[0] != 2
+
+
+def test_what_was_copied_is_not_copied_again(viewer, stack, panel, draw, press):
+    panel.form.live.value = False
+    points = draw("points", [(40, 60), (10, 20)])
+    boxes = draw("boxes", CORNERS)
+    press("to_plane")
+    go_to(viewer, stack, 1)
+    said = "Nothing was copied to plane 2 of 0–3: 3 marks were there already."
+    assert press("to_plane") == said
+    assert plane_shown(panel) == (2,)
+    assert (len(points.data), len(boxes.data)) == (4, 2)
+    go_to(viewer, stack, 1)
+    draw("points", [(50, 70)])
+    assert press("to_plane") == (
+        "1 mark was copied to plane 2 of 0–3.\n3 marks were there already."
+    )
+    assert len(points.data) == 6
+
+
+def test_one_mark_that_was_copied_is_one(viewer, stack, panel, draw, press):
+    panel.form.live.value = False
+    draw("points", [(40, 60)])
+    press("to_plane")
+    go_to(viewer, stack, 1)
+    said = "Nothing was copied to plane 2 of 0–3: 1 mark was there already."
+    assert press("to_plane") == said
 
 
 def test_a_click_after_a_copy_of_something_else_begins_an_object(stack, panel, draw, press):
@@ -124,7 +164,7 @@ def test_examples_are_copied_with_their_signs(stack, panel, draw, press, run, en
     draw("examples", CORNERS)
     draw("examples", np.array(CORNERS) + 30, positive=False)
     before = panel.value().prompts
-    assert press("to_plane") == "2 marks were copied to the next plane, 3 of 4."
+    assert press("to_plane") == "2 marks were copied to plane 2 of 0–3."
     assert panel.value().prompts == before
     assert panel.prompts.get("examples").features["object"].tolist() == [1, 1, 1, 1]
     run()
@@ -134,7 +174,7 @@ def test_examples_are_copied_with_their_signs(stack, panel, draw, press, run, en
 def test_a_billed_engine_is_not_asked_by_a_copy(stack, panel, draw, press, paid_engine):
     panel.form.engine.value = "paid"
     draw("points", [(40, 60)])
-    assert press("to_plane") == "1 mark was copied to the next plane, 3 of 4."
+    assert press("to_plane") == "1 mark was copied to plane 2 of 0–3."
     assert paid_engine.requests == []
 
 
@@ -160,7 +200,11 @@ def test_the_button_is_disabled_with_the_reason(viewer, stack, panel):
     assert button.enabled
     go_to(viewer, stack, 3)
     assert not button.enabled
-    assert button.tooltip == "This is the last plane along the axis “-3”."
+    assert button.tooltip == "This is the last plane along axis 0."
+    viewer.dims.axis_labels = ("depth", "y", "x")
+    go_to(viewer, stack, 2)
+    go_to(viewer, stack, 3)
+    assert button.tooltip == "This is the last plane along the axis “depth”."
     go_to(viewer, stack, 0)
     assert button.enabled
     assert button.tooltip.startswith("Copy what is drawn")
@@ -174,6 +218,14 @@ def test_the_button_is_disabled_with_the_reason(viewer, stack, panel):
     assert button.tooltip == "“flat” has a single plane."
     panel.form.image.value = stack
     assert button.enabled
+
+
+def test_an_axis_without_a_name_is_counted_as_the_sliders_are(viewer, stack, panel):
+    viewer.add_image(np.zeros((2, 4, *SHAPE)), name="hyper", visible=False)
+    panel.form.question.value = "object"
+    panel.form.image.value = stack
+    viewer.dims.set_point(range(4), (0, *stack.data_to_world((3, 0, 0))))
+    assert panel.copying.to_plane.tooltip == "This is the last plane along axis 1."
 
 
 def test_an_axis_of_a_single_plane_is_no_way_to_go(viewer, panel):

@@ -11,11 +11,10 @@ from qtpy.QtTest import QTest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.core.viewing import View
 from napari_sam3.errors import EngineError
-from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, add_written, object_rows
+from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets._sharing import QFileDialog
 from napari_sam3.widgets.objects_panel import ObjectsPanel
@@ -25,90 +24,18 @@ from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.replay import altered_questions, rebuild
 
-from .conftest import LIMIT_MS, SHAPE, Mouse, on_screen, picture, press, solid
-
-WHOLE = PlaneIndex()
-LARGE, SMALL, EDGE = Box(5, 10, 30, 50), Box(10, 15, 20, 30), Box(40, 60, 60, 80)
-
-
-OBJECTS = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.7), 3: solid(SMALL, 0.6)}
-"""A large one, one at the border, and one that the large one hides, from top to bottom."""
-
-
-def labels_on_record():
-    """Return a layer as a run leaves it."""
-    layer = Labels(np.zeros(SHAPE, np.uint16), name="cells objects")
-    for label in (3, 2, 1):
-        layer.data[OBJECTS[label].box.slices] = label
-    add_written(layer, WHOLE, OBJECTS, engine="Built-in")
-    layer.features = object_rows(ObjectRecord.find(layer), {})
-    return layer
-
-
-class Room:
-    """A viewer without a window, an image in it, and objects over it."""
-
-    def __init__(self):
-        self.viewer = ViewerModel()
-        self.viewer.add_image(picture(), name="cells")
-        self.viewer.add_layer(labels_on_record())
-
-
-@pytest.fixture
-def room():
-    return Room()
-
-
-@pytest.fixture
-def seen(request):
-    """The viewer; a real one, with a window, for tests that are parametrized so."""
-    if "viewer" not in request.fixturenames:
-        return request.getfixturevalue("room").viewer
-    viewer = request.getfixturevalue("viewer")
-    viewer.add_layer(labels_on_record())
-    return viewer
-
-
-@pytest.fixture
-def layer(seen):
-    return seen.layers["cells objects"]
-
-
-@pytest.fixture
-def objects(seen, layer, qtbot, request):
-    """The panel of the objects, in step."""
-    if "viewer" in request.fixturenames:
-        panel = seen.window.add_plugin_dock_widget("napari-sam3", "Objects")[1]
-    else:
-        panel = ObjectsPanel(seen)
-        qtbot.addWidget(panel)
-    wait(panel, qtbot)
-    yield panel
-    panel.close_down()
-
-
-@pytest.fixture
-def still(objects, qtbot):
-    return lambda: wait(objects, qtbot)
-
-
-def wait(panel, qtbot):
-    qtbot.wait(20)
-    qtbot.waitUntil(lambda: not panel.is_busy, timeout=LIMIT_MS)
-
-
-def shown(layer):
-    return sorted(set(np.unique(layer.data).tolist()) - {0})
-
-
-def states(layer):
-    record = ObjectRecord.find(layer)
-    return {label: one.state for label, one in record.planes[WHOLE].objects.items()}
-
-
-def said(panel):
-    return panel.form.result.text()
-
+from .conftest import Mouse, on_screen, press, said
+from .objects_room import (
+    EDGE,
+    LARGE,
+    LIMIT_MS,
+    SMALL,
+    WHOLE,
+    shown,
+    solid,
+    states,
+    wait,
+)
 
 # ---------------------------------------------------------------------- the record
 
@@ -177,7 +104,7 @@ def test_what_was_filtered_out_is_not_found_a_second_time(
     still()
     panel.form.output.value = layer
     engine.answer = lambda request: Instances(request.shape, (solid(Box(40, 61, 60, 80), 0.8),))
-    assert "1 labelled already" in run("everything")
+    assert "1 rejected or filtered out before" in run("everything")
     still()
     assert len(ObjectRecord.find(layer)) == 3
 
@@ -372,7 +299,7 @@ def test_a_layer_of_another_shape_begins_a_record_anew_and_the_old_one_is_kept(
     layer.data = np.zeros((30, 40), np.uint16)
     still()
     assert len(ObjectRecord.find(layer)) == 0
-    (aside,) = layer.metadata[f"{OBJECTS_KEY}_of_other_shape"]
+    (aside,) = ObjectRecord.find(layer).aside
     assert len(aside.objects) == 3
 
 
@@ -395,16 +322,6 @@ def test_a_run_in_between_is_nobodys_edit(viewer, objects, layer, still, panel, 
 
 
 # ---------------------------------------------------------------------- refining
-
-
-@pytest.fixture
-def refine(objects, still):
-    def refine(label):
-        objects.review.choose((label,))
-        objects.refine()
-        still()
-
-    return refine
 
 
 def test_refining_asks_on_a_crop_and_changes_this_object_alone(
@@ -551,7 +468,10 @@ def test_a_comparison_shows_numbers_and_a_plot(seen, objects, layer, still):
     objects.form.truth.value = truth
     objects.compare()
     still()
-    assert "AP50" in objects.form.scores.text()
+    table = objects.form.numbers
+    rows = range(table.rowCount())
+    named = {table.itemAt(i, table.ItemRole.LabelRole).widget().text() for i in rows}
+    assert {"AP50", "mSA", "F1"} <= named
     assert not objects.form.plot.isHidden()
 
 
@@ -633,7 +553,7 @@ def test_a_refined_and_reviewed_layer_is_made_again_from_its_record(
     objects.review.choose((1,))
     objects.reject()
     still()
-    record = with_objects(made.metadata[METADATA_KEY], capture_labels(made).objects)
+    record = with_objects(made.metadata[METADATA_KEY], ObjectRecord.find(made).to_stored())
     check_record(record)
     ids = [run["id"] for run in record["runs"]]
     again = rebuild(record, {(one, 0): answer for one, answer in zip(ids, answers, strict=True)})

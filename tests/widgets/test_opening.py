@@ -7,13 +7,18 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
 from napari_sam3.widgets.exporting import write_objects
-from napari_sam3.widgets.opening import get_reader
+from napari_sam3.widgets.opening import get_reader, layer_data_of
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
+from napari_sam3.workflows.exporting import Exported
+from napari_sam3.workflows.files import save_labels
 
 from .conftest import solid
 
@@ -57,8 +62,6 @@ def test_saved_labels_come_back_with_their_objects_and_their_place(layer, tmp_pa
 
 def test_labels_that_were_changed_beside_their_record_are_no_edit_that_is_lost(layer, tmp_path):
     save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
-    from napari_sam3.workflows.files import save_labels
-
     changed = layer.data.copy()
     changed[40:44, 60:70] = 9
     save_labels(tmp_path / "cells.tif", changed)
@@ -84,6 +87,26 @@ def test_a_record_whose_objects_were_damaged_says_so(layer, tmp_path):
         open_again(tmp_path / "cells.json")
 
 
+def test_labels_of_another_shape_than_their_record_say_so(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    save_labels(tmp_path / "cells.tif", layer.data[:50])
+    with pytest.raises(ImageError, match="another shape"):
+        open_again(tmp_path / "cells.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"shape": [60, 91]}, {"shown": [1, 0]}, {"shown": [1, 2], "fixed": [0]}],
+)
+def test_objects_of_a_plane_that_the_labels_do_not_have_are_refused(layer, tmp_path, change):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    said = json.loads((tmp_path / "cells.json").read_text())
+    said["objects"]["planes"][0] |= change
+    (tmp_path / "cells.json").write_text(json.dumps(said))
+    with pytest.raises(ProvenanceError, match="is none of labels"):
+        open_again(tmp_path / "cells.json")
+
+
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", "not json", '{"type": "Topology"}'])
 def test_other_json_files_are_left_to_others(tmp_path, text):
     path = tmp_path / "other.json"
@@ -99,6 +122,44 @@ def test_exported_objects_open_as_labels_with_overlaps(layer, tmp_path, name):
     again = open_again(path)
     areas = [one.instance.area for one in ObjectRecord.find(again).all_objects()]
     assert sorted(areas) == [150, 1000]
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "unit"),
+    [
+        (PixelSize(0.5, 0.25, "um"), (0.5, 0.25), "micrometer"),
+        (PixelSize(2, 3, "unit"), (2, 3), "pixel"),
+        (PixelSize(2, 3, "parsecs per apple"), (2, 3), "pixel"),
+        (PixelSize(), (1, 1), "pixel"),
+    ],
+)
+def test_what_was_read_lies_as_large_as_the_file_says(size, scale, unit):
+    mask = np.zeros((60, 90), bool)
+    mask[5:30, 10:50] = True
+    one = LabelledObject(300, Instance.from_mask(mask, 0.5, "cell"))
+    labels, attributes, kind = layer_data_of(Exported((one,), mask.shape, size), "cells.ome.zarr")
+    assert (kind, attributes["name"], labels.dtype) == ("labels", "cells", np.uint16)
+    made = Labels(labels, **attributes)
+    assert tuple(made.scale) == scale
+    assert {str(each) for each in made.units} == {unit}
+    np.testing.assert_array_equal(made.data, mask * 300)
+    assert ObjectRecord.find(made).planes[WHOLE].objects[300].instance.concept == "cell"
+    # what is painted later is no change of what the record expects
+    labels[:] = 0
+    assert ObjectRecord.find(made).planes[WHOLE].expected.any()
+
+
+def test_a_stack_that_was_read_is_a_stack(tmp_path):
+    stack = np.zeros((3, 20, 30), np.int64)
+    stack[1, 2:9, 4:17] = 5
+    steps, size = (2.0, 0.5, 0.25), PixelSize(0.5, 0.25, "um")
+    found = Exported((), (20, 30), size, labels=stack, scale=steps, axes="TYX")
+    labels, attributes, _ = layer_data_of(found, "x.tif")
+    made = Labels(labels, **attributes)
+    np.testing.assert_array_equal(made.data, stack)
+    assert tuple(made.scale) == steps
+    assert [str(unit) for unit in made.units] == ["pixel", "micrometer", "micrometer"]
+    assert ObjectRecord.find(made) is None
 
 
 def test_objects_of_a_stack_are_not_exported_without_a_plane(tmp_path):

@@ -14,10 +14,14 @@ from napari.layers import Labels
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.core.viewing import View
 from napari_sam3.engines import create_engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.records import open_records
+from napari_sam3.layers.objects import ObjectRecord, add_written
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import capture_picture, find_plane
 from napari_sam3.settings import CACHE_USED, write_setting
@@ -25,10 +29,14 @@ from napari_sam3.widgets import _save
 from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets.saving import capture_labels, save_layer_data, write_labels
 from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.exporting import read_objects
 from napari_sam3.workflows.files import open_labels
+from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import new_record
 from napari_sam3.workflows.segment import SegmentRun, finish
 from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
+
+from .conftest import solid
 
 LABELS = np.arange(3 * 5 * 7).reshape(3, 5, 7).astype(np.int32)
 
@@ -163,6 +171,123 @@ def test_what_the_panel_wrote_is_made_again_from_the_files_alone(
     again = replay("--image", str(tmp_path / "s.tif"))
     assert again.exit_code == 0, again.output
     assert "identical" in again.stdout
+
+
+WHOLE = PlaneIndex()
+LARGE, EDGE, COVERED = Box(5, 10, 30, 50), Box(40, 60, 60, 80), Box(10, 15, 20, 30)
+
+
+@pytest.fixture
+def found():
+    """A layer as a run leaves it: the third of its objects lies under the first one."""
+    layer = Labels(np.zeros((60, 90), np.uint16), name="cells objects")
+    objects = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.7), 3: solid(COVERED, 0.6)}
+    for label in (3, 2, 1):
+        layer.data[objects[label].box.slices] = label
+    add_written(layer, WHOLE, objects, engine="Built-in")
+    return layer
+
+
+def saved_with_napari(layer, path):
+    return write_labels(str(path), *layer.as_layer_data_tuple()[:2])
+
+
+def saved_with_the_panel(layer, path):
+    return save_layer_data(path, capture_labels(layer))
+
+
+def kept_objects(path, index=WHOLE):
+    planes = stored_objects(read_sidecar(path)).planes
+    return next(plane.objects for plane in planes if plane.index == index)
+
+
+@pytest.mark.parametrize("save", [saved_with_the_panel, saved_with_napari])
+class TestObjects:
+    def test_what_was_erased_and_drawn_since_is_on_record(self, found, tmp_path, save):
+        found.data[EDGE.slices] = 0
+        found.data[50:58, 5:15] = 7
+        shown = found.data.copy()
+        save(found, tmp_path / "x.tif")
+        objects = kept_objects(tmp_path / "x.tif")
+        states = {label: one.state for label, one in objects.items()}
+        assert states == {1: "unreviewed", 2: "rejected", 3: "unreviewed", 7: "edited"}
+        assert objects[7].instance.box == Box(50, 5, 58, 15)
+        np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), shown)
+
+    def test_the_live_layer_and_its_record_stay_as_they_are(self, found, tmp_path, save):
+        found.data[EDGE.slices] = 0
+        before, record = found.data.copy(), ObjectRecord.find(found)
+        expected, objects = record.planes[WHOLE].expected.copy(), dict(record.planes[WHOLE].objects)
+        record.view = View("smallest")
+        save(found, tmp_path / "x.tif")
+        assert ObjectRecord.find(found) is record
+        np.testing.assert_array_equal(found.data, before)
+        np.testing.assert_array_equal(record.planes[WHOLE].expected, expected)
+        assert record.planes[WHOLE].objects == objects
+        assert record.planes[WHOLE].hidden == frozenset()
+
+    @pytest.mark.parametrize(
+        ("view", "shown"), [(View(min_score=0.65), [1, 2]), (View("smallest"), [1, 2, 3])]
+    )
+    def test_a_view_that_the_pixels_do_not_show_yet_is_in_both_files(
+        self, found, tmp_path, save, view, shown
+    ):
+        ObjectRecord.find(found).view = view
+        save(found, tmp_path / "x.tif")
+        saved = open_labels(tmp_path / "x.tif")
+        assert sorted(set(np.unique(saved).tolist()) - {0}) == shown
+        stored = stored_objects(read_sidecar(tmp_path / "x.tif"))
+        assert stored.view == view
+        again = ObjectRecord.from_stored(stored).planes[WHOLE]
+        np.testing.assert_array_equal(again.expected, saved)
+
+    def test_the_command_line_exports_what_is_visible(self, found, tmp_path, save):
+        found.data[EDGE.slices] = 0
+        found.data[50:58, 5:15] = 7
+        ObjectRecord.find(found).view = View(min_score=0.65)
+        save(found, tmp_path / "x.tif")
+        out = tmp_path / "out.json"
+        done = CliRunner().invoke(
+            cli.app, ["export", str(tmp_path / "x.tif"), "--output", str(out)]
+        )
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert sorted(one.label for one in read_objects(out).objects) == [1, 7]
+
+    def test_each_plane_of_a_stack_is_brought_in_step(self, tmp_path, save):
+        layer = Labels(np.zeros((3, 60, 90), np.int32), name="stack")
+        first, last = PlaneIndex((1, 2), (0,)), PlaneIndex((1, 2), (2,))
+        for index, label in ((first, 1), (last, 2)):
+            index.cut(layer.data)[EDGE.slices] = label
+            add_written(layer, index, {label: solid(EDGE, 0.7)}, engine="Built-in")
+        first.cut(layer.data)[EDGE.slices] = 0
+        layer.data[1, 3:9, 4:20] = 9
+        save(layer, tmp_path / "x.tif")
+        np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), layer.data)
+        assert kept_objects(tmp_path / "x.tif", first)[1].state == "rejected"
+        assert kept_objects(tmp_path / "x.tif", last)[2].state == "unreviewed"
+
+    def test_a_plane_that_the_labels_do_not_have_is_not_saved(self, found, tmp_path, save):
+        record = ObjectRecord.find(found)
+        record.planes[PlaneIndex((1, 2), (4,))] = record.planes[WHOLE]
+        found.data = found.data[:50].copy()
+        save(found, tmp_path / "x.tif")
+        assert stored_objects(read_sidecar(tmp_path / "x.tif")) is None
+        np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), found.data)
+
+    def test_labels_that_a_run_is_half_way_through_are_not_saved(self, found, tmp_path, save):
+        ObjectRecord.find(found).writers = 1
+        with pytest.raises(ImageError, match="save again"):
+            save(found, tmp_path / "x.tif")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_decided_while_it_saves_stays_out(found, tmp_path):
+    captured = capture_labels(found)
+    record = ObjectRecord.find(found)
+    record.planes[WHOLE].objects.clear()
+    record.planes[WHOLE].expected[:] = 0
+    save_layer_data(tmp_path / "x.tif", captured)
+    assert set(kept_objects(tmp_path / "x.tif")) == {1, 2, 3}
 
 
 class TestButton:

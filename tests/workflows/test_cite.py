@@ -23,7 +23,7 @@ from napari_sam3.core.viewing import View, hidden_labels
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.engines.segmind.results import SPLIT_NOTICE
 from napari_sam3.errors import ProvenanceError
-from napari_sam3.workflows.cite import ACKNOWLEDGEMENT, PACKAGES, SAM3_PAPER, cite
+from napari_sam3.workflows.cite import ACKNOWLEDGEMENT, PACKAGES, RULE_WORDS, SAM3_PAPER, cite
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
 from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
@@ -414,3 +414,20 @@ def test_without_a_review_nothing_is_said_of_it():
     record, labels = reviewed_record(View(), *["unreviewed"] * 3)
     assert "reviewed" not in cite(record, labels).methods
     assert "edited" not in cite(record, labels).methods
+
+
+@pytest.mark.parametrize("rule", ["score", "smallest", "first"])
+def test_the_rule_that_labels_are_shown_by_is_told_in_place_of_the_runs(rule):
+    record, labels = reviewed_record(View(rule), *["unreviewed"] * 3)
+    own = {"score": "smallest", "smallest": "first", "first": "score"}[rule]
+    record["runs"][0]["overlap_rule"] = own
+    methods = cite(record, labels).methods
+    assert RULE_WORDS[rule] in methods
+    assert RULE_WORDS[own] not in methods
+    assert "edited by hand" not in methods
+
+
+def test_without_a_rule_of_the_view_that_of_the_runs_is_told():
+    record, labels = reviewed_record(View(min_area=5), *["unreviewed"] * 3)
+    record["runs"][0]["overlap_rule"] = "first"
+    assert RULE_WORDS["first"] in cite(record, labels).methods

@@ -82,7 +82,7 @@ def export_objects(
     """Save segmented objects for other programs, and measure them.
 
     Objects that are on record beside a label image are saved whole, also where others hide
-    them; without a record, each label is one object.  Rejected ones are left out.
+    them; without a record, each label is one object.  What is not shown is left out.
     """
     from napari_sam3.workflows.exporting import export
 
@@ -162,6 +162,8 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     if plane is not None and not (image_used_it or objects_used_it):
         raise ImageError("There is only one plane: leave --plane out.")
     found = replace(_with_record(source, found), image_name=image.name)
+    if image_used_it and found.plane is None and plane is not None:
+        found = replace(found, plane=tuple(plane))
     if pixels.ndim > 2:
         return replace(
             found, notices=(*found.notices, f"{image} is in colour: its values are not measured.")
@@ -185,29 +187,25 @@ def _on_plane(read: Callable[[Plane | None], T], plane: Plane | None) -> tuple[T
 def _with_record(source: Path, found: Exported) -> Exported:
     """Put the whole objects on record beside a label image in the place of its labels."""
     from napari_sam3.workflows.files import LABEL_SUFFIXES
-    from napari_sam3.workflows.object_records import objects_beside
+    from napari_sam3.workflows.object_records import record_beside, shown_on_record
+    from napari_sam3.workflows.provenance import bare_name
 
-    if source.suffix.lower() not in LABEL_SUFFIXES or found.is_stack:
+    is_labels = source.suffix.lower() in LABEL_SUFFIXES
+    record = record_beside(source) if is_labels else None
+    if record is None:
         return found
-    objects = objects_beside(source)
-    if objects is None:
+    name = found.image_name or bare_name(str(record["image"].get("name") or ""))
+    found = replace(found, image_name=name)
+    on_record = None
+    if not found.is_stack:
+        on_record = shown_on_record(record, found.labels, found.plane or ())
+    if on_record is None:
         return found
-    changed = _changed_since(source, found)
-    try:
-        return replace(found, objects=objects, notices=(*found.notices, *changed))
-    except ValueError as error:
-        raise ImageError(
-            f"The record beside {source} is about a larger image; move it away to save the labels."
-        ) from error
-
-
-def _changed_since(source: Path, found: Exported) -> tuple[str, ...]:
-    from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
-
-    said = read_sidecar(source).get("labels")
-    if said is None or found.labels is None or labels_digest(found.labels) == said["sha256"]:
-        return ()
-    return (f"{source} was changed after its record was written; the objects are those on record.",)
+    found = replace(found, objects=on_record.objects)
+    if not on_record.is_changed:
+        return found
+    changed = f"{source} was changed after its record was written; what it shows now is saved."
+    return replace(found, notices=(*found.notices, changed))
 
 
 def _calibrated(content: Exported, size: PixelSize) -> Exported:

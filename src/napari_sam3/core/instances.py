@@ -26,7 +26,8 @@ class Instance:
     Parameters
     ----------
     mask : ndarray of bool, shape ``box.shape``
-        The object's pixels, cropped to its box.
+        The object's pixels, cropped to its box.  It must not be changed afterwards: what is
+        known of it is remembered, and other instances may share it.
     box : Box
         Where the crop lies in the image.
     score : float, optional
@@ -44,6 +45,7 @@ class Instance:
     box: Box
     score: float | None = None
     concept: str = ""
+    _area: int | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.mask.dtype != np.bool_ or self.mask.shape != self.box.shape:
@@ -54,12 +56,23 @@ class Instance:
 
     @property
     def area(self) -> int:
-        """Number of pixels."""
-        return int(np.count_nonzero(self.mask))
+        """Number of pixels, counted when first asked for."""
+        area = self._area
+        if area is None:
+            area = int(np.count_nonzero(self.mask))
+            object.__setattr__(self, "_area", area)
+        return area
 
     def shifted(self, rows: int, cols: int) -> Instance:
         """Return the instance moved by whole pixels."""
         return replace(self, box=self.box.shifted(rows, cols))
+
+    def transposed(self) -> Instance:
+        """Return the instance with rows and columns exchanged."""
+        box = self.box
+        return replace(
+            self, mask=self.mask.T, box=Box(box.left, box.top, box.right, box.bottom)
+        )
 
     def clipped(self, shape: tuple[int, int]) -> Instance | None:
         """Return the part inside an image of this shape, or None if nothing is left."""

@@ -7,12 +7,14 @@ trusted: every size is checked before anything of that size is allocated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
+from napari_sam3.core.json_values import fraction, text, whole
 from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.rle import decode_rle, encode_rle
@@ -23,6 +25,12 @@ MAX_MASK_PIXELS = 1 << 30
 
 MAX_PLANE_PIXELS = 1 << 31
 """A larger plane is none that was ever painted."""
+
+MAX_LABEL = (1 << 32) - 1
+"""The highest that a label image holds."""
+
+MAX_DEPTH = 1 << 62
+"""More than objects are ever drawn over one another."""
 
 Shape = tuple[int, int]
 
@@ -90,12 +98,14 @@ def objects_from_json(value: Mapping[str, Any]) -> StoredObjects:
         If they are none.
     """
     try:
-        planes, pixels = [], 0
+        planes, pixels = dict[PlaneIndex, StoredPlane](), 0
         for said in value["planes"]:
             plane, unfolded = _plane(said, MAX_MASK_PIXELS - pixels)
-            planes.append(plane)
+            if plane.index in planes:
+                raise ValueError(f"the plane {plane.index.fixed} is there twice")
+            planes[plane.index] = plane
             pixels += unfolded
-        return StoredObjects(tuple(planes), _view(value.get("view") or {}))
+        return StoredObjects(tuple(planes.values()), _view(value.get("view", {})))
     except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
         raise ValueError(f"no record of objects: {error!r}") from error
 
@@ -107,7 +117,7 @@ def _to_json(one: LabelledObject) -> dict[str, Any]:
         "label": one.label,
         "box": [box.top, box.left, box.bottom, box.right],
         "rle": encode_rle(item.mask),
-        "score": None if item.score is None else float(item.score),
+        "score": _score(item.score),
         "concept": item.concept,
         "engine": one.engine,
         "state": one.state,
@@ -116,23 +126,29 @@ def _to_json(one: LabelledObject) -> dict[str, Any]:
     }
 
 
+def _score(score: float | None) -> float | None:
+    """Return a score that can be read again, whatever an engine gave."""
+    if score is None or math.isnan(score):
+        return None
+    return min(max(float(score), 0.0), 1.0)
+
+
 def _plane(said: Mapping[str, Any], room: int) -> tuple[StoredPlane, int]:
-    rows, cols = (int(n) for n in said["shape"])
-    whole = Box(0, 0, rows, cols)
-    if whole.area > MAX_PLANE_PIXELS:
+    rows, cols = (whole(n) for n in said["shape"])
+    everywhere = Box(0, 0, rows, cols)
+    if everywhere.area > MAX_PLANE_PIXELS:
         raise ValueError(f"no plane has {rows} × {cols} pixels")
-    index = PlaneIndex(
-        cast(Shape, tuple(int(a) for a in said["shown"])), tuple(int(i) for i in said["fixed"])
-    )
-    if len(set(index.shown)) != 2 or not all(0 <= axis < index.ndim for axis in index.shown):
+    one, other = (whole(axis) for axis in said["shown"])
+    index = PlaneIndex((one, other), tuple(whole(at) for at in said["fixed"]))
+    if one == other or max(one, other) >= index.ndim:
         raise ValueError(f"no plane is shown by the axes {index.shown}")
-    boxes = [Box(*said_box["box"]) for said_box in said["items"]]
-    if any(box.intersection(whole) != box for box in boxes):
+    boxes = [Box(*item["box"]) for item in said["items"]]
+    if any(box.intersection(everywhere) != box for box in boxes):
         raise ValueError(f"an object lies outside of {rows} × {cols} pixels")
-    pixels = sum(box.shape[0] * box.shape[1] for box in boxes)
+    pixels = sum(box.area for box in boxes)
     if pixels > room:
         raise ValueError("the masks would not fit in memory")
-    items = [_object(one, box) for one, box in zip(said["items"], boxes, strict=True)]
+    items = [_object(item, box) for item, box in zip(said["items"], boxes, strict=True)]
     objects = {one.label: one for one in items}
     if len(objects) < len(items):
         raise ValueError("two objects have the same label")
@@ -140,18 +156,25 @@ def _plane(said: Mapping[str, Any], room: int) -> tuple[StoredPlane, int]:
 
 
 def _object(said: Mapping[str, Any], box: Box) -> LabelledObject:
-    score, state, label = said.get("score"), said.get("state", "unreviewed"), int(said["label"])
-    if label < 1 or state not in REVIEW_STATES:
-        raise ValueError(f"no object has the label {label} and the state {state!r}")
+    score, state = said.get("score"), said.get("state", "unreviewed")
+    label = whole(said["label"], 1, MAX_LABEL)
+    if state not in REVIEW_STATES:
+        raise ValueError(f"object {label} has no state {state!r}")
     mask = decode_rle(said["rle"], box.shape)
     if not mask.any():
         raise ValueError(f"object {label} has no pixel")
-    item = Instance(mask, box, None if score is None else float(score), str(said["concept"]))
-    run, question, index = said.get("source") or ("", 0, 0)
-    source = (str(run), int(question), int(index)) if run else None
-    return LabelledObject(label, item, str(said["engine"]), state, int(said["depth"]), source)
+    item = Instance(mask, box, None if score is None else fraction(score), text(said["concept"]))
+    depth = whole(said["depth"], -MAX_DEPTH, MAX_DEPTH)
+    source = _source(said["source"]) if "source" in said else None
+    return LabelledObject(label, item, text(said["engine"]), state, depth, source)
 
 
-def _view(said: Mapping[str, Any]) -> View:
-    known = {name: said[name] for name in View.__dataclass_fields__ if name in said}
-    return View(**known)
+def _source(said: Any) -> tuple[str, int, int]:
+    run, question, index = said
+    return text(run), whole(question), whole(index)
+
+
+def _view(said: Any) -> View:
+    if not isinstance(said, dict):
+        raise TypeError(f"{said!r} is no view")
+    return View(**{name: said[name] for name in View.__dataclass_fields__ if name in said})

@@ -16,7 +16,8 @@ class Changes:
         Old label to new.
     edited, erased, added, returned : tuple of int
         Labels as they are now, in rising order.  No label is in two of them, but what was
-        renumbered may be edited or erased as well.
+        renumbered may be edited or erased as well.  What has returned is no longer hidden;
+        what a filter hides and shows in part only, is.
     """
 
     renumbered: dict[int, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ hidden parts, scores, concepts, and whole objects that were erased.
 First it is found out which object has which label now (`napari_sam3.core.renumbering`).  Then
 
 - what was **erased** is kept whole, as rejected;
+- what a **filter** hides only gains pixels: which of its own do not show is the filter's doing;
 - what is **edited** gains the pixels that it shows now, and loses those that it showed before.
   Hidden pixels stay, except where the image changed and they would come up on top of what it
   shows now;
@@ -79,7 +80,11 @@ def reconcile(
     Returns
     -------
     Reconciled
-        Painted by depth, it shows what `actual` shows, if `expected` was painted by depth.
+        Painted by depth, without the hidden ones that have not returned
+        (`Changes.returned`), it shows what `actual` shows, if `expected` was painted by
+        depth.  Only where `actual` shows a part of an object that a filter hides, it does
+        not: no mask has that part alone.  The object has it, and would show there.
+
         Under a rule, an object that changed in size may come to lie above or below
         another; where the image itself changed, it shows what `actual` shows.
 
@@ -125,11 +130,14 @@ class _Touched:
         Around them.
     gained : dict
         Label as it is now to a box around what it gained.
+    again : ndarray of bool, shape (rows, cols)
+        Where an object that a filter hides shows on its own pixels.
     """
 
     pixels: BoolArray
     box: Box | None
     gained: dict[int, Box]
+    again: BoolArray
 
     @classmethod
     def of(
@@ -145,7 +153,7 @@ class _Touched:
                 is_same = plane.expected[box.slices] == label
                 pixels[box.slices] |= is_same & (plane.actual[box.slices] == label)
                 gained[label] = box.union(gained.get(label, box))
-        return cls(pixels, bounding_box(pixels), gained)
+        return cls(pixels, bounding_box(pixels), gained, _find_again(plane, numbers))
 
     def concerns(self, one: LabelledObject, label: int) -> bool:
         if label in self.gained:
@@ -156,25 +164,31 @@ class _Touched:
         return bool((self.pixels[box.slices] & one.instance.mask).any())
 
 
+def _find_again(plane: ChangedPlane, numbers: Numbers) -> BoolArray:
+    again = np.zeros(plane.actual.shape, bool)
+    for label in numbers.stroked:
+        instance = plane.objects[label].instance
+        area = instance.box.slices
+        again[area] |= instance.mask & (plane.actual[area] == label)
+    return again
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Masks:
     """What is needed to bring single masks in step."""
 
     plane: ChangedPlane
+    numbers: Numbers
     touched: _Touched
     stack: Stack
-    ranks: Mapping[int, int]
 
-    def follow(self, old: int, new: int, is_back: bool) -> tuple[Instance | None, bool]:
+    def follow(self, old: int, new: int) -> tuple[Instance | None, bool]:
         """Return an object's pixels as they are now, and whether it gained any."""
         instance = self.plane.objects[old].instance
         box = instance.box.union(self.touched.gained.get(new, instance.box))
         mask = _placed(instance, box)
         now = self.plane.actual[box.slices] == new
-        lost = mask & ~now
-        if not (is_back and self.plane.is_left_out(old)):
-            lost &= self.touched.pixels[box.slices]
-        lost[lost] = self._is_gone(old, box, lost)
+        lost = self._find_lost(old, box, mask & ~now)
         after = mask & ~lost | now
         gained = bool((now & ~mask).any())
         if not gained and not lost.any():
@@ -185,13 +199,25 @@ class _Masks:
         around = inner.shifted(box.top, box.left)
         return replace(instance, mask=after[inner.slices].copy(), box=around), gained
 
+    def _find_lost(self, old: int, box: Box, absent: BoolArray) -> BoolArray:
+        """Return which of an object's pixels that do not show it are no longer its own."""
+        if old in self.numbers.stroked:
+            return np.zeros_like(absent)
+        lost = absent
+        if not (old in self.numbers.returned and self.plane.is_left_out(old)):
+            lost = absent & self.touched.pixels[box.slices]
+        lost[lost] = self._is_gone(old, box, lost)
+        return lost
+
     def _is_gone(self, old: int, box: Box, lost: BoolArray) -> BoolArray:
         shows = self.plane.actual[box.slices][lost]
-        is_gone: BoolArray = self.stack.lies_below(shows, self.ranks[old])
-        is_gone |= self.plane.expected[box.slices][lost] == old
+        would_show = self.stack.lies_below(shows, self.plane.ranks[old])
+        is_gone = would_show | (self.plane.expected[box.slices][lost] == old)
         if self.plane.rule:
             # sizes change, and under a rule the order with them: only absence is sure
             is_gone |= self.touched.pixels[box.slices][lost]
+        # what shows again on top of it takes nothing: it lay below it before
+        is_gone &= would_show | ~self.touched.again[box.slices][lost]
         return is_gone
 
 
@@ -204,10 +230,10 @@ def _placed(instance: Instance, box: Box) -> BoolArray:
 def _follow(
     plane: ChangedPlane, counts: VisibleCounts, numbers: Numbers, touched: _Touched
 ) -> Reconciled:
-    masks = _Masks(plane, touched, Stack.of(plane, numbers.new), plane.ranks)
+    masks = _Masks(plane, numbers, touched, Stack.of(plane, numbers.new))
     former = _renumbered(plane, numbers)
     objects = {
-        one.label: _follow_one(masks, old, one, old in numbers.returned)
+        one.label: _follow_one(masks, old, one)
         if _may_differ(plane, counts, numbers, touched, old)
         else one
         for old, one in former.items()
@@ -220,13 +246,14 @@ def _follow(
     )
 
 
-def _follow_one(masks: _Masks, old: int, one: LabelledObject, is_back: bool) -> LabelledObject:
-    instance, has_gained = masks.follow(old, one.label, is_back)
+def _follow_one(masks: _Masks, old: int, one: LabelledObject) -> LabelledObject:
+    instance, has_gained = masks.follow(old, one.label)
     if instance is None:
         return replace(one, state="rejected")
-    if instance is one.instance and not is_back:
+    is_restored = old in masks.numbers.returned and one.state == "rejected"
+    if instance is one.instance and not is_restored:
         return one
-    state: ReviewState = "unreviewed" if is_back and not has_gained else "edited"
+    state: ReviewState = "unreviewed" if is_restored and not has_gained else "edited"
     return replace(one, instance=instance, state=state)
 
 
@@ -254,7 +281,7 @@ def _name_changes(
 def _may_differ(
     plane: ChangedPlane, counts: VisibleCounts, numbers: Numbers, touched: _Touched, old: int
 ) -> bool:
-    if old in numbers.returned:
+    if old in numbers.returned or old in numbers.stroked:
         return True
     if old in numbers.erased:
         return False

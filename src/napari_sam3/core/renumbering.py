@@ -8,8 +8,12 @@ An object's *visible* pixels are those that carry its label.
   visible, a rejected one say, where its number has come up on other pixels: napari offers
   the largest visible number plus one as the next, which may be that of an object that cannot
   be seen.
+- **Stroked**: a filter hides it, and its number has come up on its own pixels or beside them.
+  napari's undo and redo do that, and so does a brush while the view is painted.  It is the
+  same object, whatever part of it shows.
 - **Returned**: it was not visible, and its number is back on its own pixels (IoU above 0.5
-  with what would show of it).
+  with what would show of it).  One that a filter hides has returned where all that would show
+  of it does.
 - **Erased**: it was visible and is not any more.
 """
 
@@ -23,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray
 from napari_sam3.core.label_runs import LabelPairs
 from napari_sam3.core.objects import LabelledObject
@@ -73,6 +78,10 @@ class ChangedPlane:
         """Whether it was not painted, wherever it lies."""
         return label in self.hidden or self.objects[label].state == "rejected"
 
+    def is_filtered(self, label: int) -> bool:
+        """Whether it was not painted, though nobody rejected it."""
+        return label in self.hidden and self.objects[label].state != "rejected"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisibleCounts:
@@ -113,8 +122,8 @@ class Numbers:
         Of those whose visible pixels carry another label.
     aside : set of int
         Old labels of those that got a fresh number.
-    erased, returned : set of int
-        Old labels.
+    erased, stroked, returned : set of int
+        Old labels; of those that are stroked, some have returned.
     unowned : list of int
         Labels of the image that belong to no object.
     """
@@ -123,6 +132,7 @@ class Numbers:
     moved: dict[int, int]
     aside: set[int]
     erased: set[int]
+    stroked: set[int]
     returned: set[int]
     unowned: list[int]
 
@@ -148,25 +158,32 @@ def assign_numbers(plane: ChangedPlane, counts: VisibleCounts, pairs: LabelPairs
     """
     moved = _find_moved(plane, counts, pairs)
     taken = set(moved.values())
-    unseen = {
-        label
-        for label in plane.objects.keys() & counts.after.keys()
-        if not counts.before[label] and counts.after[label] and label not in taken
-    }
-    returned = _find_returned(plane, counts, unseen)
-    aside = (plane.objects.keys() & taken) - moved.keys() | (unseen - returned)
-    erased = {
-        label
-        for label in plane.objects.keys() & counts.before.keys()
-        if counts.before[label]
-        and label not in moved
-        and (label in aside or not counts.after[label])
-    }
+    unseen = _find_unseen(plane, counts) - taken
+    stroked = {label for label in unseen if plane.is_filtered(label) and _is_met(plane, label)}
+    returned = _find_returned(plane, counts, unseen) - stroked
+    aside = (plane.objects.keys() & taken) - moved.keys() | (unseen - stroked - returned)
     fresh = dict(zip(sorted(aside), _fresh_numbers(plane, len(aside)), strict=True))
     new = {label: moved.get(label, fresh.get(label, label)) for label in plane.objects}
     owned = set(new.values())
     unowned = sorted(n for n, pixels in counts.after.items() if pixels and n not in owned)
-    return Numbers(new, moved, aside, erased, returned, unowned)
+    erased = _find_erased(plane, counts, aside) - moved.keys()
+    returned |= _find_whole(plane, stroked, new)
+    return Numbers(new, moved, aside, erased, stroked, returned, unowned)
+
+
+def _find_unseen(plane: ChangedPlane, counts: VisibleCounts) -> set[int]:
+    """Return the labels of objects that showed nowhere, and now do."""
+    labels = plane.objects.keys() & counts.after.keys()
+    return {label for label in labels if not counts.before[label] and counts.after[label]}
+
+
+def _find_erased(plane: ChangedPlane, counts: VisibleCounts, aside: set[int]) -> set[int]:
+    labels = plane.objects.keys() & counts.before.keys()
+    return {
+        label
+        for label in labels
+        if counts.before[label] and (label in aside or not counts.after[label])
+    }
 
 
 def _find_moved(plane: ChangedPlane, counts: VisibleCounts, pairs: LabelPairs) -> dict[int, int]:
@@ -177,6 +194,41 @@ def _find_moved(plane: ChangedPlane, counts: VisibleCounts, pairs: LabelPairs) -
         and old in plane.objects
         and 2 * common > counts.before[old] + counts.after[new] - common
     }
+
+
+def _is_met(plane: ChangedPlane, label: int) -> bool:
+    """Whether a label shows on its object's own pixels or beside them, diagonally too."""
+    instance = plane.objects[label].instance
+    around = instance.box.grown(1)
+    inside = around.intersection(Box.of_shape((plane.actual.shape[0], plane.actual.shape[1])))
+    if inside is None:
+        return False
+    grown = _grown(instance.mask)[inside.shifted(-around.top, -around.left).slices]
+    return bool((grown & (plane.actual[inside.slices] == label)).any())
+
+
+def _grown(mask: BoolArray) -> BoolArray:
+    """Return a mask with all pixels beside it, a pixel wider on each side."""
+    grown = np.pad(mask, 1)
+    for one in (grown, grown.T):
+        before = one.copy()
+        one[1:] |= before[:-1]
+        one[:-1] |= before[1:]
+    return grown
+
+
+def _find_whole(plane: ChangedPlane, stroked: set[int], numbers: Mapping[int, int]) -> set[int]:
+    """Return those that show wherever nothing else lies on top of them."""
+    if not stroked:
+        return set()
+    stack = Stack.of(plane, numbers)
+    whole = set()
+    for label in stroked:
+        instance = plane.objects[label].instance
+        shows = plane.actual[instance.box.slices][instance.mask]
+        if not stack.lies_below(shows[shows != label], plane.ranks[label]).any():
+            whole.add(label)
+    return whole
 
 
 def _find_returned(plane: ChangedPlane, counts: VisibleCounts, unseen: set[int]) -> set[int]:

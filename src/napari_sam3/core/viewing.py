@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.doubt import touches_border
+from napari_sam3.core.json_values import fraction, whole
 from napari_sam3.core.labels import OVERLAP_RULES
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.overlaps import Overlaps, best_first, find_overlaps, suppress
@@ -37,6 +38,8 @@ class View:
 
     Raises
     ------
+    TypeError
+        If a value is of another kind, as it may be in a file.
     ValueError
         If a value is out of range.
     """
@@ -51,8 +54,12 @@ class View:
     def __post_init__(self) -> None:
         if self.rule not in ("", *OVERLAP_RULES):
             raise ValueError(f"no overlap rule {self.rule!r}")
-        if not (0 <= self.min_score <= 1 and 0 <= self.max_iom <= 1):
-            raise ValueError("a score and an overlap lie between 0 and 1")
+        for part in (self.min_score, self.max_iom):
+            fraction(part)
+        for area in (self.min_area, 0 if self.max_area is None else self.max_area):
+            whole(area)
+        if not isinstance(self.without_border, bool):
+            raise TypeError(f"{self.without_border!r} is neither True nor False")
 
     @property
     def shows_all(self) -> bool:

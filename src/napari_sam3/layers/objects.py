@@ -7,7 +7,7 @@ filtered, reordered and taken back without a loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,19 +16,42 @@ import numpy.typing as npt
 import pandas as pd
 from napari.layers import Labels
 
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.undoing import undone_labels
 from napari_sam3.core.viewing import View, hidden_labels
 from napari_sam3.layers.planes import Plane
 
 OBJECTS_KEY = "napari_sam3_objects"
 
+OWN_COLUMNS = ("score", "area", "concept", "engine", "state")
+"""By these a table is known as one that this plugin has written."""
+
+SAME = 0.5
+"""Two objects are the same above this IoU."""
+
+LOOKED_AT_ONCE = 500
+LABEL_BYTES = 4
+"""Of the widest type that label images have on disk."""
+
 IntArray = npt.NDArray[np.integer[Any]]
 Objects = dict[int, LabelledObject]
 """By label."""
+
+
+def flaw_of(layer: Labels) -> str:
+    """Return why the objects of a layer cannot be reviewed; empty if they can."""
+    data = layer.data
+    if layer.multiscale or not isinstance(data, np.ndarray):
+        return f"“{layer.name}” cannot be reviewed, since its data are not a plain array."
+    if not data.flags.writeable:
+        return f"“{layer.name}” cannot be reviewed, since it is read-only."
+    if data.dtype.itemsize > LABEL_BYTES and data.max(initial=0) > np.iinfo(np.uint32).max:
+        return f"“{layer.name}” cannot be reviewed: its labels go beyond {np.iinfo(np.uint32).max}."
+    return ""
 
 
 def plane_index(plane: Plane) -> PlaneIndex:
@@ -52,12 +75,15 @@ class PlaneRecord:
         The labels that were not painted.
     rule : {"", "score", "smallest", "first"}
         By which it was painted.
+    undone : dict
+        By label, the objects of runs that were taken back; they come back with a redo.
     """
 
     objects: Objects
     expected: IntArray
     hidden: frozenset[int] = frozenset()
     rule: PaintRule = ""
+    undone: Objects = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,34 +106,66 @@ class ObjectRecord:
         Counts up with every change.
     writers : int
         How many runs are just being written into the layer.
+    aside : list of PlaneRecord
+        Of planes that had another shape; kept as long as the layer.
+    owner : hashable, optional
+        Which layer it is of.
     """
 
     planes: dict[PlaneIndex, PlaneRecord] = field(default_factory=dict)
     view: View = field(default_factory=View)
     version: int = 0
     writers: int = 0
+    aside: list[PlaneRecord] = field(default_factory=list)
+    owner: Hashable = None
 
     @classmethod
     def of(cls, layer: Labels) -> ObjectRecord:
         """Return the record of a layer; an empty one is put there if it has none."""
-        found = layer.metadata.get(OBJECTS_KEY)
-        if not isinstance(found, cls):
-            found = layer.metadata[OBJECTS_KEY] = cls()
+        found = cls.find(layer)
+        if found is None:
+            found = layer.metadata[OBJECTS_KEY] = cls(owner=layer.unique_id)
         return found
 
     @classmethod
     def find(cls, layer: Labels) -> ObjectRecord | None:
         """Return the record of a layer, if it has one."""
         found = layer.metadata.get(OBJECTS_KEY)
-        return found if isinstance(found, cls) else None
+        if not isinstance(found, cls):
+            return None
+        if found.owner not in (None, layer.unique_id):
+            # a duplicated layer has the metadata of the other one, not a copy of it
+            found = layer.metadata[OBJECTS_KEY] = found.copied()
+        found.owner = layer.unique_id
+        return found
+
+    def copied(self) -> ObjectRecord:
+        """Return a record of the same objects that can be changed by itself."""
+        planes = {
+            index: replace(
+                plane,
+                objects=dict(plane.objects),
+                expected=plane.expected.copy(),
+                undone=dict(plane.undone),
+            )
+            for index, plane in self.planes.items()
+        }
+        return ObjectRecord(planes, self.view, self.version)
 
     def plane(self, index: PlaneIndex, shape: tuple[int, int]) -> PlaneRecord:
         """Return the record of a plane of this shape; an empty one is begun if there is none."""
         known = self.planes.get(index)
-        if known is None or known.expected.shape != shape:
-            kept = {} if known is None else known.objects
-            known = self.planes[index] = PlaneRecord(kept, np.zeros(shape, np.uint16))
+        if known is not None and known.shape != shape:
+            self.aside.append(self.planes.pop(index))
+            known = None
+        if known is None:
+            known = self.planes[index] = PlaneRecord({}, np.zeros(shape, np.uint16))
         return known
+
+    def find_index(self, index: PlaneIndex) -> PlaneIndex:
+        """Return the plane as it is on record, whose rows may be the columns that are shown."""
+        turned = PlaneIndex((index.shown[1], index.shown[0]), index.fixed)
+        return turned if index not in self.planes and turned in self.planes else index
 
     def __len__(self) -> int:
         return sum(len(plane.objects) for plane in self.planes.values())
@@ -148,9 +206,10 @@ class ObjectRecord:
         return cls(planes, stored.view)
 
     def change(self, index: PlaneIndex, objects: Mapping[int, LabelledObject]) -> None:
-        """Put objects, by label, in the place of those of a plane."""
-        self.planes[index].objects.update(objects)
-        self.version += 1
+        """Put objects, by label, in the place of those of a plane that is on record."""
+        if index in self.planes:
+            self.planes[index].objects.update(objects)
+            self.version += 1
 
 
 def add_written(
@@ -221,6 +280,41 @@ def _make_room(plane: PlaneRecord, dtype: np.dtype[Any]) -> None:
         plane.expected = plane.expected.astype(dtype)
 
 
+def iter_take_undone(layer: Labels, index: PlaneIndex) -> Generator[None, None, tuple[int, ...]]:
+    """Take objects of runs that were undone off the record, before another run is written.
+
+    Yields
+    ------
+    None
+        Every few milliseconds.
+
+    Returns
+    -------
+    tuple of int
+        Their labels.
+    """
+    record = ObjectRecord.find(layer)
+    plane = None if record is None else record.planes.get(index)
+    if record is None or plane is None or plane.shape != index.cut(layer.data).shape:
+        return ()
+    erased, present = [], []
+    for count, one in enumerate(list(plane.objects.values()), start=1):
+        if count % LOOKED_AT_ONCE == 0:
+            yield
+        area, mask = one.instance.box.slices, one.instance.mask
+        if (index.cut(layer.data)[area][mask] == one.label).any():
+            present.append(one.label)
+        elif (plane.expected[area][mask] == one.label).any():
+            erased.append(one.label)
+    undone = tuple(sorted(undone_labels(plane.objects, erased, present)))
+    for label in undone:
+        one = plane.undone[label] = plane.objects.pop(label)
+        was = plane.expected[one.instance.box.slices]
+        was[one.instance.mask & (was == label)] = 0
+        record.version += 1
+    return undone
+
+
 def hidden_finder(layer: Labels, index: PlaneIndex) -> Callable[[Instance], bool] | None:
     """Return what tells whether an object is one that is on record but not shown.
 
@@ -233,18 +327,23 @@ def hidden_finder(layer: Labels, index: PlaneIndex) -> Callable[[Instance], bool
     record = ObjectRecord.find(layer)
     plane = None if record is None else record.planes.get(index)
     hidden = [] if plane is None else [plane.objects[k] for k in plane.hidden if k in plane.objects]
-    if plane is None or not hidden:
+    if not hidden:
         return None
-    areas = {one.label: one.instance.area for one in hidden}
-    # by number, as rejected ones would not be painted
-    unseen = paint_objects([replace(one, state="unreviewed") for one in hidden], plane.shape)
+    items = [one.instance for one in hidden]
+    sides = np.array([(i.box.top, i.box.left, i.box.bottom, i.box.right) for i in items])
 
     def is_hidden(item: Instance) -> bool:
-        values, counts = np.unique(unseen[item.box.slices][item.mask], return_counts=True)
-        pairs = ((areas[int(v)], int(n)) for v, n in zip(values, counts, strict=True) if v)
-        return any(2 * n > item.area + area - n for area, n in pairs)
+        box = item.box
+        meets = (sides[:, 0] < box.bottom) & (sides[:, 2] > box.top)
+        meets &= (sides[:, 1] < box.right) & (sides[:, 3] > box.left)
+        return any(_iou(items[i], item) > SAME for i in np.flatnonzero(meets).tolist())
 
     return is_hidden
+
+
+def _iou(one: Instance, other: Instance) -> float:
+    shared = common_area(one, other)
+    return shared / (one.area + other.area - shared)
 
 
 def object_rows(record: ObjectRecord, overlapping: Mapping[PlaneIndex, Iterable[int]]) -> Any:
@@ -260,7 +359,8 @@ def object_rows(record: ObjectRecord, overlapping: Mapping[PlaneIndex, Iterable[
     -------
     DataFrame
         ``index`` (the label), ``score``, ``area`` in pixels of the whole object, ``concept``,
-        ``engine``, ``state``, ``overlaps``.
+        ``engine``, ``state``, ``overlaps``; of a stack also ``plane``, the position along its
+        other axes.
     """
     pairs = [
         (index, one) for index, plane in record.planes.items() for one in plane.objects.values()
@@ -278,32 +378,47 @@ def object_rows(record: ObjectRecord, overlapping: Mapping[PlaneIndex, Iterable[
             "overlaps": np.array([(index, one.label) in sharing for index, one in pairs], bool),
         }
     )
+    merged: dict[str, Any] = {"score": "min", "area": "sum", "concept": "first", "engine": "first"}
+    merged |= {"state": "first", "overlaps": "any"}
+    if any(index.fixed for index in record.planes):
+        frame["plane"] = [",".join(map(str, index.fixed)) for index, _ in pairs]
+        merged["plane"] = " ".join
     if frame["index"].duplicated().any():
         # one label on several planes is one row
-        frame = frame.groupby("index", as_index=False).agg(
-            {"score": "min", "area": "sum", "concept": "first", "engine": "first"}
-            | {"state": "first", "overlaps": "any"}
-        )
+        frame = frame.groupby("index", as_index=False).agg(merged)
     return frame.sort_values("index", ignore_index=True)
 
 
-def write_features(layer: Labels, rows: pd.DataFrame) -> None:
+def write_features(
+    layer: Labels, rows: pd.DataFrame, renumbered: Mapping[int, int] | None = None
+) -> None:
     """Put the objects' columns into a layer's features; columns of others stay.
 
     Rows of labels that are no objects are dropped.  A table that is about something else
     than labels is left alone.
+
+    Parameters
+    ----------
+    layer : Labels
+    rows : DataFrame
+        As `object_rows` returns it.
+    renumbered : mapping, optional
+        Former to present labels of objects that somebody else renumbered.
     """
     old = layer.features
-    if len(old) and "index" in old:
-        if not pd.api.types.is_numeric_dtype(old["index"]):
-            return
-        others = ["index", *(name for name in old if name not in rows)]
-        if len(others) > 1:
-            rows = rows.merge(old[others].drop_duplicates("index"), on="index", how="left")
-    if not rows.equals(old):
+    if "index" not in old:
+        # napari then takes the row's number for the label
+        old = old.assign(index=np.arange(len(old)))
+    if len(old) and not pd.api.types.is_numeric_dtype(old["index"]):
+        return
+    if renumbered:
+        old = old.assign(index=old["index"].map(lambda label: renumbered.get(label, label)))
+    if not set(OWN_COLUMNS) <= set(old.columns):
+        # numbers of somebody else are not replaced by ours of the same name
+        taken = [name for name in rows if name != "index" and name in old]
+        old = old.rename(columns={name: f"{name} (before)" for name in taken})
+    others = ["index", *(name for name in old if name not in rows)]
+    if len(old) and len(others) > 1:
+        rows = rows.merge(old[others].drop_duplicates("index"), on="index", how="left")
+    if not rows.equals(layer.features):
         layer.features = rows
-
-
-def with_state(one: LabelledObject, state: Any) -> LabelledObject:
-    """Return an object with another state."""
-    return replace(one, state=state)

@@ -7,7 +7,7 @@ steps, so that the window never stalls, and only where something changes.
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -160,6 +160,8 @@ class Written:
         How many have no pixel of their own, under others.
     covered : dict
         Index of the instance to its label, for those that others of the same run hide.
+    unseen : int
+        How many are on record, but rejected or filtered out, and so left out.
     """
 
     labels: dict[int, int] = field(default_factory=dict)
@@ -167,6 +169,7 @@ class Written:
     known: int = 0
     hidden: int = 0
     covered: dict[int, int] = field(default_factory=dict)
+    unseen: int = 0
 
 
 def write_instances(
@@ -217,24 +220,23 @@ def write_instances(
     """
     replaced = replaced or {}
     first_new = next_free_label(layer, plane) if first_label is None else first_label
-    _make_room(layer, first_new + len(instances) - len(replaced) - 1)
+    make_room(layer, first_new + len(instances) - len(replaced) - 1)
     writer = _PlaneWriter(layer, plane, replaced.values(), former)
     labels: dict[int, int] = {}
     areas: dict[int, int] = {}
-    known, covered, next_label = 0, list[int](), first_new
+    left_out: Counter[str] = Counter()
+    covered, next_label = list[int](), first_new
     # closed and not left: what is written can be undone even if the run is broken off
     with closing(ExitStack()) as one_undo_step:
         one_undo_step.enter_context(layer.block_history())
         for index in reversed(bottom_to_top(instances, rule)):
             item = instances[index]
             own = replaced.get(index)
-            if (
-                own is None
-                and skip_known
-                and (writer.knows(item, first_new) or (is_known is not None and is_known(item)))
-            ):
-                known += 1
-                if known % KNOWN_PER_STEP == 0:
+            is_new = own is None and skip_known
+            why_not = _why_not(writer, item, first_new, is_known) if is_new else None
+            if why_not is not None:
+                left_out[why_not] += 1
+                if left_out.total() % KNOWN_PER_STEP == 0:
                     yield
                 continue
             label = next_label if own is None else own
@@ -248,7 +250,20 @@ def write_instances(
     # what earlier runs hide is there already; what its own run hides is an object all the same
     own_labels = itertools.count(next_label)
     hidden = {index: next(own_labels) for index in covered} if skip_known else {}
-    return Written(dict(sorted(labels.items())), areas, known, len(covered), hidden)
+    shown = dict(sorted(labels.items()))
+    known, unseen = left_out["known"], left_out["unseen"]
+    return Written(shown, areas, known, len(covered), hidden, unseen)
+
+
+def _why_not(
+    writer: _PlaneWriter,
+    item: Instance,
+    first_new: int,
+    is_unseen: Callable[[Instance], bool] | None,
+) -> str | None:
+    if writer.knows(item, first_new):
+        return "known"
+    return "unseen" if is_unseen is not None and is_unseen(item) else None
 
 
 class _PlaneWriter:
@@ -407,8 +422,8 @@ def _indexed(layer: Labels) -> pd.DataFrame:
     return features if "index" in features else features.assign(index=np.arange(len(features)))
 
 
-def _make_room(layer: Labels, highest: int) -> None:
-    """Widen the layer's type where the new labels do not fit in it."""
+def make_room(layer: Labels, highest: int) -> None:
+    """Widen the layer's type where labels up to this one do not fit in it."""
     own = layer.data.dtype
     # signed ones stay signed, as there may be negative labels
     for dtype in (own, *(np.dtype(f"{own.kind}{size}") for size in (2, 4, 8))):

@@ -15,11 +15,18 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule, bottom_to_top
+from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.drawing import PromptLayer
-from napari_sam3.layers.objects import ObjectRecord, add_written, hidden_finder, plane_index
+from napari_sam3.layers.objects import (
+    ObjectRecord,
+    add_written,
+    hidden_finder,
+    iter_take_undone,
+    plane_index,
+)
 from napari_sam3.layers.output import (
     METADATA_KEY,
     OutputPlace,
@@ -235,6 +242,8 @@ class Committer(QObject):
         notices: tuple[str, ...],
     ) -> Generator[None, None, Committed]:
         began = yield from self._iter_began(layer)
+        on_record = ObjectRecord.of(layer).find_index(plane_index(context.place.plane))
+        undone = yield from iter_take_undone(layer, on_record)
         prompt_of = _prompt_indices(answer)
         instances = answer.instances
         replaced = self._replaced(context, layer, prompt_of)
@@ -248,8 +257,9 @@ class Committer(QObject):
             label: (run_id, prompt_of[index], index - prompt_of.index(prompt_of[index]))
             for index, label in (written.labels | written.covered).items()
         }
-        _record_objects(context, layer, instances, written, former, sources)
-        add_features(layer, _feature_rows(context, instances, written, prompt_of))
+        _record_objects(context, layer, on_record, instances, written, former, sources)
+        rows = _feature_rows(context, instances, written, prompt_of)
+        add_features(layer, rows, tuple(label for label in undone if label not in rows))
         for index, label in written.labels.items():
             key = context.keys[prompt_of[index]]
             if key is not None:
@@ -318,7 +328,7 @@ class Committer(QObject):
                 replaced=replaced,
                 former=[known.mask for known in former],
                 skip_known=_skips_known(context),
-                is_known=hidden_finder(layer, plane_index(context.place.plane)),
+                is_known=_hidden_finder(layer, context),
                 first_label=self._first_label(layer, context),
             )
         except (IndexError, ValueError):
@@ -420,22 +430,38 @@ def picture_metadata(
     return {METADATA_KEY: append_run(new_record(place.image, layer), run)}
 
 
+def _hidden_finder(layer: Labels, context: RunContext) -> Callable[[Instance], bool] | None:
+    index = plane_index(context.place.plane)
+    own = ObjectRecord.of(layer).find_index(index)
+    is_hidden = hidden_finder(layer, own)
+    if is_hidden is None or own == index:
+        return is_hidden
+    return lambda item: is_hidden(item.transposed())
+
+
 def _record_objects(
     context: RunContext,
     layer: Labels,
+    index: PlaneIndex,
     instances: Instances,
     written: Written,
     former: list[_Known],
     sources: dict[int, Source],
 ) -> None:
     labels = written.labels | written.covered
-    from_top = reversed(bottom_to_top(instances, context.rule))
+    from_top = [i for i in reversed(bottom_to_top(instances, context.rule)) if i in labels]
+    # where the plane is on record with rows and columns exchanged, it stays so
+    is_turned = index.shown != context.place.plane.shown
+
+    def on_record(item: Instance) -> Instance:
+        return item.transposed() if is_turned else item
+
     add_written(
         layer,
-        plane_index(context.place.plane),
-        {labels[index]: instances[index] for index in from_top if index in labels},
+        index,
+        {labels[i]: on_record(instances[i]) for i in from_top},
         engine=engine_info(context.engine).title,
-        former=[known.mask for known in former],
+        former=[on_record(known.mask) for known in former],
         sources=sources,
     )
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import napari.viewer
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QMainWindow,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 
 class Dock(QWidget):
@@ -19,10 +28,14 @@ class Dock(QWidget):
     parent : QWidget, optional
     """
 
+    _acts_unseen = True
+    """Whether keys count while the panel is behind another tab."""
+
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._is_open = False
+        self._was_shown = False
         self._bound: list[str] = []
         # napari would fill the dock's lower half with nothing
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -63,10 +76,39 @@ class Dock(QWidget):
             if key in self._bound:
                 continue
             try:
-                self._viewer.bind_key(key, lambda _viewer, action=action: action())
+                self._viewer.bind_key(key, lambda _viewer, action=action: self._act(action))
             except ValueError:
                 continue
             self._bound.append(key)
+
+    def _act(self, action: Callable[[], object]) -> None:
+        if self._acts_unseen or self.isVisible() or not self.window().isVisible():
+            action()
+            return
+        # behind another tab nobody would see what the key decides
+        dock = self._dock_widget()
+        if dock is not None and dock.isVisible():
+            dock.raise_()
+
+    def _dock_widget(self) -> QDockWidget | None:
+        above = self.parent()
+        while above is not None and not isinstance(above, QDockWidget):
+            above = above.parent()
+        return above
+
+    def _join_tabs(self) -> None:
+        """Share the room of another panel of ours: side by side, neither has enough."""
+        own = self._dock_widget()
+        window = None if own is None else own.parent()
+        if own is None or not isinstance(window, QMainWindow) or own.isFloating():
+            return
+        others = (panel._dock_widget() for panel in window.findChildren(Dock) if panel is not self)
+        for other in others:
+            is_beside = other is not None and other not in window.tabifiedDockWidgets(own)
+            if other is not None and is_beside and not other.isFloating():
+                window.tabifyDockWidget(other, own)
+                own.raise_()
+                return
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Let go of the viewer."""
@@ -84,6 +126,10 @@ class Dock(QWidget):
         """Come back after having been closed."""
         self.open()
         super().showEvent(event)
+        if not self._was_shown:
+            self._was_shown = True
+            # napari docks it only after this
+            QTimer.singleShot(0, self._join_tabs)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
         """Let go when napari takes the panel out of its dock, which closes nothing."""
@@ -91,6 +137,31 @@ class Dock(QWidget):
         if taken_out and self.parent() is None:
             self.close_down()
         super().changeEvent(event)
+
+
+PanelT = TypeVar("PanelT", bound=Dock)
+
+
+def find_dock(viewer: napari.viewer.Viewer, kind: type[PanelT], title: str) -> PanelT:
+    """Bring a panel to the front, opening it if it is not there.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    kind : type
+    title : str
+        As in the manifest: under the name that napari's menu gives it, the menu finds it too.
+    """
+    docked = (widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, kind))
+    panel = next(docked, None)
+    if panel is None:
+        panel = kind(viewer)
+        viewer.window.add_dock_widget(panel, name=f"{title} (SAM3)", area="right")
+    dock = panel._dock_widget()
+    if dock is not None:
+        dock.show()
+        dock.raise_()
+    return panel
 
 
 def scroll(form: QWidget, inside: QWidget, width: int) -> None:

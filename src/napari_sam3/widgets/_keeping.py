@@ -13,13 +13,15 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.errors import ImageError
 from napari_sam3.layers.objects import (
-    OBJECTS_KEY,
     ObjectRecord,
     PlaneRecord,
+    flaw_of,
     object_rows,
     write_features,
 )
+from napari_sam3.layers.output import make_room
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import PlaneState, Synced, sync
@@ -38,12 +40,12 @@ class _Asked:
 
 
 class Keeper(QObject):
-    """Syncs planes of a layer one after the other; of each, only the newest state counts.
+    """Syncs planes of a layer one after the other.
 
     Signals
     -------
     synced(Labels, PlaneIndex, Synced)
-        The layer shows what its record says, and its features are written.
+        The layer shows what its record says.
     failed(exception)
     """
 
@@ -55,12 +57,14 @@ class Keeper(QObject):
         self._layer: Labels | None = None
         self._shown: PlaneIndex | None = None
         self._is_writing = False
-        self.wanted: set[str] = set()
+        self._wanted: WeakKeyDictionary[Labels, set[str]] = WeakKeyDictionary()
         self._latest: WeakKeyDictionary[Labels, dict[PlaneIndex, Synced]] = WeakKeyDictionary()
         self._due: set[PlaneIndex] = set()
+        self._renumbered: dict[int, int] = {}
         self._runner = Runner(self)
         self._runner.returned.connect(self._on_returned)
         self._runner.failed.connect(lambda _job, error: self.failed.emit(error))
+        self._runner.idle.connect(self._start_due)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._start_due)
@@ -70,6 +74,11 @@ class Keeper(QObject):
         """Whether something is still to be looked at."""
         return self._runner.is_busy or self._timer.isActive() or bool(self._due)
 
+    @property
+    def wanted(self) -> set[str]:
+        """What else is painted of the layer: "overlaps", "classes"."""
+        return set() if self._layer is None else self._wanted.setdefault(self._layer, set())
+
     def follow(self, layer: Labels | None) -> None:
         """Keep this layer in step from now on, instead of the one before."""
         if self._layer is not None:
@@ -77,6 +86,7 @@ class Keeper(QObject):
             self._layer.events.set_data.disconnect(self._on_touched)
         self._layer = layer
         self._due.clear()
+        self._renumbered = {}
         self._timer.stop()
         if layer is not None:
             layer.events.paint.connect(self._on_touched)
@@ -107,6 +117,12 @@ class Keeper(QObject):
         for index in planes:
             self.sync(index)
 
+    def state_of(self, index: PlaneIndex) -> PlaneState | None:
+        """Return what the layer and its record are like now; None if there is no such plane."""
+        layer = self._layer
+        asked = None if layer is None else self._capture(layer, ObjectRecord.of(layer), index)
+        return None if asked is None else asked.state
+
     def close(self) -> None:
         """Stop listening and forget what was asked."""
         self.follow(None)
@@ -117,27 +133,36 @@ class Keeper(QObject):
             self.sync(self._shown, SETTLE_MS)
 
     def _start_due(self) -> None:
-        layer, due = self._layer, self._due
+        layer = self._layer
         if layer is None:
-            due.clear()
+            self._due.clear()
+        if layer is None or not self._due or self._runner.is_busy:
+            return
+        if flaw := flaw_of(layer):
+            self._due.clear()
+            self.failed.emit(ImageError(flaw))
             return
         record = ObjectRecord.of(layer)
         if record.writers:
             # a run is half written: what it paints is nobody's edit
             self._timer.start(RETRY_MS)
             return
-        self._due = set()
-        for index in due:
-            asked = self._capture(layer, record, index)
-            if asked is not None:
-                self._runner.start(Job(_syncing(asked.state), asked, (id(layer), index)))
+        # one plane at a time: a copy of each of a stack would be a second stack
+        index = self._shown if self._shown in self._due else next(iter(self._due))
+        assert index is not None
+        self._due.discard(index)
+        asked = self._capture(layer, record, index)
+        if asked is None:
+            self._start_due()
+            return
+        self._runner.start(Job(_syncing(asked.state), asked))
 
     def _capture(self, layer: Labels, record: ObjectRecord, index: PlaneIndex) -> _Asked | None:
         try:
             actual = index.cut(layer.data)
         except IndexError:
             return None
-        plane = _plane_of(layer, record, index, actual.shape)
+        plane = record.plane(index, actual.shape)
         before = self._latest.get(layer, {}).get(index)
         state = PlaneState(
             dict(plane.objects),
@@ -147,57 +172,54 @@ class Keeper(QObject):
             plane.hidden,
             plane.rule,
             before.found if before is not None else None,
-            frozenset(self.wanted),
+            frozenset(self._wanted.get(layer, ())),
+            dict(plane.undone),
         )
         return _Asked(layer, index, record.version, state)
 
     def _on_returned(self, job: Job, synced: Synced) -> None:
         asked: _Asked = job.context
         layer = asked.layer
-        record = ObjectRecord.of(layer)
         if layer is not self._layer:
             return
-        if record.version != asked.version or record.writers:
+        record = ObjectRecord.of(layer)
+        plane = record.planes.get(asked.index)
+        if plane is None or record.version != asked.version or record.writers:
+            # decided or written meanwhile: once more, with that
             self.sync(asked.index, RETRY_MS if record.writers else 0)
             return
-        plane = record.planes[asked.index]
-        plane.objects = synced.objects
+        plane.objects, plane.undone = synced.objects, synced.undone
         self._paint(layer, asked, plane, synced)
         self._latest.setdefault(layer, {})[asked.index] = synced
-        sharing = {index: one.overlapping for index, one in self._latest[layer].items()}
-        write_features(layer, object_rows(record, sharing))
+        self._renumbered |= synced.renumbered
+        if not self._due:
+            self._write_rows(layer, record)
         self.synced.emit(layer, asked.index, synced)
 
+    def _write_rows(self, layer: Labels, record: ObjectRecord) -> None:
+        sharing = {index: one.overlapping for index, one in self._latest[layer].items()}
+        write_features(layer, object_rows(record, sharing), self._renumbered)
+        self._renumbered = {}
+
     def _paint(self, layer: Labels, asked: _Asked, plane: PlaneRecord, synced: Synced) -> None:
-        try:
-            now = asked.index.cut(layer.data)
-        except IndexError:
-            return
-        if now.shape != synced.painted.shape:
-            return
-        painted = synced.painted.astype(now.dtype, copy=False)
-        plane.expected = painted
-        plane.hidden, plane.rule = synced.hidden, asked.state.view.rule
-        if not synced.is_other:
-            return
-        # a stroke that was painted meanwhile stays, and is looked at next
-        np.copyto(now, painted, where=now == asked.state.actual)
         self._is_writing = True
         try:
-            layer.refresh()
+            # what was hidden may have a number that a narrow type does not hold
+            make_room(layer, int(synced.painted.max(initial=0)))
+            now = asked.index.cut(layer.data)
+            if now.shape != synced.painted.shape:
+                return
+            painted = synced.painted.astype(now.dtype, copy=False)
+            plane.expected = painted
+            plane.hidden, plane.rule = synced.hidden, asked.state.view.rule
+            if synced.is_other:
+                # a stroke that was painted meanwhile stays, and is looked at next
+                np.copyto(now, painted, where=now == asked.state.actual)
+                layer.refresh()
+        except IndexError:
+            return
         finally:
             self._is_writing = False
-
-
-def _plane_of(
-    layer: Labels, record: ObjectRecord, index: PlaneIndex, shape: tuple[int, int]
-) -> PlaneRecord:
-    """Return a plane's record; one of labels that had another shape is set aside, not lost."""
-    known = record.planes.get(index)
-    if known is not None and known.shape != shape:
-        aside = layer.metadata.setdefault(f"{OBJECTS_KEY}_of_other_shape", [])
-        aside.append(record.planes.pop(index))
-    return record.plane(index, shape)
 
 
 def _syncing(state: PlaneState) -> Workflow:

@@ -21,7 +21,7 @@ from napari_sam3.workflows.provenance import (
 def note_refined(refined: Refined) -> None:
     """Append the run that refined an object to its layer's record."""
     place = find_output_place(refined.image, refined.plane)
-    source, former = refined.after.source, refined.previous.source
+    source, former = refined.after.source, refined.before.source
     label = refined.after.label
     run = run_record(
         refined.run,

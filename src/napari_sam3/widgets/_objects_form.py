@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from magicgui.widgets import (
@@ -16,7 +16,9 @@ from magicgui.widgets import (
 from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtSvgWidgets import QSvgWidget
 from qtpy.QtWidgets import (
+    QFormLayout,
     QGridLayout,
+    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -96,6 +98,7 @@ class ViewControls(QWidget):
             text="Show classes", tooltip="A layer with one label and colour for each concept."
         )
         self.reset = PushButton(text="Show all", tooltip="Take all filters away (loses nothing).")
+        self.count = wrapped_text()
         self._lay_out()
         for control in self._controls:
             control.changed.connect(self._on_changed)
@@ -131,6 +134,11 @@ class ViewControls(QWidget):
             with control.changed.blocked():
                 control.value = value
 
+    def show_count(self, words: str) -> None:
+        """Say how many objects are shown."""
+        self.count.setText(words)
+        self.count.setVisible(bool(words))
+
     def _use(self, view: View) -> None:
         self.show_view(view)
         self._on_changed()
@@ -150,6 +158,7 @@ class ViewControls(QWidget):
             ("Shared part", self.max_iom),
         )
         self.folded = folded_rows("View and filters", rows)
+        self.folded.addWidget(self.count)
         self.folded.addWidget(even_buttons(((self.overlaps, self.classes, self.reset),)))
         column.addWidget(self.folded)
 
@@ -244,6 +253,20 @@ class ObjectsForm(QWidget):
         self.scores = wrapped_text()
         self.scores.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
+    def add_saving(self, button: PushButton) -> None:
+        """Put the button that saves labels beside those for other files."""
+        self._files.addWidget(even_buttons(((button, self.export, self.bring),)))
+
+    def show_scores(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Show a table of names and values; what each means is its tooltip."""
+        while self.numbers.rowCount():
+            self.numbers.removeRow(0)
+        for name, value, meaning in rows:
+            label = QLabel(value)
+            label.setToolTip(meaning)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self.numbers.addRow(name, label)
+
     def show_plot(self, svg: str) -> None:
         """Show a plot; nothing where the text is empty."""
         self.plot.setVisible(bool(svg))
@@ -270,7 +293,8 @@ class ObjectsForm(QWidget):
         rows = ((self.accept, self.reject, self.refine), (self.previous, self.following, self.undo))
         column.addWidget(even_buttons(rows))
         column.addWidget(self.result)
-        column.addWidget(even_buttons(((self.export, self.bring),)))
+        self._files = QVBoxLayout()
+        column.addLayout(self._files)
         column.addWidget(line())
         column.addWidget(self.view)
         self.refining = folded_rows(
@@ -284,6 +308,11 @@ class ObjectsForm(QWidget):
         self.comparing = folded_rows(
             "Compare with ground truth", (("Truth", self.truth), ("", side_by_side(self.compare)))
         )
+        table = QWidget()
+        self.numbers = QFormLayout(table)
+        self.numbers.setContentsMargins(0, 0, 0, 0)
+        self.numbers.setVerticalSpacing(1)
+        self.comparing.addWidget(table)
         self.comparing.addWidget(self.scores)
         self.comparing.addWidget(self.plot)
         column.addWidget(self.comparing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,8 @@ class Refined:
     ----------
     layer : Labels
     index : PlaneIndex
-    before, previous, after : LabelledObject
-        As it was when refining began, before this answer, and as it is now.
+    before, after : LabelledObject
+        As it was before this answer, and as it is now.
     image, plane
         That were asked about.
     run : SegmentRun
@@ -60,12 +60,13 @@ class Refined:
     engine : str
         Its name.
     run_id : str
+    session : object
+        The same for all answers that are one step.
     """
 
     layer: Labels
     index: PlaneIndex
     before: LabelledObject
-    previous: LabelledObject
     after: LabelledObject
     image: Image
     plane: Plane
@@ -74,6 +75,7 @@ class Refined:
     crop: Box
     engine: str
     run_id: str
+    session: object
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +89,9 @@ class _Session:
     crop: Box
     points: Points
     engine: str
+    current: LabelledObject
     asked: ObjectPrompt | None = None
+    key: object = field(default_factory=object)
 
 
 class Refining(QObject):
@@ -138,7 +142,7 @@ class Refining(QObject):
     @property
     def label(self) -> int | None:
         """The label of the object that is refined."""
-        return None if self._session is None else self._session.before.label
+        return None if self._session is None else self._session.current.label
 
     def start(self, layer: Labels, image: Image | None, one: LabelledObject, engine: str) -> None:
         """Begin with an object of the plane that is shown.
@@ -162,11 +166,16 @@ class Refining(QObject):
         index = plane_index(plane)
         record = ObjectRecord.find(layer)
         if record is None or index not in record.planes_of(one.label):
-            raise ImageError("That object lies on another plane: move the slider there first.")
+            raise ImageError(
+                "That object lies on another plane, or one that was turned: move the slider, or "
+                "turn the view, to where it was found."
+            )
         crop = crop_around(one.instance, plane.shape)
         points = self._add_points(image, plane, one.label)
         picture = capture_picture(image, plane)
-        self._session = _Session(layer, index, one, image, plane, picture, crop, points, engine)
+        self._session = _Session(
+            layer, index, one, image, plane, picture, crop, points, engine, one
+        )
         if info.capabilities.billed:
             self.said.emit(f"Click on object {one.label} or beside it (W), then press Ask.")
         else:
@@ -234,6 +243,7 @@ class Refining(QObject):
         points.mode = "add"
         # the panel for segmenting has the same key for its own layers
         points.bind_key(POLARITY_KEY, lambda _layer: self.toggle_polarity())
+        points.bind_key("Escape", lambda _layer: self.end())
         points.events.data.connect(self._on_drawn)
         return points
 
@@ -246,44 +256,73 @@ class Refining(QObject):
 
     def _asking(self, name: str, run: SegmentRun) -> Workflow:
         def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
-            with self._lock:
-                engine = self._engines.setdefault(name, create_engine(name))
+            engine = self._engine(name)
             confirm = self._consent.confirm(stop, engine_info(name))
             return (yield from iter_accounted(engine, run, open_records(), confirm, stop))
 
         return workflow
+
+    def _engine(self, name: str) -> Engine:
+        if engine_info(name).capabilities.billed:
+            # its key and its address may be others by now
+            return create_engine(name)
+        with self._lock:
+            # what it computed for a picture answers the next click faster
+            if name not in self._engines:
+                self._engines[name] = create_engine(name)
+            return self._engines[name]
 
     def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
         session, run, prompt = job.context
         if session is not self._session and not job.billed:
             return
         session.asked = prompt
+        now = self._find(session)
+        if now is None:
+            self.said.emit("The object was changed or removed meanwhile: the answer was not used.")
+            return
         plane = np.asarray(session.index.cut(session.layer.data))
-        title = engine_info(session.engine).title
-        record = ObjectRecord.of(session.layer)
-        label = session.before.label
-        previous = record.planes[session.index].objects.get(label, session.before)
-        run_id = new_run_id()
-        after = take_answer(session.before, answer, session.crop, plane, title, run_id)
+        title, run_id = engine_info(session.engine).title, new_run_id()
+        own = replace(session.before, label=now.label)
+        after = take_answer(own, answer, session.crop, plane, title, run_id)
         if after is None:
             self.said.emit("Nothing was found there; it stays as it was. Click on it once more.")
             return
-        self.refined.emit(
-            Refined(
-                session.layer,
-                session.index,
-                session.before,
-                previous,
-                after,
-                session.image,
-                session.plane,
-                run,
-                answer,
-                session.crop,
-                session.engine,
-                run_id,
-            )
+        session.current = after
+        refined = Refined(
+            session.layer,
+            session.index,
+            now,
+            after,
+            session.image,
+            session.plane,
+            run,
+            answer,
+            session.crop,
+            session.engine,
+            run_id,
+            session.key,
         )
+        self.refined.emit(refined)
+
+    def _find(self, session: _Session) -> LabelledObject | None:
+        """Return the object as it is now, under whatever number; None if it is gone."""
+        record = ObjectRecord.find(session.layer)
+        plane = None if record is None else record.planes.get(session.index)
+        if plane is None or plane.shape != session.plane.shape:
+            return None
+        if session.layer not in self._viewer.layers:
+            return None
+        known = session.current
+        for one in plane.objects.values():
+            if one.instance is known.instance:
+                return one
+        same = plane.objects.get(known.label)
+        if same is None or (same.depth, same.source) != (known.depth, known.source):
+            return None
+        # somebody painted on it: what follows is a step of its own, so that this is not lost
+        session.key = object()
+        return same
 
     def _on_failed(self, _job: Job, error: BaseException) -> None:
         self.said.emit(str(error))

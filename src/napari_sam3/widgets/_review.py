@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from napari.layers import Labels
@@ -13,7 +13,7 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.widgets._keeping import Keeper
-from napari_sam3.widgets._steps import Step, Steps
+from napari_sam3.widgets._steps import Change, Step, Steps
 
 WORDS: dict[ReviewState, str] = {"accepted": "accept", "rejected": "reject"}
 
@@ -47,7 +47,7 @@ class Review(QObject):
 
     def follow(self, layer: Labels | None) -> None:
         """Review this layer from now on; steps of the one before cannot be taken back."""
-        self._steps = None if layer is None else Steps(ObjectRecord.of(layer))
+        self._steps = None if layer is None else Steps(layer)
         self._current = ()
         self.stepped.emit()
 
@@ -95,18 +95,15 @@ class Review(QObject):
 
     def decide(self, state: ReviewState) -> tuple[int, ...]:
         """Say something of the current objects, and go on; return their labels."""
-        labels = self._current
-        pairs = self.objects(labels)
+        pairs = self.objects(self._current)
+        changes = []
         for index in dict.fromkeys(index for index, _ in pairs):
             before = {one.label: one for own, one in pairs if own == index}
-            self.do(
-                Step(
-                    f"{WORDS[state]} {_numbers(list(before))}",
-                    index,
-                    before,
-                    {label: replace(one, state=state) for label, one in before.items()},
-                )
-            )
+            after = {label: replace(one, state=state) for label, one in before.items()}
+            changes.append(Change(index, before, after))
+        if changes:
+            labels = [one.label for _, one in pairs]
+            self.do(Step(f"{WORDS[state]} {_numbers(labels)}", tuple(changes)))
         if pairs:
             self.move(1)
         return tuple(one.label for _, one in pairs)
@@ -115,28 +112,25 @@ class Review(QObject):
         """Do a step."""
         if self._steps is not None:
             self._steps.do(step)
-            self._keeper.sync(step.index)
-            self.stepped.emit()
+            self._sync(step)
 
-    def extend(self, index: PlaneIndex, after: LabelledObject, run_id: str) -> None:
-        """Let the last step, which was about one object, end with another state of it."""
-        if self._steps is not None:
-            self._steps.extend({after.label: after}, run_id)
-            self._keeper.sync(index)
+    def _sync(self, step: Step) -> None:
+        for change in step.changes:
+            self._keeper.sync(change.index)
+        self.stepped.emit()
 
     def undo(self) -> Step | None:
         """Take the last step back, and make its objects the current ones."""
         step = None if self._steps is None else self._steps.undo()
         if step is not None:
-            self._keeper.sync(step.index)
-            self.stepped.emit()
-            self.choose(tuple(step.before))
+            self._sync(step)
+            self.choose(step.labels)
         return step
 
-    def forget_steps(self) -> None:
-        """Let go of all steps: their labels mean other objects now."""
+    def forget_steps(self, labels: Collection[int]) -> None:
+        """Let go of steps on these labels: they mean other objects now."""
         if self._steps is not None:
-            self._steps.forget()
+            self._steps.forget(labels)
             self.stepped.emit()
 
     def move(self, by: int) -> bool:

@@ -22,6 +22,8 @@ from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.importing import read_objects
 from napari_sam3.workflows.segment import Progress
 
+Exporting = Generator[Progress, None, tuple[list[Path], Exported]]
+
 
 class Sharing(QObject):
     """Exports, imports and compares, one at a time.
@@ -78,18 +80,27 @@ class Sharing(QObject):
             Makes what is written; called in the worker.
         """
 
-        def workflow(_stop: threading.Event) -> Generator[Progress, None, list[Path]]:
+        def workflow(_stop: threading.Event) -> Exporting:
             yield Progress(0, 0, "reading the objects")
-            return (yield from iter_export(path, content(), overwrite=True))
+            exported = content()
+            files = yield from iter_export(path, exported, overwrite=True)
+            return files, exported
 
-        def done(files: list[Path]) -> None:
-            self.said.emit(f"Exported to {' and '.join(file.name for file in files)}.")
+        def done(found: tuple[list[Path], Exported]) -> None:
+            files, exported = found
+            count = len(exported.objects)
+            objects = f"{count} object{'' if count == 1 else 's'}"
+            at = f" of plane {','.join(map(str, exported.plane))}" if exported.plane else ""
+            names = " and ".join(file.name for file in files)
+            self.said.emit(" ".join([f"{objects}{at} → {names}.", *exported.notices]))
 
         self._start(workflow, done, f"exporting to {Path(path).name} …")
 
     def bring(self) -> None:
         """Ask for a file, and read the objects in it."""
-        suffixes = [suffix for one in FORMATS if one.can_be_read for suffix in one.suffixes]
+        # a dialog for files picks no folder
+        kinds_read = [one for one in FORMATS if one.can_be_read and not one.is_folder]
+        suffixes = [suffix for one in kinds_read for suffix in one.suffixes]
         patterns = " ".join(f"*{suffix}" for suffix in (*suffixes, ".roi", ".png", ".npy"))
         kinds = f"Objects and label images ({patterns})"
         path, _ = QFileDialog.getOpenFileName(self._widget, "Import objects", "", kinds)

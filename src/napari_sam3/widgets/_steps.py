@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+
+from napari.layers import Labels
 
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.layers.objects import ObjectRecord
 
 MOST_STEPS = 200
+
+Objects = Mapping[int, LabelledObject]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What a step did on one plane.
+
+    Parameters
+    ----------
+    index : PlaneIndex
+    before, after : mapping
+        Label to the object as it was and as the step left it.
+    """
+
+    index: PlaneIndex
+    before: Objects
+    after: Objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,36 +39,43 @@ class Step:
     Parameters
     ----------
     words : str
-        What it was, for the button that takes it back.
-    index : PlaneIndex
-    before, after : dict
-        Label to the object as it was and as the step left it.
+        What it was, for the line that says what can be taken back.
+    changes : tuple of Change
+        One for each plane.
     run_ids : tuple of str
         The runs on the layer's record that the step added.
+    session : object, optional
+        What of the same session follows is the same step.
     """
 
     words: str
-    index: PlaneIndex
-    before: dict[int, LabelledObject]
-    after: dict[int, LabelledObject]
+    changes: tuple[Change, ...]
     run_ids: tuple[str, ...] = ()
+    session: object = None
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels of its objects."""
+        return tuple(label for change in self.changes for label in change.before)
 
 
 class Steps:
-    """The steps that can still be taken back, the last one first.
+    """The steps on a layer that can still be taken back, the last one first.
 
     Parameters
     ----------
-    record : ObjectRecord
-        Changed by each step.
+    layer : Labels
+        Its record is changed by each step.
     """
 
-    def __init__(self, record: ObjectRecord) -> None:
-        self.record = record
+    def __init__(self, layer: Labels) -> None:
+        self._layer = layer
         self._done: list[Step] = []
 
-    def __len__(self) -> int:
-        return len(self._done)
+    @property
+    def record(self) -> ObjectRecord:
+        """The record of the layer, as it is now."""
+        return ObjectRecord.of(self._layer)
 
     @property
     def next_words(self) -> str:
@@ -56,34 +84,38 @@ class Steps:
 
     def do(self, step: Step) -> None:
         """Put a step's objects into the record."""
-        self.record.change(step.index, step.after)
-        self._done = [*self._done, step][-MOST_STEPS:]
-
-    def extend(self, after: dict[int, LabelledObject], run_id: str) -> None:
-        """Let the last step end with other objects: it went on."""
-        last = self._done[-1]
-        self.record.change(last.index, after)
-        self._done[-1] = replace(last, after=after, run_ids=(*last.run_ids, run_id))
+        for change in step.changes:
+            self.record.change(change.index, change.after)
+        last = self._done[-1] if self._done else None
+        if last is not None and step.session is not None and last.session is step.session:
+            (old,), (new,) = last.changes, step.changes
+            joined = replace(new, before=old.before)
+            run_ids = (*last.run_ids, *step.run_ids)
+            self._done[-1] = replace(step, changes=(joined,), run_ids=run_ids)
+        else:
+            self._done = [*self._done, step][-MOST_STEPS:]
 
     def undo(self) -> Step | None:
         """Take the last step back; return it, or None if there is none."""
         if not self._done:
             return None
         step = self._done.pop()
-        plane = self.record.planes.get(step.index)
-        now = {} if plane is None else plane.objects
-        back = {
-            label: _back(now[label], step.before[label], step.after[label])
-            for label in step.before
-            if label in now
-        }
-        if back:
-            self.record.change(step.index, back)
+        for change in step.changes:
+            plane = self.record.planes.get(change.index)
+            now = {} if plane is None else plane.objects
+            back = {
+                label: _back(now[label], old, change.after[label])
+                for label, old in change.before.items()
+                if label in now
+            }
+            if back:
+                self.record.change(change.index, back)
         return step
 
-    def forget(self) -> None:
-        """Let go of all steps: the numbers that they speak of mean other objects now."""
-        self._done = []
+    def forget(self, labels: Collection[int]) -> None:
+        """Let go of steps on labels that mean other objects now, and of all before them."""
+        touched = [i for i, step in enumerate(self._done) if set(step.labels) & set(labels)]
+        self._done = self._done[touched[-1] + 1 :] if touched else self._done
 
 
 def _back(now: LabelledObject, before: LabelledObject, after: LabelledObject) -> LabelledObject:

@@ -8,48 +8,115 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Image, Labels
 
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.calibrating import axis_letters, axis_steps, pixel_size
-from napari_sam3.layers.objects import ObjectRecord
+from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
+from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import Plane
-from napari_sam3.workflows.exporting import Exported, iter_export
+from napari_sam3.widgets._plane_states import capture_state
+from napari_sam3.workflows.exporting import Exported, format_of, iter_export
 from napari_sam3.workflows.provenance import bare_name
 from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import PlaneState, sync
+
+Array = npt.NDArray[Any]
 
 
 def capture_content(
     layer: Labels,
     index: PlaneIndex,
-    objects: tuple[LabelledObject, ...],
+    state: PlaneState,
     image: Image | None = None,
     plane: Plane | None = None,
+    *,
+    whole: bool,
 ) -> Callable[[], Exported]:
-    """Take from the layers, in the window's thread, what is exported; pixels are read later.
+    """Take from the layers, in the window's thread, what is exported.
 
     Parameters
     ----------
     layer : Labels
     index : PlaneIndex
         The plane whose objects are exported.
-    objects : tuple of LabelledObject
-        Those that are shown.
+    state : PlaneState
+        Of that plane; the worker brings it in step.
     image, plane : optional
-        Whose values are measured.
+        Whose values are measured, if its plane has the shape of the labels' one.
+    whole : bool
+        Whether the labels are those of all planes, for a format that holds labels and no
+        objects (`Format.keeps_overlaps` is false).
+
+    Returns
+    -------
+    callable
+        To be called in a worker: syncs the plane, reads the image, and returns the objects
+        that are shown, with the label image that shows them.  Rows and columns are those of
+        the data, also where the viewer shows them exchanged.
     """
-    labels = np.array(layer.data)
-    size, steps, axes = pixel_size(layer, index), axis_steps(layer), axis_letters(layer)
-    shape = index.cut(labels).shape
-    name = bare_name(image.name if image is not None else layer.name)
-    content = Exported(objects, shape, size, name, labels, steps, axes)
+    upright, is_turned = _upright(index), index.shown[0] > index.shown[1]
+    size, steps, axes = pixel_size(layer, upright), axis_steps(layer), axis_letters(layer)
+    name = bare_name(image.name) if image is not None else _image_name(layer)
+    all_labels = np.array(layer.data) if whole and layer.ndim > 2 else None
+    read = _reader(image, plane)
+
+    def content() -> Exported:
+        synced = sync(state)
+        shown = tuple(one for label, one in synced.objects.items() if label in synced.shown)
+        labels = synced.painted
+        if is_turned:
+            shown, labels = tuple(map(_transposed, shown)), labels.T
+        rows, cols = labels.shape
+        made = Exported(shown, (rows, cols), size, name, labels, intensity=read((rows, cols)))
+        if all_labels is None:
+            return replace(made, plane=index.fixed or None)
+        full = _with_plane(all_labels, upright, labels)
+        return replace(made, labels=full, scale=steps, axes=axes)
+
+    return content
+
+
+def _upright(index: PlaneIndex) -> PlaneIndex:
+    one, other = sorted(index.shown)
+    return PlaneIndex((one, other), index.fixed)
+
+
+def _transposed(one: LabelledObject) -> LabelledObject:
+    return replace(one, instance=one.instance.transposed())
+
+
+def _image_name(layer: Labels) -> str:
+    """Return the name of the image that the labels are of; their own if it is not known."""
+    entry = layer.metadata.get(METADATA_KEY)
+    image = entry.get("image") if isinstance(entry, dict) else None
+    known = image.get("name") if isinstance(image, dict) else None
+    return bare_name(str(known or layer.name))
+
+
+def _reader(image: Image | None, plane: Plane | None) -> Callable[[tuple[int, int]], Array | None]:
+    """Return what reads a plane's values; None, where they are colours or of another shape."""
     if image is None or plane is None or image.rgb:
-        return lambda: content
+        return lambda _shape: None
     values = image.data[plane.level] if image.multiscale else image.data
-    return lambda: replace(content, intensity=plane.read(values))
+
+    def read(shape: tuple[int, int]) -> Array | None:
+        if (plane.shape[::-1] if plane.is_transposed else plane.shape) != shape:
+            return None
+        read = plane.read(values)
+        return read.T if plane.is_transposed else read
+
+    return read
+
+
+def _with_plane(labels: Array, index: PlaneIndex, painted: Array) -> Array:
+    """Put a plane into labels, which may be changed by it."""
+    full = labels.astype(np.result_type(labels, painted), copy=False)
+    index.cut(full)[...] = painted
+    return full
 
 
 def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -80,14 +147,15 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
             "Export in the panel “Objects”, which takes the plane that is shown."
         )
     layer = Labels(full, **{k: v for k, v in attributes.items() if k != "multiscale"})
-    index = PlaneIndex()
-    record = ObjectRecord.find(layer) or ObjectRecord()
-    plane = record.plane(index, full.shape)
-    state = PlaneState(plane.objects, plane.expected, full, record.view, plane.hidden, plane.rule)
-    synced = sync(state)
-    shown = tuple(one for label, one in synced.objects.items() if label in synced.shown)
-    content = capture_content(layer, index, shown)()
-    workflow = iter_export(path, content, overwrite=True)
+    # the record is the live layer's own: it is looked at, and not changed
+    found = layer.metadata.get(OBJECTS_KEY)
+    record = found if isinstance(found, ObjectRecord) else ObjectRecord()
+    index = record.find_index(PlaneIndex())
+    state = capture_state(record, layer.data, index)
+    whole = not format_of(path).keeps_overlaps
+    workflow = iter_export(
+        path, capture_content(layer, index, state, whole=whole)(), overwrite=True
+    )
     return [str(file) for file in _finish(workflow)]
 
 

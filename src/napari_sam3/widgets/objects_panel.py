@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -13,33 +14,39 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
 from napari_sam3.core.evaluation import Evaluation
-from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.layers.calibrating import pixel_size
 from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
 from napari_sam3.layers.highlight import new_highlight, to_vectors
-from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows, plane_index
+from napari_sam3.layers.objects import ObjectRecord, flaw_of, object_rows, plane_index
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
-from napari_sam3.widgets._dock import Dock
+from napari_sam3.widgets._dock import Dock, find_dock
 from napari_sam3.widgets._keeping import Keeper
 from napari_sam3.widgets._noting import forget_runs, note_refined
 from napari_sam3.widgets._objects_form import ObjectsForm
 from napari_sam3.widgets._refining import Refined, Refining
 from napari_sam3.widgets._review import Review
+from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._sharing import Sharing
-from napari_sam3.widgets._steps import Step
+from napari_sam3.widgets._steps import Change, Step
 from napari_sam3.widgets.exporting import capture_content
-from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.object_records import objects_of_bundle
+from napari_sam3.widgets.opening import layer_data_of
+from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
 from napari_sam3.workflows.syncing import Synced
 
 MOST_OUTLINES = 200
 LEAST_SIZE, MOST_SIZE = 60, 0.6
 """How large an object is shown at least, in screen pixels, and at most, as a part of the canvas."""
+
+NO_LAYER = (
+    "There is no Labels layer yet: press Run in “Segment”, or Import … here. A label image that "
+    "was opened as an image: right-click on it in the list of layers, Convert to Labels."
+)
+NOTHING_LEFT = "Nothing is left to review here."
 
 CLICK_REACH = 3
 """Screen pixels that the mouse may move during a click."""
@@ -56,15 +63,20 @@ class ObjectsPanel(Dock):
     parent : QWidget, optional
     """
 
+    _acts_unseen = False
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)
         self._highlight: Vectors | None = None
+        self._outlined: tuple[object, ...] = ()
         self._layer: Labels | None = None
         self.form = ObjectsForm(self._labels, self._images, self._truths, self)
         self.keeper = Keeper(self)
         self.review = Review(self.keeper, self)
         self.refining = Refining(self._viewer, self)
         self.sharing = Sharing(self)
+        self.saving = SaveButton(self, lambda: self._layer, self._say)
+        self.form.add_saving(self.saving.button)
         self._fill(self.form)
         # a run writes features and pixels in many steps; they are read once
         self._refresh_timer = QTimer(self)
@@ -83,7 +95,7 @@ class ObjectsPanel(Dock):
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be looked at, asked, written or read."""
-        parts = (self.keeper, self.refining, self.sharing)
+        parts = (self.keeper, self.refining, self.sharing, self.saving)
         return self._refresh_timer.isActive() or any(part.is_busy for part in parts)
 
     def look_at(self, layer: Labels) -> None:
@@ -114,9 +126,24 @@ class ObjectsPanel(Dock):
         except ImageError:
             return None
 
+    def _index(self) -> PlaneIndex | None:
+        """Return the plane of the layer that is on the screen, as it is on record."""
+        plane = self._plane()
+        if plane is None or self._layer is None:
+            return None
+        return ObjectRecord.of(self._layer).find_index(plane_index(plane))
+
+    def _no_plane(self) -> str:
+        """Say why there is no plane to work on."""
+        if self._layer is None:
+            return NO_LAYER
+        if self._viewer.dims.ndisplay != 2:
+            return "Switch the viewer to its 2D view first (the cube button)."
+        return f"No plane of “{self._layer.name}” is shown: move the sliders, or turn the view."
+
     def _on_layer_choice(self) -> None:
         layer = self.form.labels.value
-        flaw = _flaw(layer)
+        flaw = "" if layer is None else flaw_of(layer)
         if flaw:
             self._say(flaw)
             layer = None
@@ -134,6 +161,7 @@ class ObjectsPanel(Dock):
         self.keeper.follow(layer)
         self.review.follow(layer)
         self.form.show_plot("")
+        self.form.show_scores([])
         self.form.scores.setText("")
         self._show_outlines(())
         if layer is not None:
@@ -154,26 +182,26 @@ class ObjectsPanel(Dock):
                 return
 
     def _on_plane(self) -> None:
-        plane = self._plane()
-        index = None if plane is None else plane_index(plane)
+        index = self._index()
         self.review.show_plane(index)
         self.keeper.show_plane(index)
-        if index is not None and self._layer is not None and self.keeper.latest(index) is None:
+        if index is not None:
+            # what was changed while it was not on the screen is seen now
             self.keeper.sync(index)
 
     def _on_features(self) -> None:
-        record = None if self._layer is None else ObjectRecord.of(self._layer)
-        if record is not None and self._layer is not None:
+        if self._layer is not None:
             self._show_table()
 
     def _on_synced(self, layer: Labels, index: PlaneIndex, synced: Synced) -> None:
         if layer is not self._layer:
             return
+        if synced.renumbered:
+            self.review.forget_steps({*synced.renumbered, *synced.renumbered.values()})
         self._show_progress()
         self._refresh_derived(index, synced)
         self._show_outlines(self.review.current)
         if synced.notices:
-            self.review.forget_steps()
             self._say(" ".join(synced.notices))
 
     # ------------------------------------------------------------------ the table
@@ -185,8 +213,8 @@ class ObjectsPanel(Dock):
             self._show_progress()
             return
         frame, titles = layer.features, {}
-        plane = self._plane()
-        size = None if plane is None else pixel_size(layer, plane_index(plane))
+        index = self._index()
+        size = None if index is None else pixel_size(layer, index)
         if size is not None and size.is_calibrated and "area" in frame:
             frame = frame.assign(area_calibrated=frame["area"] * size.area)
             titles["area_calibrated"] = f"area ({size.unit}²)"
@@ -195,6 +223,12 @@ class ObjectsPanel(Dock):
 
     def _show_progress(self) -> None:
         self.form.show_reviewed(*self.review.reviewed, self.review.undo_words)
+        record, index = self.review.record, self._index()
+        latest = None if index is None else self.keeper.latest(index)
+        if record is None or latest is None or record.view.shows_all:
+            self.form.view.show_count("")
+        else:
+            self.form.view.show_count(f"{len(latest.shown)} of {len(latest.objects)} shown")
 
     def _on_selected(self, labels: tuple[int, ...]) -> None:
         self.review.choose(labels, quiet=True)
@@ -211,14 +245,19 @@ class ObjectsPanel(Dock):
             self._say_what(labels[0])
 
     def _say_what(self, label: int) -> None:
+        if words := self._what(label):
+            self._say(words)
+
+    def _what(self, label: int) -> str:
+        """Say what an object is, and what is doubtful about it."""
         pairs = self.review.objects([label])
         if not pairs:
-            return
+            return ""
         index, one = pairs[0]
         latest = self.keeper.latest(index)
         why = latest.reasons.get(label, "") if latest is not None else ""
         name = one.instance.concept or "object"
-        self._say(", ".join(words for words in (f"{name} {label}: {one.state}", why) if words))
+        return ", ".join(words for words in (f"{name} {label}: {one.state}", why) if words)
 
     def _on_picked(self) -> None:
         """Follow napari's picker, which makes the object under it the selected label."""
@@ -287,12 +326,16 @@ class ObjectsPanel(Dock):
         layer, plane = self._layer, self._plane()
         pairs = self.review.objects(labels[:MOST_OUTLINES])
         if layer is None or not pairs or plane is None:
+            self._outlined = ()
             if self._highlight is not None:
                 self._highlight.data = np.empty((0, 2, self._highlight.ndim))
             return
         highlight = self._highlight_of(layer)
-        parts = [to_vectors([one.instance], index) for index, one in pairs]
-        highlight.data = np.concatenate(parts)
+        outlined = (highlight, *((index, one.instance) for index, one in pairs))
+        if outlined != self._outlined:
+            self._outlined = outlined
+            parts = [to_vectors([one.instance], index) for index, one in pairs]
+            highlight.data = np.concatenate(parts)
 
     def _highlight_of(self, layer: Labels) -> Vectors:
         old = self._highlight
@@ -327,16 +370,22 @@ class ObjectsPanel(Dock):
         self.refining.end()
         labels = self.review.decide(state)
         self._show_progress()
+        if not labels:
+            self._say("That object is not on record any more.")
+            return
         done, total = self.review.reviewed
-        left = "" if self.review.current else " Nothing is left to review on this plane."
-        many = f"{len(labels)} objects" if len(labels) > 1 else f"{labels[0]}" if labels else ""
-        self._say(f"{words} {many}; {done} of {total} reviewed.{left}")
+        many = f"{len(labels)} objects" if len(labels) > 1 else f"{labels[0]}"
+        said = f"{words} {many}; {done} of {total} reviewed."
+        following = self._what(self.review.current[0]) if self.review.current else NOTHING_LEFT
+        self._say(f"{said} {following}")
 
     def next(self, by: int = 1) -> None:
         """Go to the next doubtful object, or the one before."""
         self.refining.end()
-        if not self.review.move(by):
-            self._say("Nothing is left to review on this plane.")
+        if self._index() is None:
+            self._say(self._no_plane())
+        elif not self.review.move(by):
+            self._say(NOTHING_LEFT)
 
     def undo(self) -> None:
         """Take the last step back."""
@@ -367,18 +416,21 @@ class ObjectsPanel(Dock):
 
     def _on_refined(self, refined: Refined) -> None:
         before, after = refined.before, refined.after
-        words = f"refine {before.label}"
-        if self.review.undo_words == words:
-            # one session of clicks is one step
-            self.review.extend(refined.index, after, refined.run_id)
+        change = Change(refined.index, {after.label: before}, {after.label: after})
+        step = Step(f"refine {after.label}", (change,), (refined.run_id,), refined.session)
+        if refined.layer is self._layer:
+            self.review.do(step)
         else:
-            labels = {before.label: before}, {after.label: after}
-            self.review.do(Step(words, refined.index, *labels, (refined.run_id,)))
+            # an answer that was paid for goes where it was asked for
+            ObjectRecord.of(refined.layer).change(refined.index, change.after)
+            self._say(f"Object {after.label} of “{refined.layer.name}” was refined.")
         note_refined(refined)
+        if refined.layer is not self._layer:
+            return
         self._show_progress()
-        change = after.instance.area - before.instance.area
+        more = after.instance.area - before.instance.area
         self._say(
-            f"Object {after.label}: {after.instance.area:,} px ({change:+,d} px). "
+            f"Object {after.label}: {after.instance.area:,} px ({more:+,d} px). "
             "Click + or − (W) to correct it; K ends."
         )
 
@@ -399,9 +451,9 @@ class ObjectsPanel(Dock):
         self._derive("classes")
 
     def _derive(self, kind: str) -> None:
-        layer, plane = self._layer, self._plane()
-        if layer is None or plane is None:
-            self._say("Choose a Labels layer first.")
+        layer = self._layer
+        if layer is None or self._index() is None:
+            self._say(self._no_plane())
             return
         if self._derived(kind) is None:
             made = derived_layer(layer, f"{kind} of {layer.name}")
@@ -409,6 +461,10 @@ class ObjectsPanel(Dock):
             active = self._viewer.layers.selection.active
             self._viewer.add_layer(made)
             self._viewer.layers.selection.active = active
+        if kind == "classes":
+            # colours through colours could not be told apart
+            layer.visible = False
+            self._say(f"“{layer.name}” is hidden below its classes: its eye shows it again.")
         self.keeper.wanted.add(kind)
         self.keeper.sync_all()
 
@@ -424,7 +480,8 @@ class ObjectsPanel(Dock):
                 self.keeper.wanted.discard(kind)
                 continue
             write_plane(made, index, plane)
-            if kind == "classes":
+            if kind == "classes" and made.metadata.get(CLASSES_KEY) != synced.classes:
+                made.metadata[CLASSES_KEY] = synced.classes
                 colour_classes(made, synced.classes)
 
     # ------------------------------------------------------------------ examples and files
@@ -444,15 +501,17 @@ class ObjectsPanel(Dock):
             return
         pairs = self.review.objects(self.review.current)
         boxes = [one.instance.box for index, one in pairs if index == plane_index(plane)]
-        _, panel = self._viewer.window.add_plugin_dock_widget("napari-sam3", "Segment")
+        # by name: that panel opens this one
+        segment = importlib.import_module("napari_sam3.widgets.panel")
+        panel = find_dock(self._viewer, segment.SegmentPanel, "Segment")
         count = panel.take_examples(image, plane, boxes, positive)
-        sign = "+" if positive else "−"
-        self._say(f"{count} {sign} examples are in “Segment”; press Run there.")
+        examples = f"{count} {'+' if positive else '−'} example{'' if count == 1 else 's'}"
+        self._say(f"{examples} added in “Segment”; press Run there.")
 
     def export(self) -> None:
         """Ask where to, and write what is shown."""
         if self._layer is None:
-            self._say("There are no objects to export yet.")
+            self._say(NO_LAYER)
             return
         path = self.sharing.ask_where(self._layer.name)
         if path:
@@ -460,17 +519,21 @@ class ObjectsPanel(Dock):
 
     def export_to(self, path: str) -> None:
         """Write what is shown to a file, by its name."""
-        layer, plane = self._layer, self._plane()
-        if layer is None or plane is None:
-            self._say("There are no objects to export yet.")
+        layer, index = self._layer, self._index()
+        state = None if index is None else self.keeper.state_of(index)
+        if layer is None or index is None or state is None:
+            self._say(self._no_plane())
             return
-        index, image = plane_index(plane), self.form.image.value
-        latest, record = self.keeper.latest(index), self.review.record
-        known = record.planes.get(index) if record is not None else None
-        listed = () if known is None or latest is None else known.objects.values()
-        shown = tuple(one for one in listed if latest is not None and one.label in latest.shown)
+        try:
+            whole = not format_of(path).keeps_overlaps
+        except ImageError as error:
+            self._say(str(error))
+            return
+        image = self.form.image.value
         image_plane = self._image_plane(image, layer)
-        self.sharing.export(path, capture_content(layer, index, shown, image, image_plane))
+        self.sharing.export(
+            path, capture_content(layer, index, state, image, image_plane, whole=whole)
+        )
 
     def _image_plane(self, image: Image | None, layer: Labels) -> Plane | None:
         if image is None:
@@ -482,22 +545,15 @@ class ObjectsPanel(Dock):
         return None if find_output_place(image, plane).misfit(layer) else plane
 
     def _on_imported(self, found: Exported, name: str) -> None:
-        record = ObjectRecord.from_stored(objects_of_bundle(found))
-        labels = next(iter(record.planes.values())).expected.copy()
+        labels, attributes, _ = layer_data_of(found, name)
         image = self.form.image.value
-        fits = image is not None and image.ndim == 2 and labels.shape == image.data.shape[:2]
-        kwargs = transform_kwargs(image) if fits else {}
-        layer = Labels(
-            labels.astype(labels_dtype(int(labels.max(initial=0)))),
-            name=name.partition(".")[0],
-            metadata={OBJECTS_KEY: record},
-            features=object_rows(record, {}),
-            **kwargs,
-        )
+        if image is not None and image.ndim == 2 and labels.shape == image.data.shape[:2]:
+            attributes |= transform_kwargs(image)
+        layer = Labels(labels, **attributes)
         self._viewer.add_layer(layer)
         self.form.labels.value = layer
-        said = [f"{len(found.objects)} objects from {name} → “{layer.name}”.", *found.notices]
-        self._say(" ".join(said))
+        count = f"{len(found.objects)} object{'' if len(found.objects) == 1 else 's'}"
+        self._say(" ".join([f"{count} from {name} → “{layer.name}”.", *found.notices]))
 
     def compare(self) -> None:
         """Compare the layer with another one that is right."""
@@ -507,8 +563,8 @@ class ObjectsPanel(Dock):
         self.sharing.compare(self._layer, self.form.truth.value)
 
     def _on_compared(self, found: Evaluation) -> None:
-        numbers = " · ".join(f"{m.name} {_short(m.value)}" for m in found.metrics())
-        self.form.scores.setText("\n".join([numbers, *found.notices]))
+        self.form.show_scores([(m.name, _short(m.value), m.meaning) for m in found.metrics()])
+        self.form.scores.setText("\n".join(found.notices))
         is_dark = str(self._viewer.theme) != "light"
         self.form.show_plot(iou_histogram_svg(found.true_ious, dark=is_dark))
         self._say("Compared; the numbers stand below.")
@@ -576,6 +632,8 @@ class ObjectsPanel(Dock):
         for key, action in keys.items():
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            # a key that is held down decides on one object
+            shortcut.setAutoRepeat(False)
             shortcut.activated.connect(action)
 
     def _bind_keys(self) -> None:
@@ -628,6 +686,7 @@ class ObjectsPanel(Dock):
         self._refresh_timer.stop()
         self.refining.close()
         self.sharing.close()
+        self.saving.finish()
         self._follow(None)
         self.keeper.close()
         self._remove_highlight()
@@ -642,22 +701,11 @@ class ObjectsPanel(Dock):
         self._viewer.mouse_drag_callbacks.remove(self._on_click)
 
 
-DERIVED_KEY = "napari_sam3_derived"
+DERIVED_KEY, CLASSES_KEY = "napari_sam3_derived", "napari_sam3_classes"
 
 
 def _is_derived(layer: Layer) -> bool:
     return DERIVED_KEY in layer.metadata
-
-
-def _flaw(layer: Labels | None) -> str:
-    """Return why the objects of a layer cannot be reviewed; empty if they can."""
-    if layer is None:
-        return ""
-    if layer.multiscale or not isinstance(layer.data, np.ndarray):
-        return f"“{layer.name}” cannot be reviewed, since its data are not a plain array."
-    if not layer.data.flags.writeable:
-        return f"“{layer.name}” cannot be reviewed, since it is read-only."
-    return ""
 
 
 def _short(value: float | None) -> str:

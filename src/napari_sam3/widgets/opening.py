@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
+from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
+from napari_sam3.workflows.exporting.units import METERS, full_name
 from napari_sam3.workflows.files import open_labels
 from napari_sam3.workflows.object_records import OBJECTS, objects_of_bundle, stored_objects
 from napari_sam3.workflows.provenance import is_record
@@ -77,19 +80,54 @@ def read_others(path: str) -> list[LayerData]:
     ImageError
         If the file cannot be read.
     """
-    found = read_objects(path)
-    stored = objects_of_bundle(found)
-    record = ObjectRecord.from_stored(stored)
-    labels = next(iter(record.planes.values())).expected.copy()
-    attributes: dict[str, Any] = {
-        "name": Path(path).name.partition(".")[0],
-        "metadata": {OBJECTS_KEY: record},
-        "features": object_rows(record, {}),
+    return [layer_data_of(read_objects(path), Path(path).name)]
+
+
+def layer_data_of(found: Exported, name: str) -> LayerData:
+    """Return what was read from a file as a Labels layer.
+
+    Parameters
+    ----------
+    found : Exported
+        As `read_objects` returns it.
+    name : str
+        Of the file; the layer has the part before the first dot.
+
+    Returns
+    -------
+    tuple
+        Labels, attributes and ``"labels"``, as napari's readers return them.  The objects
+        are on record in the metadata, unless the labels are a stack, of which none are known.
+        Pixels are as large as the file says.
+    """
+    metadata: dict[str, Any] = {}
+    attributes: dict[str, Any] = {"name": name.partition(".")[0], "metadata": metadata}
+    if found.labels is not None and found.is_stack:
+        labels = found.labels
+    else:
+        record = ObjectRecord.from_stored(objects_of_bundle(found))
+        metadata[OBJECTS_KEY] = record
+        attributes["features"] = object_rows(record, {})
+        labels = next(iter(record.planes.values())).expected
+    labels = labels.astype(labels_dtype(int(labels.max(initial=0))))
+    return labels, attributes | _calibration(found, labels.ndim), "labels"
+
+
+def _calibration(found: Exported, ndim: int) -> dict[str, Any]:
+    size = found.pixel_size
+    if not size.is_calibrated:
+        return {}
+    is_whole = found.labels is not None and found.labels.ndim == ndim
+    steps = found.scale if is_whole and found.scale else (*(1.0,) * (ndim - 2), size.row, size.col)
+    unit = full_name(size.unit)
+    if unit not in METERS:
+        # napari would refuse it, or take it for another one
+        return {"scale": steps}
+    axes = (found.axes if is_whole else None) or "Z" * ndim
+    return {
+        "scale": steps,
+        "units": tuple("pixel" if axis in "TC" else unit for axis in axes),
     }
-    if found.pixel_size.is_calibrated:
-        attributes["scale"] = (found.pixel_size.row, found.pixel_size.col)
-        attributes["units"] = (found.pixel_size.unit,) * 2
-    return [(labels, attributes, "labels")]
 
 
 def _placement(layer: Mapping[str, Any]) -> dict[str, Any]:

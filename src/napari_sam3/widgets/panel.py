@@ -35,7 +35,7 @@ from napari_sam3.widgets._committing import (
 )
 from napari_sam3.widgets._consent import ConsentDesk
 from napari_sam3.widgets._copying import CopyPart
-from napari_sam3.widgets._dock import Dock
+from napari_sam3.widgets._dock import Dock, find_dock
 from napari_sam3.widgets._form import Form, say_why
 from napari_sam3.widgets._history import Balance, HistoryPart, Past
 from napari_sam3.widgets._hosted import HostedPart
@@ -43,6 +43,7 @@ from napari_sam3.widgets._prompting import Kind, PromptLayers, ShapeTool, is_poi
 from napari_sam3.widgets._restoring import restore
 from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._worker import Job, Runner
+from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
@@ -185,12 +186,7 @@ class SegmentPanel(Dock):
     def review(self) -> None:
         """Open the panel of the objects, with the layer that is written or selected."""
         layer = self._layer_to_save()
-        # where its dock is open already, this only finds it
-        dock, panel = self._viewer.window.add_plugin_dock_widget(
-            "napari-sam3", "Objects", tabify=True
-        )
-        dock.show()
-        dock.raise_()
+        panel = find_dock(self._viewer, ObjectsPanel, "Objects")
         if layer is not None:
             panel.look_at(layer)
 
@@ -812,6 +808,7 @@ def _result_line(committed: Committed) -> str:
     counts = (
         (committed.answer.overlapping, "overlap"),
         (written.known, "labelled already"),
+        (written.unseen, "rejected or filtered out before"),
         (written.hidden, "labelled already" if asked_for_one else "hidden under others"),
     )
     parts += [f"{count} {words}" for count, words in counts if count]

@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Labels
 
-from napari_sam3.core.object_json import StoredObjects
+from napari_sam3.core.object_json import StoredObjects, StoredPlane
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.viewing import View
+from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import describe_placement
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
+from napari_sam3.widgets._plane_states import capture_states
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import Record, is_record, new_record
 from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
+from napari_sam3.workflows.syncing import PlaneState, sync
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +39,20 @@ class ToSave:
     ----------
     data : array-like of int
     record : dict
-    objects : StoredObjects
-        The objects behind the labels; they become JSON off the window's thread.
+    states : mapping
+        Of each plane whose objects are on record, by `PlaneIndex`: the record, and what the
+        labels show.
+    view : View
+        Which of the objects are shown.
+    is_half_written : bool
+        Whether a run is just being written into the labels.
     """
 
     data: Any
     record: Record
-    objects: StoredObjects = field(default_factory=StoredObjects)
+    states: Mapping[PlaneIndex, PlaneState] = field(default_factory=dict)
+    view: View = field(default_factory=View)
+    is_half_written: bool = False
 
 
 def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
@@ -60,6 +75,8 @@ def capture_labels(layer: Labels, *, copied: bool = True) -> ToSave:
 def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
     """Write a label image and the record beside it; both are replaced if they exist.
 
+    Objects and pixels are brought in step first: what was drawn or erased since somebody
+    looked is on record, and a view that was chosen since is what the label image shows.
     A file that is no record of these labels is kept: see `own_sidecar_path`.
 
     Parameters
@@ -76,18 +93,39 @@ def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
     Raises
     ------
     ImageError
-        If a file cannot be written, or the format cannot hold the labels.
+        If a file cannot be written, the format cannot hold the labels, or a run is just
+        being written into them.
     ProvenanceError
         If the layer's record was tampered with, or there is no name for it.
     """
-    data = np.asarray(labels.data)
-    if data.dtype == np.bool_:
-        data = data.view(np.uint8)
+    if labels.is_half_written:
+        raise ImageError("A run is just being written into these labels; save again in a moment.")
+    data, objects = in_step(labels)
     beside = own_sidecar_path(path)
     save_labels(path, data)
-    record = with_objects(labels.record, labels.objects)
+    record = with_objects(labels.record, objects)
     write_sidecar(beside, record, data, Path(path).name)
     return [str(path), str(beside)]
+
+
+def in_step(labels: ToSave) -> tuple[Array, StoredObjects]:
+    """Return the label image and its objects as they are saved: they tell of the same.
+
+    Parameters
+    ----------
+    labels : ToSave
+        What it holds stays as it is.
+    """
+    data, planes = _as_numbers(labels.data), list[StoredPlane]()
+    for index, state in labels.states.items():
+        synced = sync(state)
+        if synced.is_other:
+            # it may be the layer's own array, and too narrow for a label that shows again
+            data = data.astype(np.result_type(data, synced.painted))
+            index.cut(data)[...] = synced.painted
+        if synced.objects:
+            planes.append(StoredPlane(index, synced.painted.shape, synced.objects))
+    return data, StoredObjects(tuple(planes), labels.view)
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -121,5 +159,14 @@ def _to_save(data: Any, attributes: Mapping[str, Any]) -> ToSave:
         image = {"name": str(attributes.get("name", "")), "shape": layer["shape"]}
         record = new_record(image, layer, "labels")
     objects = metadata.get(OBJECTS_KEY)
-    stored = objects.to_stored() if isinstance(objects, ObjectRecord) else StoredObjects()
-    return ToSave(data, record, stored)
+    if not isinstance(objects, ObjectRecord):
+        return ToSave(data, record)
+    # the record may be the live layer's own: it is looked at, and not changed
+    numbers = _as_numbers(data)
+    states = capture_states(objects, numbers)
+    return ToSave(numbers, record, states, objects.view, objects.writers > 0)
+
+
+def _as_numbers(data: Any) -> Array:
+    array = np.asarray(data)
+    return array.view(np.uint8) if array.dtype == np.bool_ else array

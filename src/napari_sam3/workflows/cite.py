@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.painting import PaintRule
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -135,7 +136,7 @@ def cite(record: Mapping[str, Any], labels: npt.NDArray[Any] | None = None) -> C
         *_thresholds(runs),
         *_left_out(record, answered, runs),
         *done.sentences,
-        *_labels(record, runs, labels, (_left(record) | done.found) - done.hidden),
+        *_labels(record, runs, labels, (_left(record) | done.found) - done.hidden, done.rule),
     ]
     return Citation(
         printable(" ".join(sentences)),
@@ -449,6 +450,7 @@ def _labels(
     runs: list[Run],
     labels: npt.NDArray[Any] | None,
     own: Set[int],
+    rule: PaintRule,
 ) -> list[str]:
     if labels is None and not own and runs and all(_is_overlay(run) for run in runs):
         return []
@@ -465,7 +467,8 @@ def _labels(
     words += f", beside {former} that had been labelled before" if former else ""
     # the parts of one mask do not overlap
     layered = [r for r in runs if _gave(r) and not (_is_split(r) and len(r["questions"]) == 1)]
-    rules = _distinct(RULE_WORDS[run["overlap_rule"]] for run in layered)
+    # a view that was chosen afterwards decides in place of the runs
+    rules = _distinct(RULE_WORDS[rule or run["overlap_rule"]] for run in layered)
     overlap = f"; where objects overlapped, {_listed(rules, 'or')}" if rules and count > 1 else ""
     return [f"{words}{overlap}."]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.viewing import View, hidden_labels
 from napari_sam3.workflows.object_records import stored_objects
 
@@ -26,11 +26,14 @@ class Reviewed:
         Labels of objects that an engine found, and of those that show no pixel.
     sentences : tuple of str
         For a methods section.
+    rule : {"", "score", "smallest", "first"}
+        By which the labels are shown where objects overlap; empty where the runs decided.
     """
 
     found: frozenset[int] = frozenset()
     hidden: frozenset[int] = frozenset()
     sentences: tuple[str, ...] = ()
+    rule: PaintRule = ""
 
 
 def reviewed(record: Mapping[str, Any]) -> Reviewed:
@@ -57,7 +60,7 @@ def reviewed(record: Mapping[str, Any]) -> Reviewed:
         labels |= {one.label for one in objects}
         states.update(one.state for one in objects)
     sentences = (*_decided(states), *_shown(stored.view))
-    return Reviewed(frozenset(found), frozenset(labels - visible), sentences)
+    return Reviewed(frozenset(found), frozenset(labels - visible), sentences, stored.view.rule)
 
 
 def _decided(states: Counter[str]) -> list[str]:

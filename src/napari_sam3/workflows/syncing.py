@@ -18,6 +18,7 @@ from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.overlaps import Overlaps, find_overlaps, overlap_map, overlapping
 from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.reconciling import reconcile
+from napari_sam3.core.undoing import undone_labels
 from napari_sam3.core.viewing import ObjectColumns, View, shown
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -72,6 +73,8 @@ class PlaneState:
         From the sync before.
     wanted : frozenset of str
         What else is to be painted: "overlaps", "classes".
+    undone : mapping
+        By label, objects of runs that were taken back.
     """
 
     objects: Mapping[int, LabelledObject]
@@ -82,6 +85,7 @@ class PlaneState:
     rule: PaintRule = ""
     found: FoundOverlaps | None = None
     wanted: frozenset[str] = frozenset()
+    undone: Mapping[int, LabelledObject] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +115,10 @@ class Synced:
         Concept to its number.
     notices : tuple of str
         What somebody else had changed.
+    undone : dict
+        By label, objects of runs that were taken back; they come back with a redo.
+    renumbered : dict
+        Former to present labels of objects that somebody else renumbered.
     """
 
     objects: dict[int, LabelledObject]
@@ -125,6 +133,18 @@ class Synced:
     derived: dict[str, IntArray] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    undone: dict[int, LabelledObject] = field(default_factory=dict)
+    renumbered: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Followed:
+    """The record once it follows what somebody else painted."""
+
+    objects: dict[int, LabelledObject]
+    undone: dict[int, LabelledObject]
+    renumbered: dict[int, int]
+    notices: tuple[str, ...]
 
 
 def sync(state: PlaneState) -> Synced:
@@ -138,14 +158,8 @@ def sync(state: PlaneState) -> Synced:
     -------
     Synced
     """
-    reconciled = reconcile(
-        state.objects, state.expected, state.actual, hidden=state.hidden, rule=state.rule
-    )
-    objects, notices = dict(reconciled.objects), tuple(reconciled.changes.words)
-    if not state.objects:
-        # labels from elsewhere, seen for the first time: nobody has reviewed them yet
-        objects = {k: replace(one, state="unreviewed") for k, one in objects.items()}
-        notices = ()
+    followed = _follow(state)
+    objects = followed.objects
     listed = list(objects.values())
     shape = (state.actual.shape[0], state.actual.shape[1])
     found = FoundOverlaps.of([one.instance for one in listed], state.found)
@@ -153,6 +167,9 @@ def sync(state: PlaneState) -> Synced:
     is_shown = shown(columns, found.overlaps, state.view)
     hidden = frozenset(columns.labels[~is_shown].tolist())
     painted = paint_objects(listed, shape, rule=state.view.rule, hidden=hidden)
+    if state.actual.dtype.kind == "i" and (below := state.actual < 0).any():
+        # what is below 0 is no object, and nobody's to change
+        painted = np.where(below, state.actual, painted)
     shares = overlapping(found.overlaps, len(listed))
     order, reasons = _doubtful(columns, shares, [one.instance for one in listed])
     return Synced(
@@ -167,8 +184,57 @@ def sync(state: PlaneState) -> Synced:
         found,
         {kind: _derived(kind, listed, is_shown, painted) for kind in state.wanted},
         class_numbers(listed),
-        notices,
+        followed.notices,
+        followed.undone,
+        followed.renumbered,
     )
+
+
+def _follow(state: PlaneState) -> _Followed:
+    """Let the record follow what somebody else painted, undo and redo of runs included."""
+    if np.array_equal(state.expected, state.actual):
+        return _Followed(dict(state.objects), dict(state.undone), {}, ())
+    present = set(np.unique(state.actual).tolist())
+    # as rejected ones: their number counts only where it is back on their own pixels
+    back = {
+        label: replace(one, state="rejected")
+        for label, one in state.undone.items()
+        if label in present and label not in state.objects
+    }
+    reconciled = reconcile(
+        {**state.objects, **back},
+        state.expected,
+        state.actual,
+        hidden={*state.hidden, *back},
+        rule=state.rule,
+    )
+    objects, changes = dict(reconciled.objects), reconciled.changes
+    undone = dict(state.undone)
+    for label in back:
+        if label in changes.returned:
+            one = undone.pop(label)
+            objects[label] = replace(objects[label], state=one.state)
+        else:
+            objects.pop(changes.renumbered.get(label, label), None)
+    renumbered = {old: new for old, new in changes.renumbered.items() if old not in back}
+    gone = undone_labels(state.objects, changes.erased, present) & objects.keys()
+    undone |= {label: state.objects[label] for label in gone if label in state.objects}
+    objects = {label: one for label, one in objects.items() if label not in gone}
+    if not state.objects:
+        # labels from elsewhere, seen for the first time: nobody has reviewed them yet
+        objects = {
+            label: one if label in back else replace(one, state="unreviewed")
+            for label, one in objects.items()
+        }
+        return _Followed(objects, undone, {}, ())
+    erased = tuple(label for label in changes.erased if label not in gone)
+    left = replace(changes, erased=erased, renumbered=renumbered)
+    told = (*((f"A run was undone: {_count(gone)} left the table.",) if gone else ()), *left.words)
+    return _Followed(objects, undone, renumbered, told)
+
+
+def _count(labels: Collection[int]) -> str:
+    return f"{len(labels)} objects" if len(labels) > 1 else "1 object"
 
 
 def class_numbers(objects: Sequence[LabelledObject]) -> dict[str, int]:

@@ -46,6 +46,8 @@ class Exported:
         The image's own values.
     notices : tuple of str
         What an import had to leave out, one sentence each.
+    plane : tuple of int, optional
+        Where the plane lies along the other axes of the stack that it is from.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class Exported:
     axes: str | None = None
     intensity: Array | None = None
     notices: tuple[str, ...] = ()
+    plane: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         rows, cols = self.image_shape

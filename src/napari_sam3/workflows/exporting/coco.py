@@ -57,6 +57,7 @@ def _image(exported: Exported) -> dict[str, Any]:
         "height": rows,
         "width": cols,
         "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
+        **({} if exported.plane is None else {"plane": list(exported.plane)}),
     }
 
 

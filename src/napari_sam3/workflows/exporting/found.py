@@ -34,6 +34,8 @@ MAX_CROSSINGS = 1 << 28
 MAX_BYTES = 1 << 29
 """A longer text is not read."""
 
+_MOST_AXES = 32
+
 # what values of the wrong kind, at the wrong place, raise
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
@@ -195,6 +197,13 @@ def pixel_size_of(value: Any) -> PixelSize:
         return PixelSize(float(value["row"]), float(value["col"]), str(value["unit"])[:40])
     except MALFORMED:
         return PixelSize()
+
+
+def plane_of(value: Any) -> tuple[int, ...] | None:
+    """Return where a plane lies in its stack, as this program writes it, or None."""
+    said = value if isinstance(value, list) else ()
+    is_place = all(isinstance(at, int) and not isinstance(at, bool) and at >= 0 for at in said)
+    return tuple(said) if said and is_place and len(said) <= _MOST_AXES else None
 
 
 def left_out(count: int, what: str) -> tuple[str, ...]:

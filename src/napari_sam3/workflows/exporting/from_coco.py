@@ -23,6 +23,7 @@ from napari_sam3.workflows.exporting.found import (
     left_out,
     malformed_as_sentence,
     pixel_size_of,
+    plane_of,
     said_shape,
     score_of,
     state_of,
@@ -75,6 +76,7 @@ def objects_of_coco(
         pixel_size_of(image.get("pixel_size")),
         str(image.get("file_name", "")),
         notices=missing,
+        plane=plane_of(image.get("plane")),
     )
 
 

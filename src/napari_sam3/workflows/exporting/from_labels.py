@@ -91,8 +91,9 @@ def objects_of_labels(
         return Exported(
             (), shape, size, labels=labels, axes="".join(axes) or None, scale=scale or None
         )
-    shown = labels[choose_plane(sizes, plane)]
-    return Exported(split_labels(shown), shape, size, labels=shown)
+    chosen = choose_plane(sizes, plane)
+    shown = labels[chosen]
+    return Exported(split_labels(shown), shape, size, labels=shown, plane=chosen or None)
 
 
 def split_labels(labels: Array) -> tuple[LabelledObject, ...]:

@@ -1,0 +1,167 @@
+"""What of a Labels layer goes into the files of other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.viewing import View
+from napari_sam3.layers.objects import ObjectRecord, add_written
+from napari_sam3.layers.output import METADATA_KEY
+from napari_sam3.layers.planes import find_plane
+from napari_sam3.widgets._plane_states import capture_state
+from napari_sam3.widgets.exporting import capture_content, write_objects
+from napari_sam3.workflows.exporting import export, read_objects
+from napari_sam3.workflows.provenance import new_record
+
+from .conftest import solid
+
+SHAPE = (40, 61)
+LARGE, SMALL, EDGE = Box(5, 10, 30, 50), Box(10, 15, 20, 30), Box(32, 50, 40, 58)
+SECOND = PlaneIndex((1, 2), (1,))
+
+
+def stack_of_objects():
+    layer = Labels(np.zeros((3, *SHAPE), np.uint16), name="cells objects", scale=(2, 0.5, 0.25))
+    layer.data[0, 2:6, 3:9] = 77
+    plane = SECOND.cut(layer.data)
+    objects = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.4), 3: solid(SMALL, 0.8)}
+    for label in (3, 2, 1):
+        plane[objects[label].box.slices] = label
+    add_written(layer, SECOND, objects, engine="Built-in")
+    return layer
+
+
+@pytest.fixture
+def layer():
+    return stack_of_objects()
+
+
+def captured(layer, index=SECOND, image=None, plane=None, *, whole=False):
+    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), index)
+    return capture_content(layer, index, state, image, plane, whole=whole)
+
+
+def labels_of(content):
+    return sorted(one.label for one in content.objects)
+
+
+def test_what_is_shown_is_exported_with_what_it_hides(layer):
+    ObjectRecord.find(layer).view = View(min_score=0.5)
+    content = captured(layer)()
+    assert labels_of(content) == [1, 3]
+    assert content.labels.shape == SHAPE
+    assert sorted(np.unique(content.labels)) == [0, 1]
+    assert (content.plane, content.pixel_size.row, content.pixel_size.col) == ((1,), 0.5, 0.25)
+
+
+def test_what_was_painted_since_somebody_looked_is_exported(layer):
+    layer.data[1][EDGE.slices] = 0
+    layer.data[1, 0:4, 40:50] = 9
+    content = captured(layer)
+    layer.data[1] = 0
+    content = content()
+    assert labels_of(content) == [1, 3, 9]
+    assert (content.labels == 9).sum() == 40
+
+
+def test_a_format_of_labels_gets_the_whole_stack(layer, tmp_path):
+    ObjectRecord.find(layer).view = View("smallest", min_score=0.5)
+    content = captured(layer, whole=True)()
+    assert content.labels.shape == layer.data.shape
+    assert content.scale == (2, 0.5, 0.25)
+    assert sorted(np.unique(content.labels[1])) == [0, 1, 3]
+    np.testing.assert_array_equal(content.labels[0], layer.data[0])
+    # the layer itself is changed by its own panel only
+    assert sorted(np.unique(layer.data[1])) == [0, 1, 2]
+    export(tmp_path / "x.tif", content)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), content.labels)
+
+
+def test_values_are_measured_only_where_the_plane_fits(layer):
+    viewer = ViewerModel()
+    values = np.arange(3 * 40 * 61).reshape(3, 40, 61)
+    image = viewer.add_image(values, name="folder/nuclei")
+    viewer.dims.set_current_step(0, 1)
+    content = captured(layer, image=image, plane=find_plane(image, viewer.dims))()
+    np.testing.assert_array_equal(content.intensity, values[1])
+    assert content.image_name == "nuclei"
+    smaller = Image(values[:, 1:])
+    viewer.layers.append(smaller)
+    content = captured(layer, image=smaller, plane=find_plane(smaller, viewer.dims))()
+    assert content.intensity is None
+
+
+def test_a_plane_that_is_shown_turned_is_exported_as_the_image_has_it(layer):
+    viewer = ViewerModel()
+    values = np.arange(3 * 40 * 61).reshape(3, 40, 61)
+    image = viewer.add_image(values)
+    viewer.dims.order = (0, 2, 1)
+    viewer.dims.set_current_step(0, 2)
+    turned, area = PlaneIndex((2, 1), (2,)), Box(3, 4, 9, 20)
+    layer.data[2][area.slices] = 5
+    add_written(layer, turned, {5: solid(Box(4, 3, 20, 9), 0.5)}, engine="Built-in")
+    plane = find_plane(image, viewer.dims)
+    content = captured(layer, turned, image, plane)()
+    (one,) = content.objects
+    assert (one.instance.box, one.instance.score) == (area, 0.5)
+    np.testing.assert_array_equal(content.labels, layer.data[2])
+    np.testing.assert_array_equal(content.intensity, values[2])
+    assert content.pixel_size == PixelSize(0.5, 0.25, content.pixel_size.unit)
+    whole = captured(layer, turned, whole=True)()
+    np.testing.assert_array_equal(whole.labels, layer.data)
+
+
+def test_the_plane_stands_in_tables_and_in_coco(layer, tmp_path):
+    content = captured(layer)()
+    export(tmp_path / "x.csv", content)
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["plane"] for row in csv.DictReader(file)} == {"1"}
+    export(tmp_path / "x.json", content)
+    (image,) = json.loads((tmp_path / "x.json").read_text())["images"]
+    assert image["plane"] == [1]
+    assert read_objects(tmp_path / "x.json").plane == (1,)
+
+
+def test_without_an_image_the_one_on_record_is_named(layer, tmp_path):
+    assert captured(layer)().image_name == "cells objects"
+    image = {"name": "nuclei.tif", "shape": [3, *SHAPE]}
+    layer.metadata[METADATA_KEY] = new_record(image, {"shape": [3, *SHAPE]})
+    assert captured(layer)().image_name == "nuclei.tif"
+
+
+def flat_layer(index):
+    layer = Labels(np.zeros(SHAPE, np.uint16), name="flat")
+    objects = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.4)}
+    for label, one in objects.items():
+        layer.data[one.box.slices] = label
+    turned = index.shown == (1, 0)
+    items = {label: one.transposed() if turned else one for label, one in objects.items()}
+    add_written(layer, index, items, engine="Built-in")
+    return layer
+
+
+@pytest.mark.parametrize("index", [PlaneIndex(), PlaneIndex((1, 0))], ids=["upright", "turned"])
+def test_napari_writes_what_is_shown_and_leaves_the_live_record_as_it_is(tmp_path, index):
+    layer = flat_layer(index)
+    record = ObjectRecord.find(layer)
+    record.view, record.owner = View(min_score=0.5), None
+    layer.data[30:36, 0:5] = 9
+    before = dict(record.planes[index].objects), record.planes[index].expected.copy()
+    write_objects(str(tmp_path / "x.json"), *layer.as_layer_data_tuple()[:2])
+    found = {one.label: one.instance.box for one in read_objects(tmp_path / "x.json").objects}
+    assert found == {1: LARGE, 9: Box(30, 0, 36, 5)}
+    assert list(record.planes) == [index]
+    assert record.planes[index].objects == before[0]
+    np.testing.assert_array_equal(record.planes[index].expected, before[1])
+    assert record.owner is None
+    assert layer.metadata["napari_sam3_objects"] is record
