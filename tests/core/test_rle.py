@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as coco
 
+from napari_sam3.core import rle
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.rle import (
     counts_of,
     decode_rle,
     encode_rle,
+    encode_rles,
     instance_of_counts,
     whole_image_rle,
 )
@@ -29,6 +31,13 @@ def theirs(mask):
 @given(masks)
 def test_a_mask_is_encoded_as_pycocotools_does(mask):
     assert encode_rle(mask) == theirs(mask)
+
+
+@given(st.lists(masks, max_size=6), st.integers(0, 60))
+def test_many_masks_at_once_are_encoded_as_one_by_one(several, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rle, "_AT_ONCE", at_once)
+        assert encode_rles(several) == [theirs(mask) for mask in several]
 
 
 @given(masks)

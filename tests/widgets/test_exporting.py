@@ -15,6 +15,7 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
+from napari_sam3.errors import ImageError
 from napari_sam3.layers.objects import ObjectRecord, add_written
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import find_plane
@@ -165,3 +166,11 @@ def test_napari_writes_what_is_shown_and_leaves_the_live_record_as_it_is(tmp_pat
     np.testing.assert_array_equal(record.planes[index].expected, before[1])
     assert record.owner is None
     assert layer.metadata["napari_sam3_objects"] is record
+
+
+def test_labels_that_a_run_is_half_way_through_are_not_exported(tmp_path):
+    layer = flat_layer(PlaneIndex())
+    ObjectRecord.find(layer).writers = 1
+    with pytest.raises(ImageError, match="export again"):
+        write_objects(str(tmp_path / "x.json"), *layer.as_layer_data_tuple()[:2])
+    assert list(tmp_path.iterdir()) == []

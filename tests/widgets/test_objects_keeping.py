@@ -410,6 +410,17 @@ class TestALayerOfAnotherShape:
         assert np.array_equal(again.data, reshaped.data)
 
 
+def test_labels_that_get_another_axis_are_looked_at_plane_by_plane(seen, objects, layer, still):
+    objects.form.table.selected.emit((2,))
+    large = np.where(layer.data == 1, layer.data, 0)
+    layer.data = np.stack([large, large])
+    still()
+    index = next(index for index in ObjectRecord.find(layer).planes if index.fixed)
+    assert boxes(layer, index) == {1: LARGE}
+    assert objects.form.table.visible_labels() == (1,)
+    assert objects.form.reviewed.text() == "0 of 1 reviewed"
+
+
 # ---------------------------------------------------------------------- planes
 
 

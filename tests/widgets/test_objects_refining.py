@@ -127,11 +127,13 @@ def test_a_paid_answer_for_a_layer_that_was_removed_changes_nothing_and_is_told(
     assert objects.review.undo_words == ""
 
 
+@pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "not followed yet"])
 def test_an_answer_goes_to_its_object_whatever_number_that_has_by_now(
-    objects, layer, still, in_step, under_way
+    objects, layer, still, in_step, under_way, is_followed
 ):
     swap(layer, 1, 2)
-    in_step()
+    if is_followed:
+        in_step()
     under_way.release()
     still()
     assert boxes(layer) == {1: FOUND, 2: LARGE, 3: SMALL}
@@ -150,8 +152,14 @@ def test_what_another_number_stood_for_is_not_taken_back_by_it(
     assert boxes(layer) == {1: EDGE, 2: LARGE, 3: SMALL}
 
 
-def test_labels_of_another_shape_get_no_answer_and_this_is_told(objects, layer, still, under_way):
-    layer.data = np.zeros((30, 40), np.uint16)
+@pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "not followed yet"])
+@pytest.mark.parametrize("shape", [(30, 40), (3, 60, 90)], ids=["smaller", "a stack"])
+def test_labels_of_another_shape_get_no_answer_and_this_is_told(
+    objects, layer, still, in_step, under_way, shape, is_followed
+):
+    layer.data = np.zeros(shape, np.uint16)
+    if is_followed:
+        in_step()
     under_way.release()
     still()
     assert said(objects) == LOST

@@ -266,6 +266,15 @@ class TestObjects:
         assert kept_objects(tmp_path / "x.tif", first)[1].state == "rejected"
         assert kept_objects(tmp_path / "x.tif", last)[2].state == "unreviewed"
 
+    def test_a_run_that_was_undone_and_done_again_is_on_record(self, found, tmp_path, save):
+        plane = ObjectRecord.find(found).planes[WHOLE]
+        plane.undone[2] = plane.objects.pop(2)
+        plane.expected[EDGE.slices] = 0
+        save(found, tmp_path / "x.tif")
+        again = kept_objects(tmp_path / "x.tif")[2]
+        assert (again.state, again.engine, again.instance.score) == ("unreviewed", "Built-in", 0.7)
+        assert set(plane.undone) == {2}
+
     def test_a_plane_that_the_labels_do_not_have_is_not_saved(self, found, tmp_path, save):
         record = ObjectRecord.find(found)
         record.planes[PlaneIndex((1, 2), (4,))] = record.planes[WHOLE]

@@ -61,6 +61,14 @@ def test_a_click_beside_the_box_widens_it():
     assert prompt.box.shifted(crop.top, crop.left) == Box(20, 30, 46, 53)
 
 
+def test_a_negative_click_beside_the_box_does_not_widen_it():
+    item = solid(20, 30, 40, 50)
+    crop = crop_around(item, SHAPE)
+    prompt = refining_prompt(item, crop, [Point(45, 52, positive=False)], BOXES)
+    assert prompt.box.shifted(crop.top, crop.left) == item.box
+    assert len(prompt.points) == 1
+
+
 def test_clicks_beyond_the_crop_are_left_out():
     item = solid(20, 30, 24, 34)
     crop = crop_around(item, SHAPE)

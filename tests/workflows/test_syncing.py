@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,103 @@ def test_overlaps_are_not_looked_for_twice():
 def test_labels_of_any_type_are_kept(dtype):
     synced = sync(PlaneState(OBJECTS, painted().astype(dtype), painted().astype(dtype), View()))
     assert not synced.is_other
+
+
+def test_overlaps_of_objects_that_were_exchanged_are_looked_for_again():
+    first = sync(PlaneState(OBJECTS, painted(), painted(), View()))
+    # as many as before, but the second one lies alone
+    moved = {**OBJECTS, 2: solid(2, Box(30, 2, 38, 12), 0.6, "nucleus", depth=1)}
+    plane = painted()
+    plane[30:38, 2:12] = 2
+    again = sync(PlaneState(moved, plane, plane, View(), found=first.found))
+    assert first.overlapping == {1, 2}
+    assert again.overlapping == set()
+
+
+def test_only_what_is_shown_counts_as_an_overlap_that_is_painted():
+    state = PlaneState(
+        OBJECTS, painted(), painted(), View(min_score=0.65), wanted=frozenset({"overlaps"})
+    )
+    assert not sync(state).derived["overlaps"].any()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64])
+def test_what_is_below_0_is_painted_as_it_was(dtype):
+    actual = painted().astype(dtype)
+    actual[0, :5], actual[7, 7] = -3, -1
+    synced = sync(PlaneState(OBJECTS, painted(), actual, View(min_score=0.95)))
+    assert np.array_equal(synced.painted, np.minimum(actual, 0))
+    assert synced.objects.keys() == OBJECTS.keys()
+
+
+# --- runs that are undone and done again ------------------------------------------------------
+
+FOUND = {
+    label: replace(one, source=("run", 0, label - 4))
+    for label, one in {
+        4: solid(4, Box(1, 40, 9, 50), 0.8, state="accepted", depth=3),
+        5: solid(5, Box(3, 45, 12, 58), 0.4, depth=4),
+    }.items()
+}
+
+
+def with_run():
+    plane = painted()
+    for label in (5, 4):
+        plane[FOUND[label].instance.box.slices] = label
+    return plane
+
+
+def test_a_run_that_was_undone_leaves_the_record():
+    synced = sync(PlaneState(OBJECTS | FOUND, with_run(), painted(), View()))
+    assert synced.objects.keys() == OBJECTS.keys()
+    assert synced.undone == FOUND
+    assert synced.notices == ("A run was undone: 2 objects left the table.",)
+    assert not synced.is_other
+
+
+def test_a_run_that_is_done_again_is_back_as_it_was():
+    synced = sync(PlaneState(OBJECTS, painted(), with_run(), View(), undone=FOUND))
+    assert synced.undone == {}
+    for label, one in FOUND.items():
+        back = synced.objects[label]
+        assert (back.state, back.source, back.depth) == (one.state, one.source, one.depth)
+        assert back.instance.score == one.instance.score
+        assert np.array_equal(back.instance.mask, one.instance.mask)
+    assert not synced.is_other
+
+
+def test_a_run_that_is_done_again_on_an_empty_plane_is_back_as_it_was():
+    plane = np.zeros(SHAPE, np.uint16)
+    plane[FOUND[4].instance.box.slices] = 4
+    undone = {4: FOUND[4]}
+    synced = sync(PlaneState({}, np.zeros(SHAPE, np.uint16), plane, View(), undone=undone))
+    assert synced.objects[4].state == "accepted"
+    assert synced.objects[4].source == FOUND[4].source
+    assert synced.undone == {}
+
+
+def test_another_object_with_the_number_of_one_that_was_undone_is_not_that():
+    actual = painted()
+    actual[30:35, 3:9] = 4
+    synced = sync(PlaneState(OBJECTS, painted(), actual, View(), undone=FOUND))
+    assert synced.objects[4].instance.box == Box(30, 3, 35, 9)
+    assert synced.objects[4].source is None
+    assert synced.objects.keys() == {1, 2, 3, 4}
+
+
+def test_one_that_was_erased_from_a_run_is_kept_as_rejected():
+    actual = with_run()
+    actual[actual == 4] = 0
+    synced = sync(PlaneState(OBJECTS | FOUND, with_run(), actual, View()))
+    assert synced.objects[4].state == "rejected"
+    assert synced.undone == {}
+    assert "What was erased is kept as rejected" in " ".join(synced.notices)
+
+
+def test_new_numbers_are_told_by_the_former_ones():
+    actual = painted()
+    actual[painted() == 1], actual[painted() == 3] = 3, 1
+    synced = sync(PlaneState(OBJECTS, painted(), actual, View()))
+    assert synced.renumbered == {1: 3, 3: 1}
+    assert sync(PlaneState(OBJECTS, painted(), painted(), View())).renumbered == {}

@@ -17,7 +17,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.json_values import fraction, text, whole
 from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.core.rle import decode_rle, encode_rle
+from napari_sam3.core.rle import decode_rle, encode_rles
 from napari_sam3.core.viewing import View
 
 MAX_MASK_PIXELS = 1 << 30
@@ -82,7 +82,7 @@ def objects_to_json(stored: StoredObjects) -> dict[str, Any]:
                 "shown": list(plane.index.shown),
                 "fixed": list(plane.index.fixed),
                 "shape": list(plane.shape),
-                "items": [_to_json(one) for one in plane.objects.values()],
+                "items": _items(plane),
             }
             for plane in stored.planes
         ],
@@ -110,13 +110,19 @@ def objects_from_json(value: Mapping[str, Any]) -> StoredObjects:
         raise ValueError(f"no record of objects: {error!r}") from error
 
 
-def _to_json(one: LabelledObject) -> dict[str, Any]:
+def _items(plane: StoredPlane) -> list[dict[str, Any]]:
+    objects = plane.objects.values()
+    texts = encode_rles([one.instance.mask for one in objects])
+    return [_to_json(one, rle) for one, rle in zip(objects, texts, strict=True)]
+
+
+def _to_json(one: LabelledObject, rle: str) -> dict[str, Any]:
     item = one.instance
     box = item.box
     return {
         "label": one.label,
         "box": [box.top, box.left, box.bottom, box.right],
-        "rle": encode_rle(item.mask),
+        "rle": rle,
         "score": _score(item.score),
         "concept": item.concept,
         "engine": one.engine,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FIRST, _MORE, _SIGN, _BITS = 48, 0x20, 0x10, 5
 # 40 bits: no image has more pixels, and no sum of two neighbours can overflow
 _MAX_GROUPS = 8
+_AT_ONCE = 1 << 22
 _MAX_PIXELS = 1 << (_BITS * _MAX_GROUPS - 2)
 # from here on, a number and its complement need one more group
 _LIMITS = np.array([1 << (_BITS * n - 1) for n in range(1, _MAX_GROUPS)], np.int64)
@@ -41,7 +42,27 @@ def encode_rle(mask: BoolArray) -> str:
     str
         The same that ``pycocotools.mask.encode`` puts in ``counts``.
     """
-    return _to_text(_counts(mask, (0, 0), mask.shape))
+    return encode_rles([mask])[0]
+
+
+def encode_rles(masks: Sequence[BoolArray]) -> list[str]:
+    """Return masks as compressed COCO strings, faster than one after the other.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of bool, shape (rows, cols)
+        Each of its own shape.
+    """
+    texts: list[str] = []
+    some: list[BoolArray] = []
+    pixels = 0
+    for mask in masks:
+        some.append(mask)
+        pixels += mask.size
+        if pixels > _AT_ONCE:
+            texts += _encode(some)
+            some, pixels = [], 0
+    return texts + _encode(some)
 
 
 def whole_image_rle(instance: Instance, image_shape: tuple[int, int]) -> str:
@@ -66,7 +87,8 @@ def whole_image_rle(instance: Instance, image_shape: tuple[int, int]) -> str:
     box = instance.box
     if box.intersection(Box.of_shape(image_shape)) != box:
         raise ValueError(f"{box} lies outside an image of shape {image_shape}")
-    return _to_text(_counts(instance.mask, (box.top, box.left), image_shape))
+    counts = _counts(instance.mask, (box.top, box.left), image_shape)
+    return _to_texts(counts, np.zeros(1, np.int64))[0]
 
 
 def decode_rle(text: str, shape: tuple[int, int]) -> BoolArray:
@@ -214,15 +236,45 @@ def _without_joints(edges: Counts) -> Counts:
     return edges[~is_joint]
 
 
-def _to_text(counts: Counts) -> str:
+def _encode(masks: Sequence[BoolArray]) -> list[str]:
+    if not masks:
+        return []
+    # all behind one another, with a background pixel before each and at the end
+    gap = np.zeros(1, bool)
+    flat = np.concatenate([part for mask in masks for part in (gap, mask.T.ravel())] + [gap])
+    starts = np.concatenate(([0], np.cumsum([mask.size + 1 for mask in masks])))
+    is_edge = np.zeros(flat.size, bool)
+    is_edge[1:] = flat[1:] != flat[:-1]
+    # where the next one begins, the last run ends
+    is_edge[starts[1:]] = True
+    edges = np.flatnonzero(is_edge)
+    firsts = np.searchsorted(edges, starts[:-1], "right")
+    counts = np.diff(edges, prepend=0)
+    counts[firsts] = edges[firsts] - starts[:-1] - 1
+    return _to_texts(counts, firsts)
+
+
+def _to_texts(counts: Counts, firsts: Counts) -> list[str]:
+    """Return the strings of several masks, whose run lengths lie behind one another.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n,)
+    firsts : ndarray of int64, shape (masks,)
+        Where the lengths of each mask begin.
+    """
     numbers = counts.copy()
-    numbers[3:] -= counts[1:-2]
+    place = np.arange(counts.size) - np.repeat(firsts, np.diff(firsts, append=counts.size))
+    is_later = np.flatnonzero(place > 2)
+    numbers[is_later] -= counts[is_later - 2]
     lengths = np.searchsorted(_LIMITS, np.where(numbers < 0, ~numbers, numbers), "right") + 1
     most = int(lengths.max())
     codes = (numbers[:, np.newaxis] >> _SHIFTS[:most]) & 0x1F
     left = lengths[:, np.newaxis] - np.arange(most)
     codes[left > 1] |= _MORE
-    return (codes[left > 0] + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+    text = (codes[left > 0] + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+    ends = np.cumsum(np.add.reduceat(lengths, firsts)).tolist()
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _checked(counts: Sequence[int] | Counts, shape: tuple[int, int]) -> Counts:

@@ -1,13 +1,16 @@
 """Marks of a prompt layer → the same marks on another plane, or over another image.
 
 What is copied are the marks on one plane, with all that their features say.  The marks that
-are copied stay as they are.
+are copied stay as they are.  What lies on the other plane already, at the same place and with
+the same sign, is not copied again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +35,14 @@ from napari_sam3.layers.prompts import (
     POLARITY,
     POSITIVE,
     extends_along,
+    is_negative,
     object_number,
     to_plane,
 )
 from napari_sam3.layers.transforms import FloatArray, LayerTransform
+
+SAME_PLACE = 10 * 10**-POINT_DECIMALS
+"""Marks less than this many pixels apart lie at the same place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,18 @@ class Copied:
         Of copies.
     notices : tuple of str
         What was left out, and why, for the user.
+    already : int
+        How many were there already, and so were not copied.
     """
 
     count: int = 0
     notices: tuple[str, ...] = ()
+    already: int = 0
 
     def __add__(self, other: Copied) -> Copied:
-        return Copied(self.count + other.count, self.notices + other.notices)
+        return Copied(
+            self.count + other.count, self.notices + other.notices, self.already + other.already
+        )
 
 
 def marks_on(layer: PromptLayer, plane: Plane) -> list[int]:
@@ -118,6 +130,8 @@ def copy_to_plane(
 ) -> Copied:
     """Copy the marks on one plane to the same pixels of another plane of the same image.
 
+    Those that lie there already are left out.
+
     Parameters
     ----------
     layer : Points or Shapes
@@ -139,8 +153,49 @@ def copy_to_plane(
     if shift is None:
         seen = f"“{layer.name}” is seen on every plane, so nothing in it was copied."
         return Copied(notices=(seen,))
-    _append(layer, marks, [np.asarray(layer.data[i], dtype=float) + shift for i in marks], numbers)
-    return Copied(len(marks))
+    there = _find_twins(layer, plane_from, plane_to)
+    new = [i for i in marks if i not in there]
+    if new:
+        places = [np.asarray(layer.data[i], dtype=float) + shift for i in new]
+        _append(layer, new, places, numbers)
+    return Copied(len(new), already=len(there))
+
+
+def _find_twins(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> dict[int, int]:
+    """Return for marks on one plane those that are alike, at the same pixels of another.
+
+    Each mark is the twin of one.
+    """
+    twins = {}
+    free = _by_kind(layer, plane_to)
+    for kind, marks in _by_kind(layer, plane_from).items():
+        others = free.get(kind, {})
+        for i, place in marks.items():
+            twin = _find_same(place, others)
+            if twin is not None:
+                twins[i] = twin
+                del others[twin]
+    return twins
+
+
+def _by_kind(layer: PromptLayer, plane: Plane) -> dict[Hashable, dict[int, FloatArray]]:
+    """Return (row, col) of the marks on a plane by index, for each sign and kind of mark."""
+    column = layer.features.get(POLARITY)
+    places: dict[Hashable, dict[int, FloatArray]] = defaultdict(dict)
+    for i in marks_on(layer, plane):
+        corners, _ = to_plane(layer, np.atleast_2d(layer.data[i]), plane)
+        is_positive = column is None or not is_negative(column.iloc[i])
+        shape = "" if isinstance(layer, Points) else layer.shape_type[i]
+        places[is_positive, shape, len(corners)][i] = corners
+    return places
+
+
+def _find_same(place: FloatArray, others: Mapping[int, FloatArray]) -> int | None:
+    if not others:
+        return None
+    apart = np.abs(np.stack(list(others.values())) - place).max(axis=(1, 2))
+    nearest = int(apart.argmin())
+    return list(others)[nearest] if apart[nearest] < SAME_PLACE else None
 
 
 def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> FloatArray | None:
@@ -298,7 +353,9 @@ def _left_out(count: int, image: Image) -> tuple[str, ...]:
     return (f"{marks} left out, outside of “{image.name}”.",)
 
 
-def number_copies(layers: Iterable[PromptLayer], plane: Plane, first: int) -> dict[int, int]:
+def number_copies(
+    layers: Iterable[PromptLayer], plane: Plane, first: int, plane_to: Plane | None = None
+) -> dict[int, int]:
     """Give the objects on a plane new numbers, for their copies.
 
     Parameters
@@ -308,6 +365,9 @@ def number_copies(layers: Iterable[PromptLayer], plane: Plane, first: int) -> di
     plane : Plane
     first : int
         The least new number.
+    plane_to : Plane, optional
+        Where the copies will lie.  An object of which a mark was copied there already has the
+        number of that copy.
 
     Returns
     -------
@@ -315,7 +375,14 @@ def number_copies(layers: Iterable[PromptLayer], plane: Plane, first: int) -> di
         Old number to new number; in the order of the old ones.
     """
     used: set[int] = set()
+    known: dict[int, int] = {}
     for layer in layers:
-        known = object_numbers(layer)
-        used |= {number for i in marks_on(layer, plane) if (number := known[i]) is not None}
-    return {number: first + i for i, number in enumerate(sorted(used))}
+        numbers = object_numbers(layer)
+        used |= {number for i in marks_on(layer, plane) if (number := numbers[i]) is not None}
+        twins = {} if plane_to is None else _find_twins(layer, plane, plane_to)
+        for i, twin in twins.items():
+            own, other = numbers[i], numbers[twin]
+            if own is not None and other is not None:
+                known.setdefault(own, other)
+    fresh = count(first)
+    return {n: known[n] if n in known else next(fresh) for n in sorted(used)}

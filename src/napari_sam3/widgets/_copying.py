@@ -104,10 +104,9 @@ class CopyPart(QWidget):
             self._on_copied(str(error), ())
             return
         copied = self._prompts.copy_to_plane(self._asking.kinds, plane_from, plane_to)
-        if copied.count:
+        if copied.count or copied.already:
             self._viewer.dims.set_point(range(len(plane_to.world)), plane_to.world)
-        place = f"the next plane, {plane_to.index[axis] + 1} of {plane_count(image, axis)}"
-        self._on_copied(*_words(copied, place))
+        self._on_copied(*_words(copied, self._name_shown_plane(axis - plane_to.ndim)))
 
     def copy_to_chosen_image(self) -> None:
         """Copy what is drawn on this plane over the chosen image, and choose that one."""
@@ -132,9 +131,22 @@ class CopyPart(QWidget):
             raise ImageError(f"“{image.name}” has a single plane.")
         following = next_plane(image, plane, axis)
         if following is None:
-            label = self._viewer.dims.axis_labels[axis - plane.ndim]
-            raise ImageError(f"This is the last plane along the axis “{label}”.")
+            name = self._name_axis(axis - plane.ndim)
+            raise ImageError(f"This is the last plane along {name}.")
         return axis, following
+
+    def _name_axis(self, from_last: int) -> str:
+        """Return what an axis is called; -1 is the last."""
+        dims = self._viewer.dims
+        label = dims.axis_labels[from_last]
+        # what nobody has named, napari calls by its number counted from the end
+        is_unnamed = label == str(from_last)
+        return f"axis {dims.ndim + from_last}" if is_unnamed else f"the axis “{label}”"
+
+    def _name_shown_plane(self, from_last: int) -> str:
+        """Return the plane that is shown along an axis, in the numbers of its slider."""
+        dims = self._viewer.dims
+        return f"plane {dims.current_step[from_last]} of 0–{dims.nsteps[from_last] - 1}"
 
     def _axis(self, image: Image, plane: Plane) -> int | None:
         """Return the data axis whose slider was moved last, by default the last one."""
@@ -177,7 +189,14 @@ class CopyPart(QWidget):
 
 
 def _words(copied: Copied, place: str) -> tuple[str, tuple[str, ...]]:
-    marks = "1 mark was" if copied.count == 1 else f"{copied.count} marks were"
+    there = f"{_count_marks(copied.already)} there already."
     if copied.count:
-        return f"{marks} copied to {place}.", copied.notices
+        told = (there, *copied.notices) if copied.already else copied.notices
+        return f"{_count_marks(copied.count)} copied to {place}.", told
+    if copied.already:
+        return f"Nothing was copied to {place}: {there}", copied.notices
     return (copied.notices[0], copied.notices[1:]) if copied.notices else (NOTHING, ())
+
+
+def _count_marks(count: int) -> str:
+    return "1 mark was" if count == 1 else f"{count} marks were"

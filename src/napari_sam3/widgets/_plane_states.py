@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.workflows.syncing import PlaneState
 
@@ -37,7 +38,15 @@ def capture_state(record: ObjectRecord, data: Any, index: PlaneIndex) -> PlaneSt
         return PlaneState({}, np.zeros(actual.shape, np.uint16), actual, record.view)
     # a run writes into `expected` while a worker reads it
     expected = np.array(known.expected)
-    return PlaneState(dict(known.objects), expected, actual, record.view, known.hidden, known.rule)
+    return PlaneState(
+        dict(known.objects),
+        expected,
+        actual,
+        record.view,
+        known.hidden,
+        known.rule,
+        undone=dict(known.undone),
+    )
 
 
 def capture_states(record: ObjectRecord, data: Any) -> dict[PlaneIndex, PlaneState]:
@@ -47,6 +56,16 @@ def capture_states(record: ObjectRecord, data: Any) -> dict[PlaneIndex, PlaneSta
         for index, plane in record.planes.items()
         if _has(data, index, plane.shape)
     }
+
+
+def is_in_step(state: PlaneState) -> bool:
+    """Return whether a sync would change neither the record nor the pixels."""
+    if state.rule != state.view.rule or not np.array_equal(state.expected, state.actual):
+        return False
+    rows, cols = state.expected.shape
+    return set(state.hidden) == hidden_labels(
+        list(state.objects.values()), (rows, cols), state.view
+    )
 
 
 def _has(data: Any, index: PlaneIndex, shape: tuple[int, int]) -> bool:

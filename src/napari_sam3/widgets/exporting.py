@@ -63,6 +63,8 @@ def capture_content(
     name = bare_name(image.name) if image is not None else _image_name(layer)
     all_labels = np.array(layer.data) if whole and layer.ndim > 2 else None
     read = _reader(image, plane)
+    # a run writes into `expected` while a worker reads it
+    state = replace(state, expected=np.array(state.expected))
 
     def content() -> Exported:
         synced = sync(state)
@@ -150,6 +152,8 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     # the record is the live layer's own: it is looked at, and not changed
     found = layer.metadata.get(OBJECTS_KEY)
     record = found if isinstance(found, ObjectRecord) else ObjectRecord()
+    if record.writers:
+        raise ImageError("A run is just being written into these labels; export again in a moment.")
     index = record.find_index(PlaneIndex())
     state = capture_state(record, layer.data, index)
     whole = not format_of(path).keeps_overlaps

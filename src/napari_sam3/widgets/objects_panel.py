@@ -149,6 +149,12 @@ class ObjectsPanel(Dock):
             layer = None
         if layer is not self._layer:
             self._follow(layer)
+        elif layer is None:
+            self._show_table()
+        if layer is None and not flaw:
+            self._say(NO_LAYER)
+        elif self.form.result.text() == NO_LAYER:
+            self._say("")
         self._on_plane()
         self.keeper.sync_all()
 
@@ -523,6 +529,9 @@ class ObjectsPanel(Dock):
         state = None if index is None else self.keeper.state_of(index)
         if layer is None or index is None or state is None:
             self._say(self._no_plane())
+            return
+        if ObjectRecord.of(layer).writers:
+            self._say("A run is just being written; export again when it is done.")
             return
         try:
             whole = not format_of(path).keeps_overlaps

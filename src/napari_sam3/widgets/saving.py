@@ -21,7 +21,7 @@ from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import describe_placement
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
-from napari_sam3.widgets._plane_states import capture_states
+from napari_sam3.widgets._plane_states import capture_states, is_in_step
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import Record, is_record, new_record
@@ -118,13 +118,17 @@ def in_step(labels: ToSave) -> tuple[Array, StoredObjects]:
     """
     data, planes = _as_numbers(labels.data), list[StoredPlane]()
     for index, state in labels.states.items():
-        synced = sync(state)
-        if synced.is_other:
-            # it may be the layer's own array, and too narrow for a label that shows again
-            data = data.astype(np.result_type(data, synced.painted))
-            index.cut(data)[...] = synced.painted
-        if synced.objects:
-            planes.append(StoredPlane(index, synced.painted.shape, synced.objects))
+        objects = dict(state.objects)
+        if not is_in_step(state):
+            synced = sync(state)
+            objects = synced.objects
+            if synced.is_other:
+                # it may be the layer's own array, and too narrow for a label that shows again
+                data = data.astype(np.result_type(data, synced.painted))
+                index.cut(data)[...] = synced.painted
+        if objects:
+            rows, cols = state.actual.shape
+            planes.append(StoredPlane(index, (rows, cols), objects))
     return data, StoredObjects(tuple(planes), labels.view)
 
 
