@@ -70,14 +70,17 @@ class TestRank:
             9,
             overlaps={1: True, 7: True},
             border={2: True, 7: True},
-            shapes={3: 0.1, 5: 0.2},
+            shapes={3: 0.2, 5: 0.1},
             areas={4: 5000, 8: 1},
         )
-        assert rank_doubtful(*columns).tolist() == [8, 4, 3, 5, 2, 7, 1, 0, 6]
+        assert rank_doubtful(*columns).tolist() == [8, 4, 5, 3, 2, 7, 1, 0, 6]
 
     def test_without_a_score_a_reason_weighs_as_much_as_a_score_of_one_half(self):
         columns = plain(6, scores={0: 0.9, 1: 0.4, 2: 0.6}, border={4: True})
         assert rank_doubtful(*columns).tolist() == [1, 4, 2, 0, 3, 5]
+
+    def test_even_the_best_score_comes_before_what_is_clear_without_one(self):
+        assert rank_doubtful(*plain(3, scores={2: 1.0})).tolist() == [2, 0, 1]
 
     def test_equals_stay_in_order(self):
         assert rank_doubtful(*plain(6)).tolist() == [0, 1, 2, 3, 4, 5]
@@ -110,6 +113,24 @@ class TestDoubts:
             "",
             "",
         ]
+
+    @pytest.mark.parametrize(("apart", "is_unusual"), [(0.51, False), (0.53, True)])
+    def test_unusual_is_a_modified_z_score_of_three_and_a_half(self, apart, is_unusual):
+        # the median is 0.5, the MAD 0.1: 3.5 · 0.1 / 0.6745 = 0.519
+        for far in (0.5 - apart, 0.5 + apart):
+            columns = plain(7, shapes=dict(enumerate([0.4, 0.4, 0.5, 0.5, 0.6, 0.6, far])))
+            assert (doubts(*columns)[6] == "unusual shape") is is_unusual
+            assert (rank_doubtful(*columns).tolist()[0] == 6) is is_unusual
+
+    @pytest.mark.parametrize(("apart", "is_unusual"), [(0.25, False), (0.27, True)])
+    def test_among_twins_it_is_as_if_their_mad_were_a_twentieth(self, apart, is_unusual):
+        columns = plain(7, shapes={6: 0.8 - apart}, areas={5: 100 * np.exp(apart)})
+        words = ("unusual shape", "unusually large") if is_unusual else ("", "")
+        assert (doubts(*columns)[6], doubts(*columns)[5]) == words
+
+    def test_five_objects_are_enough_to_be_unusual_among(self):
+        assert doubts(*plain(4, areas={3: 10_000}))[3] == ""
+        assert doubts(*plain(5, areas={3: 10_000}))[3] == "unusually large"
 
     @given(known())
     def test_each_object_has_its_words(self, columns):

@@ -145,6 +145,15 @@ class TestBestFirst:
         order = best_first([np.nan] * 6, [clump, fragment, *cells]).tolist()
         assert set(order[:4]) == {2, 3, 4, 5}
 
+    def test_typical_is_what_is_a_small_factor_away_from_the_median(self):
+        none = [np.nan] * 7
+        # two clumps do not make the larger cells more typical
+        areas = [10, 12, 14, 16, 18, 5000, 6000]
+        assert best_first(none, areas).tolist() == [3, 4, 2, 1, 0, 5, 6]
+        # half and double are equally far, whatever logarithms are in floating point
+        for area in (3, 5, 50, 1000):
+            assert best_first(none[:3], [area, 2 * area, 4 * area]).tolist() == [1, 2, 0]
+
     def test_of_two_alone_the_larger_comes_first(self):
         assert best_first([np.nan, np.nan], [50, 100]).tolist() == [1, 0]
         assert best_first([0.5, 0.5], [100, 50]).tolist() == [0, 1]

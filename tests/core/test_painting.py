@@ -77,7 +77,6 @@ def test_the_order_in_which_objects_come_does_not_matter(objects, random, rule):
 
 
 def test_hiding_an_object_does_not_change_which_of_the_others_lies_on_top():
-    # without the unscored one in the account, the large one of high score would lie on top
     large, small = square(1, 0, 0, 4, 6, score=0.9), square(2, 2, 3, 5, 7, score=0.2)
     drawn = square(3, 5, 8, 6, 10)
     seen = paint_objects([large, small, drawn], SHAPE, rule="score")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -269,6 +271,49 @@ class TestRenumbered:
         assert result.objects[2].depth < result.objects[1].depth
         assert not result.changes.edited
 
+    def test_depths_that_differ_are_kept(self):
+        record, expected, actual = plane(
+            solid(1, 0, 0, 6, 6, depth=7), solid(2, 3, 3, 9, 9, depth=-4)
+        )
+        actual[expected == 1], actual[expected == 2] = 2, 1
+        objects = reconcile(record, expected, actual).objects
+        assert {label: one.depth for label, one in objects.items()} == {1: -4, 2: 7}
+
+    def test_under_a_rule_the_order_by_depth_outlives_new_numbers(self):
+        record = {1: solid(1, 0, 0, 6, 9), 2: solid(2, 3, 3, 7, 7)}
+        expected = paint_objects(record.values(), SHAPE, rule="smallest", dtype=np.int64)
+        actual = np.select([expected == 1, expected == 2], [2, 1])
+        objects = reconcile(record, expected, actual, rule="smallest").objects
+        assert objects[2].instance is record[1].instance
+        assert objects[2].depth < objects[1].depth
+
+    def test_while_no_number_changes_equal_depths_stay(self):
+        record, expected, actual = plane(solid(1, 0, 0, 6, 6), solid(2, 3, 3, 9, 9))
+        actual[9:11, 3:9] = 2
+        result = reconcile(record, expected, actual)
+        assert (result.objects[1], result.objects[2].depth) == (record[1], 0)
+
+    def test_who_makes_way_gets_the_next_number(self):
+        record, expected, actual = plane(
+            solid(1, 0, 0, 4, 5), solid(2, 6, 0, 9, 5), solid(3, 6, 1, 8, 3, depth=1)
+        )
+        actual[expected == 1], actual[expected == 2] = 2, 3
+        assert reconcile(record, expected, actual).changes == Changes({1: 2, 2: 3, 3: 4})
+
+    def test_a_number_that_nobody_knows_is_not_given_away(self):
+        record, expected, actual = plane(solid(1, 0, 0, 4, 5), solid(2, 1, 1, 3, 4, depth=1))
+        expected[8:10, 8:12] = actual[8:10, 8:12] = 3
+        actual[expected == 1] = 2
+        assert reconcile(record, expected, actual).changes == Changes({1: 2, 2: 4})
+
+    def test_who_loses_its_number_to_another_keeps_what_is_hidden_and_what_showed(self):
+        over, under = solid(1, 0, 0, 4, 6, depth=-1), solid(2, 2, 2, 8, 8)
+        record, expected, actual = plane(over, under, solid(3, 9, 0, 12, 15))
+        actual[expected == 2], actual[expected == 3] = 0, 2
+        result = reconcile(record, expected, actual)
+        assert result.changes == Changes({2: 4, 3: 2}, erased=(4,))
+        assert result.objects[4].instance is under.instance
+
     def test_exactly_half_is_not_enough(self):
         record, expected, actual = plane(solid(1, 0, 0, 4, 6))
         actual[:4, :3] = 7
@@ -290,6 +335,15 @@ class TestRenumbered:
         changes = reconcile(record, expected, np.where(expected == 1, 255, 0).astype(np.uint8))
         assert changes.changes == Changes({1: 255, 255: 2})
 
+    def test_a_number_from_between_is_one_that_nobody_has(self):
+        small = [solid(n, 0, n % 17, 1, n % 17 + 1, state="rejected") for n in range(3, 256)]
+        record = {one.label: one for one in [*small, solid(1, 5, 5, 9, 9)] if one.label != 9}
+        expected = paint_objects(record.values(), SHAPE, dtype=np.uint8)
+        expected[11, 3:8] = 2
+        actual = expected.copy()
+        actual[expected == 1] = 255
+        assert reconcile(record, expected, actual).changes == Changes({1: 255, 255: 9})
+
 
 class TestMerged:
     def test_the_one_that_gave_its_number_gains_the_other(self):
@@ -309,6 +363,13 @@ class TestMerged:
         assert result.objects[2].instance.score == 0.8
         assert result.objects[2].instance.area == 36 + 15
         assert (result.objects[3].state, result.objects[3].instance.area) == ("rejected", 15)
+
+    def test_what_is_painted_along_with_it_is_gained_too(self):
+        record, expected, actual = plane(solid(1, 0, 0, 4, 9), solid(2, 6, 0, 9, 5))
+        actual[expected == 1] = actual[10, 12:16] = 2
+        result = reconcile(record, expected, actual)
+        assert result.changes == Changes({1: 2, 2: 3}, edited=(2,), erased=(3,))
+        np.testing.assert_array_equal(full(result.objects[2]), actual == 2)
 
 
 class TestErasedAndReturned:
@@ -331,6 +392,36 @@ class TestErasedAndReturned:
         assert back.changes == Changes(returned=(2,))
         assert (back.objects[2].instance.area, back.objects[2].state) == (28, "edited")
 
+    def test_of_what_comes_back_only_what_shows_does(self):
+        record, expected, actual = plane(solid(2, 2, 2, 6, 8, state="rejected"))
+        actual[2:6, 2:6] = 2
+        back = reconcile(record, expected, actual)
+        assert back.changes == Changes(returned=(2,))
+        assert (back.objects[2].instance.area, back.objects[2].state) == (16, "unreviewed")
+
+    @pytest.mark.parametrize(("rows", "is_back"), [(2, False), (3, True)])
+    def test_half_of_it_is_not_enough_to_come_back(self, rows, is_back):
+        record, expected, actual = plane(solid(2, 2, 2, 6, 8, state="rejected"))
+        actual[2 : 2 + rows, 2:8] = 2
+        changes = reconcile(record, expected, actual).changes
+        assert changes == (Changes(returned=(2,)) if is_back else Changes({2: 3}, added=(2,)))
+
+    def test_it_is_not_back_where_most_of_what_has_its_number_lies_elsewhere(self):
+        record, expected, actual = plane(solid(2, 2, 2, 4, 7, state="rejected"))
+        actual[2:7, 2:7] = 2
+        changes = reconcile(record, expected, actual).changes
+        assert changes == Changes({2: 3}, added=(2,))
+
+    def test_two_that_come_back_together_are_not_held_against_each_other(self):
+        over = solid(1, 0, 0, 4, 10, state="rejected")
+        under = solid(2, 0, 4, 4, 12, depth=1, state="rejected")
+        record, expected, actual = plane(over, under)
+        actual[0:4, 0:4], actual[0:4, 4:12] = 1, 2
+        result = reconcile(record, expected, actual)
+        assert result.changes == Changes(returned=(1, 2))
+        assert result.objects[1].instance.box == Box(0, 0, 4, 4)
+        assert result.objects[2].instance is under.instance
+
     def test_an_invisible_number_on_other_pixels_is_another_object(self):
         covered = solid(2, 2, 2, 4, 4, depth=1)
         record, expected, actual = plane(
@@ -342,10 +433,11 @@ class TestErasedAndReturned:
         assert result.objects[4].instance is covered.instance
         assert result.objects[5].state == "rejected"
 
-    def test_what_lay_under_an_erased_object_does_not_come_up(self):
+    @pytest.mark.parametrize("background", [0, -1])
+    def test_what_lay_under_an_erased_object_does_not_come_up(self, background):
         over, under = solid(1, 0, 0, 5, 5), solid(2, 2, 2, 8, 9, depth=1)
         record, expected, actual = plane(over, under)
-        actual[expected == 1] = 0
+        actual[expected == 1] = background
         result = reconcile(record, expected, actual)
         assert result.changes == Changes(edited=(2,), erased=(1,))
         np.testing.assert_array_equal(full(result.objects[2]), expected == 2)
@@ -508,6 +600,7 @@ class TestEdited:
             0.9,
         )
         np.testing.assert_array_equal(full(one), actual == 3)
+        assert one.instance.mask.base is None
 
     def test_the_eraser_leaves_hidden_parts_alone(self):
         record, expected, actual = plane(solid(1, 0, 0, 4, 6), solid(2, 2, 2, 8, 8, depth=1))
@@ -523,6 +616,26 @@ class TestEdited:
         result = reconcile(record, expected, actual)
         assert result.changes == Changes(edited=(1,))
         assert result.objects[2] is record[2]
+
+    def test_what_grows_under_a_rule_does_not_let_a_hidden_part_come_up(self):
+        # the growing one was the smallest and lay on top; then another one is smaller
+        one, other, cover = solid(1, 0, 0, 2, 5), solid(2, 1, 0, 5, 4), solid(3, 3, 2, 5, 4)
+        record = {1: one, 2: other, 3: cover}
+        expected = paint_objects(record.values(), SHAPE, rule="smallest", dtype=np.int64)
+        actual = expected.copy()
+        actual[3:7, 2:8] = 1
+        result = reconcile(record, expected, actual, rule="smallest")
+        painted = paint_objects(result.objects.values(), SHAPE, rule="smallest")
+        np.testing.assert_array_equal(painted[3:7, 2:8], 1)
+
+    def test_a_stroke_on_what_was_rejected_meanwhile_is_not_lost(self):
+        # it still shows, since it was rejected after it was painted
+        record, expected, actual = plane(solid(1, 2, 2, 6, 6))
+        actual[4, 6:10] = 1
+        for hidden in ((), (1,)):
+            rejected = {1: replace(record[1], state="rejected")}
+            result = reconcile(rejected, expected, actual, hidden=hidden)
+            np.testing.assert_array_equal(full(result.objects[1]), actual == 1)
 
     def test_a_hidden_label_keeps_its_pixels_under_the_eraser(self):
         record, expected, actual = plane(solid(1, 0, 0, 6, 6))

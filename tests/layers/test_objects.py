@@ -230,6 +230,30 @@ def test_what_somebody_painted_where_a_replaced_label_was_is_still_to_be_seen(la
     assert sorted(zip(*np.nonzero(differs), strict=True)) == [(7, col) for col in range(5, 9)]
 
 
+def test_a_pixel_that_kept_its_label_is_nobodys_edit(layer):
+    old, new = solid(2, 3, 8, 12), solid(3, 4, 6, 9)
+    paint(layer, 5, old)
+    add_written(layer, WHOLE, {5: old}, engine="a")
+    layer.data[layer.data == 5] = 0
+    paint(layer, 5, new)
+    layer.data[7, 5:9] = 5
+    add_written(layer, WHOLE, {5: new}, engine="b", former=[old])
+    plane = ObjectRecord.find(layer).planes[WHOLE]
+    assert np.array_equal(plane.expected, layer.data)
+    assert plane.objects[5].instance.area == new.area + 4
+
+
+def test_what_somebody_erased_from_another_object_is_still_to_be_seen(layer):
+    above, old, new = solid(4, 5, 6, 8), solid(2, 3, 8, 12), solid(2, 3, 7, 10)
+    paint(layer, 5, old)
+    paint(layer, 6, above)
+    add_written(layer, WHOLE, {6: above, 5: old}, engine="a")
+    layer.data[5, 5:8] = 0
+    add_written(layer, WHOLE, {5: new}, engine="b", former=[old])
+    plane = ObjectRecord.find(layer).planes[WHOLE]
+    assert (plane.expected[5, 5:8] == 6).all()
+
+
 # --- what is known, though it cannot be seen ---------------------------------------------------
 
 
@@ -286,6 +310,13 @@ def test_a_run_that_was_undone_is_taken_off_the_record(after_runs):
     assert plane.objects.keys() == {1}
     assert plane.undone.keys() == {2, 3}
     assert np.array_equal(plane.expected, after_runs.data)
+
+
+def test_what_was_found_before_a_run_was_undone_is_out_of_date(after_runs):
+    version = ObjectRecord.find(after_runs).version
+    after_runs.data[10:18] = 0
+    undone(after_runs)
+    assert ObjectRecord.find(after_runs).version > version
 
 
 def test_what_is_as_it_was_stays_on_record(after_runs):

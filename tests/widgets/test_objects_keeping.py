@@ -211,6 +211,18 @@ def test_a_pixel_that_is_erased_under_a_rule_is_taken_from_who_showed_it(objects
     assert objects_of(layer)[1].instance.area == LARGE.area
 
 
+def test_what_lay_hidden_does_not_come_up_through_a_stroke_under_a_rule(objects, layer, still):
+    objects.form.view.rule.value = "smallest"
+    still()
+    # larger than any object, so that the rule would put each of them on top of it
+    layer.data[18:] = 4
+    layer.refresh()
+    painted = layer.data.copy()
+    still()
+    assert np.array_equal(layer.data, painted)
+    assert objects_of(layer)[1].instance.area == 13 * 40
+
+
 def test_a_hidden_number_that_an_8_bit_layer_does_not_hold_comes_back_as_itself(
     seen, objects, still
 ):

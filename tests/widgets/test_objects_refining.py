@@ -7,6 +7,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
+from napari_sam3.core.objects import LabelledObject
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets import _refining, objects_panel
@@ -150,6 +151,20 @@ def test_what_another_number_stood_for_is_not_taken_back_by_it(
     objects.undo()
     still()
     assert boxes(layer) == {1: EDGE, 2: LARGE, 3: SMALL}
+
+
+def test_another_object_that_has_the_number_by_now_gets_no_answer(
+    objects, layer, still, in_step, under_way
+):
+    beside = Box(33, 2, 38, 9)
+    layer.data[layer.data == 2] = 0
+    layer.data[beside.slices] = 2
+    objects_of(layer)[2] = LabelledObject(2, solid(beside), depth=-5)
+    ObjectRecord.find(layer).planes[WHOLE].expected[...] = layer.data
+    under_way.release()
+    still()
+    assert said(objects) == LOST
+    assert boxes(layer)[2] == beside
 
 
 @pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "not followed yet"])

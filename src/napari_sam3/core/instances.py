@@ -70,9 +70,7 @@ class Instance:
     def transposed(self) -> Instance:
         """Return the instance with rows and columns exchanged."""
         box = self.box
-        return replace(
-            self, mask=self.mask.T, box=Box(box.left, box.top, box.right, box.bottom)
-        )
+        return replace(self, mask=self.mask.T, box=Box(box.left, box.top, box.right, box.bottom))
 
     def clipped(self, shape: tuple[int, int]) -> Instance | None:
         """Return the part inside an image of this shape, or None if nothing is left."""

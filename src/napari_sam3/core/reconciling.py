@@ -212,7 +212,7 @@ class _Masks:
     def _is_gone(self, old: int, box: Box, lost: BoolArray) -> BoolArray:
         shows = self.plane.actual[box.slices][lost]
         would_show = self.stack.lies_below(shows, self.plane.ranks[old])
-        is_gone = would_show | (self.plane.expected[box.slices][lost] == old)
+        is_gone: BoolArray = would_show | (self.plane.expected[box.slices][lost] == old)
         if self.plane.rule:
             # sizes change, and under a rule the order with them: only absence is sure
             is_gone |= self.touched.pixels[box.slices][lost]

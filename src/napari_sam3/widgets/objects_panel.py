@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
-import numpy as np
-from napari.layers import Image, Labels, Layer, Vectors
+from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
@@ -18,11 +17,11 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.layers.calibrating import pixel_size
 from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
-from napari_sam3.layers.highlight import new_highlight, to_vectors
 from napari_sam3.layers.objects import ObjectRecord, flaw_of, object_rows, plane_index
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
+from napari_sam3.widgets._canvas import MOST_OUTLINES, Canvas
 from napari_sam3.widgets._dock import Dock, find_dock
 from napari_sam3.widgets._keeping import Keeper
 from napari_sam3.widgets._noting import forget_runs, note_refined
@@ -38,18 +37,11 @@ from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
 from napari_sam3.workflows.syncing import Synced
 
-MOST_OUTLINES = 200
-LEAST_SIZE, MOST_SIZE = 60, 0.6
-"""How large an object is shown at least, in screen pixels, and at most, as a part of the canvas."""
-
 NO_LAYER = (
     "There is no Labels layer yet: press Run in “Segment”, or Import … here. A label image that "
     "was opened as an image: right-click on it in the list of layers, Convert to Labels."
 )
 NOTHING_LEFT = "Nothing is left to review here."
-
-CLICK_REACH = 3
-"""Screen pixels that the mouse may move during a click."""
 
 EXPORT_KEYS = "Ctrl+Shift+E"
 
@@ -67,10 +59,9 @@ class ObjectsPanel(Dock):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)
-        self._highlight: Vectors | None = None
-        self._outlined: tuple[object, ...] = ()
         self._layer: Labels | None = None
         self.form = ObjectsForm(self._labels, self._images, self._truths, self)
+        self.canvas = Canvas(self._viewer, self._choose_in_canvas)
         self.keeper = Keeper(self)
         self.review = Review(self.keeper, self)
         self.refining = Refining(self._viewer, self)
@@ -169,7 +160,7 @@ class ObjectsPanel(Dock):
         self.form.show_plot("")
         self.form.show_scores([])
         self.form.scores.setText("")
-        self._show_outlines(())
+        self.canvas.follow(layer)
         if layer is not None:
             layer.events.features.connect(self._on_features)
             layer.events.selected_label.connect(self._on_picked)
@@ -271,23 +262,6 @@ class ObjectsPanel(Dock):
         if layer is not None and str(layer.mode) == "pick":
             self._choose_in_canvas(int(layer.selected_label))
 
-    def _on_click(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
-        """Select what is clicked on, unless the mouse is dragged, or a tool is at work."""
-        start = np.array(event.pos)
-        yield
-        while event.type == "mouse_move":
-            yield
-        if np.abs(np.array(event.pos) - start).max() > CLICK_REACH or not self._is_looking():
-            return
-        layer = self._layer
-        value = None if layer is None else layer.get_value(event.position, world=True)
-        if value is not None:
-            self._choose_in_canvas(int(value))
-
-    def _is_looking(self) -> bool:
-        active = self._viewer.layers.selection.active
-        return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
-
     def _choose_in_canvas(self, label: int) -> None:
         labels = (label,) if label > 0 else ()
         self.review.choose(labels, quiet=True)
@@ -296,69 +270,13 @@ class ObjectsPanel(Dock):
         if labels:
             self._say_what(label)
 
-    # ------------------------------------------------------------------ the canvas
-
     def _centre(self, label: int) -> None:
-        pairs = self.review.objects([label])
-        layer = self._layer
-        if not pairs or layer is None or self._viewer.dims.ndisplay != 2:
-            return
-        index, one = pairs[0]
-        box = one.instance.box
-        middle = [[(box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2]]
-        transform = LayerTransform.of(layer)
-        world = transform.to_world(index.to_data(middle))[0]
-        first = self._viewer.dims.ndim - layer.ndim
-        for axis in range(layer.ndim):
-            if axis not in index.shown:
-                self._viewer.dims.set_point(first + axis, world[axis])
-        camera = self._viewer.scene.camera
-        shown = [axis - first for axis in self._viewer.dims.displayed]
-        camera.center = (0.0, *(float(world[axis]) for axis in shown if axis >= 0))
-        sides = np.abs(transform.linear[:, list(index.shown)] @ np.diag(box.shape)).max()
-        self._zoom_to(float(sides))
-
-    def _zoom_to(self, size: float) -> None:
-        camera = self._viewer.scene.camera
-        on_screen = size * camera.zoom
-        canvas = getattr(self._viewer, "canvas", None)
-        most = MOST_SIZE * min(canvas.size) if canvas is not None else 0
-        if on_screen < LEAST_SIZE:
-            camera.zoom *= LEAST_SIZE / on_screen
-        elif on_screen > most > 0:
-            camera.zoom *= most / on_screen
+        for index, one in self.review.objects([label])[:1]:
+            self.canvas.centre(index, one)
 
     def _show_outlines(self, labels: tuple[int, ...]) -> None:
-        layer, plane = self._layer, self._plane()
-        pairs = self.review.objects(labels[:MOST_OUTLINES])
-        if layer is None or not pairs or plane is None:
-            self._outlined = ()
-            if self._highlight is not None:
-                self._highlight.data = np.empty((0, 2, self._highlight.ndim))
-            return
-        highlight = self._highlight_of(layer)
-        outlined = (highlight, *((index, one.instance) for index, one in pairs))
-        if outlined != self._outlined:
-            self._outlined = outlined
-            parts = [to_vectors([one.instance], index) for index, one in pairs]
-            highlight.data = np.concatenate(parts)
-
-    def _highlight_of(self, layer: Labels) -> Vectors:
-        old = self._highlight
-        if old is not None and old in self._viewer.layers and old.ndim == layer.ndim:
-            return old
-        self._remove_highlight()
-        active = self._viewer.layers.selection.active
-        self._highlight = new_highlight(layer)
-        self._viewer.add_layer(self._highlight)
-        if active is not None:
-            self._viewer.layers.selection.active = active
-        return self._highlight
-
-    def _remove_highlight(self) -> None:
-        old, self._highlight = self._highlight, None
-        if old is not None and old in self._viewer.layers:
-            self._viewer.layers.remove(old)
+        shown = self.review.objects(labels[:MOST_OUTLINES]) if self._plane() is not None else []
+        self.canvas.outline(shown)
 
     # ------------------------------------------------------------------ steps
 
@@ -670,8 +588,7 @@ class ObjectsPanel(Dock):
 
     def _on_removed(self, event: Any) -> None:
         self.refining.forget(event.value)
-        if event.value is self._highlight:
-            self._highlight = None
+        self.canvas.forget(event.value)
         if event.value is self._layer:
             self._follow(None)
         self._on_layers()
@@ -683,7 +600,7 @@ class ObjectsPanel(Dock):
         self._viewer.dims.events.point.connect(self._on_plane)
         self._viewer.dims.events.order.connect(self._on_plane)
         self._viewer.dims.events.ndisplay.connect(self._on_plane)
-        self._viewer.mouse_drag_callbacks.append(self._on_click)
+        self.canvas.open()
         self._bind_keys()
         self._on_layers()
         active = self._viewer.layers.selection.active
@@ -698,7 +615,6 @@ class ObjectsPanel(Dock):
         self.saving.finish()
         self._follow(None)
         self.keeper.close()
-        self._remove_highlight()
         layers = self._viewer.layers.events
         layers.inserted.disconnect(self._on_inserted)
         layers.removed.disconnect(self._on_removed)
@@ -707,7 +623,7 @@ class ObjectsPanel(Dock):
         self._viewer.dims.events.ndisplay.disconnect(self._on_plane)
         for layer in self._viewer.layers:
             layer.events.name.disconnect(self._on_layers)
-        self._viewer.mouse_drag_callbacks.remove(self._on_click)
+        self.canvas.close()
 
 
 DERIVED_KEY, CLASSES_KEY = "napari_sam3_derived", "napari_sam3_classes"
