@@ -153,9 +153,7 @@ def test_what_another_number_stood_for_is_not_taken_back_by_it(
     assert boxes(layer) == {1: EDGE, 2: LARGE, 3: SMALL}
 
 
-def test_another_object_that_has_the_number_by_now_gets_no_answer(
-    objects, layer, still, in_step, under_way
-):
+def test_another_object_that_has_the_number_by_now_gets_no_answer(objects, layer, still, under_way):
     beside = Box(33, 2, 38, 9)
     layer.data[layer.data == 2] = 0
     layer.data[beside.slices] = 2

@@ -202,7 +202,7 @@ class PromptLayers:
         used = {kind: self._layers[kind] for kind in kinds if kind in self._layers}
         owned = [layer for kind, layer in used.items() if kind != "examples"]
         first = max(self._highest_object + 1, self._first_number)
-        numbers = number_copies(owned, plane_from, first)
+        numbers = number_copies(owned, plane_from, first, plane_to)
         current = self.current_object
         copied = Copied()
         with self._unheard(used.values()):
