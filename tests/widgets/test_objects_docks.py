@@ -25,7 +25,8 @@ from qtpy.QtWidgets import QShortcut
 from napari_sam3.core.viewing import View
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.widgets import _save, _sharing
-from napari_sam3.widgets.objects_panel import CLICK_REACH, ObjectsPanel
+from napari_sam3.widgets._canvas import CLICK_REACH
+from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.opening import get_reader
 
 from .conftest import on_screen, press, said

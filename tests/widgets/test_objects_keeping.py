@@ -359,8 +359,6 @@ def test_steps_of_a_removed_record_break_nothing(objects, layer, still):
     objects.reject()
     still()
     layer.metadata = {}
-    layer.refresh()
-    still()
     objects.undo()
     still()
     assert states(layer) == {1: "unreviewed"}
@@ -738,3 +736,18 @@ def test_pixels_of_overlaps_are_made_again_by_the_rule_that_is_saved(
     again = rebuild(record, {(run["id"], 0): Instances(SHAPE, items)})
     assert np.array_equal(again, layer.data)
     assert (again[SMALL.slices] == min(shown(layer), key=lambda k: boxes(layer)[k] != SMALL)).all()
+
+
+def test_steps_on_other_objects_outlive_a_renumbering(objects, layer, still):
+    objects.review.choose((3,))
+    objects.reject()
+    objects.review.choose((1,))
+    objects.accept()
+    still()
+    swap(layer, 1, 2)
+    still()
+    objects.undo()
+    still()
+    assert states(layer) == {1: "unreviewed", 2: "accepted", 3: "unreviewed"}
+    objects.undo()
+    assert said(objects) == "There is nothing to take back."

@@ -447,15 +447,20 @@ def test_a_free_engine_is_created_once(objects, engine, still, refine, created):
 
 def test_several_clicks_of_one_session_are_one_step(seen, objects, layer, still, engine, refine):
     before = layer.data.copy()
+    smaller = iter(range(12, 16))
+    engine.answer = lambda request: Instances(
+        request.shape, (solid(Box(next(smaller), 12, 24, 24)),)
+    )
     refine(2)
     for click in ((44, 64), (50, 70)):
         clicks(seen).add(click)
         still()
-    assert len(engine.requests) == 3
+    assert boxes(layer)[2].shape == (10, 12)
     objects.refine()
     objects.undo()
     still()
     assert np.array_equal(layer.data, before)
+    assert states(layer)[2] == "unreviewed"
     assert objects.review.undo_words == ""
 
 

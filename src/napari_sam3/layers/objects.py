@@ -137,6 +137,8 @@ class ObjectRecord:
             # a duplicated layer has the metadata of the other one, not a copy of it
             found = layer.metadata[OBJECTS_KEY] = found.copied()
         found.owner = layer.unique_id
+        for index in [index for index in found.planes if index.ndim != layer.ndim]:
+            found.aside.append(found.planes.pop(index))
         return found
 
     def copied(self) -> ObjectRecord:

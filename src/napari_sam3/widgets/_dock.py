@@ -82,10 +82,12 @@ class Dock(QWidget):
             self._bound.append(key)
 
     def _act(self, action: Callable[[], object]) -> None:
-        if self._acts_unseen or self.isVisible() or not self.window().isVisible():
+        # behind another tab Qt moves a dock out of sight, and still calls it visible
+        is_seen = not self.visibleRegion().isEmpty()
+        if self._acts_unseen or is_seen or not self.window().isVisible():
             action()
             return
-        # behind another tab nobody would see what the key decides
+        # nobody would see what the key decides
         dock = self._dock_widget()
         if dock is not None and dock.isVisible():
             dock.raise_()

@@ -153,6 +153,9 @@ class Keeper(QObject):
         self._due.discard(index)
         asked = self._capture(layer, record, index)
         if asked is None:
+            if not self._due and layer in self._latest:
+                # the planes before it wait for their rows
+                self._write_rows(layer, record)
             self._start_due()
             return
         self._runner.start(Job(_syncing(asked.state), asked))

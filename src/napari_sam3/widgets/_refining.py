@@ -311,7 +311,7 @@ class Refining(QObject):
         plane = None if record is None else record.planes.get(session.index)
         if plane is None or plane.shape != session.plane.shape:
             return None
-        if session.layer not in self._viewer.layers:
+        if session.layer not in self._viewer.layers or not _has_plane(session):
             return None
         known = session.current
         for one in plane.objects.values():
@@ -328,3 +328,12 @@ class Refining(QObject):
         self.said.emit(str(error))
         if not isinstance(error, Sam3Error):
             raise error
+
+
+def _has_plane(session: _Session) -> bool:
+    # the record is told of other data only when the keeper has looked at them
+    try:
+        shape = session.index.cut(session.layer.data).shape
+    except IndexError:
+        return False
+    return bool(shape == session.plane.shape)

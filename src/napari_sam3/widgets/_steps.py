@@ -113,9 +113,8 @@ class Steps:
         return step
 
     def forget(self, labels: Collection[int]) -> None:
-        """Let go of steps on labels that mean other objects now, and of all before them."""
-        touched = [i for i, step in enumerate(self._done) if set(step.labels) & set(labels)]
-        self._done = self._done[touched[-1] + 1 :] if touched else self._done
+        """Let go of the steps on labels that mean other objects now."""
+        self._done = [step for step in self._done if not set(step.labels) & set(labels)]
 
 
 def _back(now: LabelledObject, before: LabelledObject, after: LabelledObject) -> LabelledObject:

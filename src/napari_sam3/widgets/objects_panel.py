@@ -582,6 +582,9 @@ class ObjectsPanel(Dock):
             self._refresh_timer.start(0)
 
     def _on_inserted(self, event: Any) -> None:
+        if isinstance(event.value, Labels):
+            # a duplicated layer has a record of its own from now on
+            ObjectRecord.find(event.value)
         self._on_layers()
         if isinstance(event.value, Labels) and not _is_derived(event.value) and self._layer is None:
             self.form.labels.value = event.value
