@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
-from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.parsing import Plane, parse_plane
+from napari_sam3.cli.telling import errors_of_strangers, tell
 from napari_sam3.core.calibration import PixelSize
-from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
     from napari_sam3.workflows.exporting import Exported
 
 T = TypeVar("T")
+
+TOO_LARGE = "The objects do not fit in memory."
 
 
 class Sides(NamedTuple):
@@ -86,37 +87,17 @@ def export_objects(
     """
     from napari_sam3.workflows.exporting import export
 
-    with _errors_as_sentences():
+    with errors_of_strangers(ImageError, TOO_LARGE):
         _check_outputs(outputs, source, image, overwrite)
         content = _content(source, image, plane)
         if pixel_size is not None:
             content = _calibrated(content, PixelSize(*pixel_size, unit))
         _check_fit(outputs, content)
         for notice in content.notices:
-            _tell(notice, err=True)
+            tell(notice, err=True)
         for path in outputs:
             export(path, content, overwrite)
-            _tell(f"{_count(path, content)} → {path}")
-
-
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    """As `errors_as_sentences`, of a file that may have been made to do harm."""
-    from napari_sam3.workflows.provenance import printable
-
-    with errors_as_sentences():
-        try:
-            yield
-        except Sam3Error as error:
-            raise ImageError(printable(str(error))) from error
-        except MemoryError as error:
-            raise ImageError("The objects do not fit in memory.") from error
-
-
-def _tell(sentence: str, *, err: bool = False) -> None:
-    from napari_sam3.workflows.provenance import printable
-
-    typer.echo(printable(sentence), err=err)
+            tell(f"{_count(path, content)} → {path}")
 
 
 def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwrite: bool) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
@@ -15,16 +14,16 @@ from rich.table import Table
 
 from napari_sam3.cli.hosted import (
     HostedOptions,
-    errors_as_sentences,
     hosted_options,
     tell_address,
 )
 from napari_sam3.cli.parsing import Plane, parse_plane
 from napari_sam3.cli.records import confirmation, with_limits
+from napari_sam3.cli.telling import errors_of_strangers, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import describe
-from napari_sam3.errors import CancelledError, ImageError, ProvenanceError, Sam3Error
+from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.reasking import RecordedPicture
     from napari_sam3.workflows.replay import QuestionId, Stored
+
+TOO_LARGE = "What the record is about does not fit in memory."
 
 DRIFTED = 3
 """Exit code where the labels are not what the record says."""
@@ -53,26 +54,6 @@ Labels = Annotated[
 ]
 
 
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    """As `errors_as_sentences`, of a record that may have been made to do harm."""
-    from napari_sam3.workflows.provenance import printable
-
-    with errors_as_sentences():
-        try:
-            yield
-        except Sam3Error as error:
-            raise ProvenanceError(printable(str(error))) from error
-        except MemoryError as error:
-            raise ProvenanceError("What the record is about does not fit in memory.") from error
-
-
-def _tell(sentence: str, *, err: bool = False) -> None:
-    from napari_sam3.workflows.provenance import printable
-
-    typer.echo(printable(sentence), err=err)
-
-
 def cite(record: Labels) -> None:
     """Print what a publication should say of labels: methods, references, licence."""
     from napari_sam3.workflows.cite import cite as make_citation
@@ -80,7 +61,7 @@ def cite(record: Labels) -> None:
     from napari_sam3.workflows.replay import altered_questions
     from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
-    with _errors_as_sentences():
+    with errors_of_strangers(ProvenanceError, TOO_LARGE):
         said = read_sidecar(record)
         found = find_labels(record, said) if "labels" in said else None
         citation = make_citation(said, open_labels(found) if found else None)
@@ -137,7 +118,7 @@ def replay(
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import check_label_path, save_labels
 
-    with _errors_as_sentences():
+    with errors_of_strangers(ProvenanceError, TOO_LARGE):
         if output is not None:
             check_label_path(output)
             if output.exists():
@@ -208,7 +189,7 @@ class _Play:
         # looked up even where nothing new is to be stored
         stored = stored_answers(self.record, open_cache())
         for notice in stored.notices:
-            _tell(notice, err=True)
+            tell(notice, err=True)
         if not fresh and not stored.missing:
             self.rebuilt = rebuild(self.record, stored.answers, self._base, self._max_pixels)
             is_uncovered = self._tell_before(stored.answers, tolerance)
@@ -327,7 +308,7 @@ class _Play:
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:
             self._told.append(sentence)
-            _tell(sentence, err=True)
+            tell(sentence, err=True)
 
     def _tell_before(self, answers: Mapping[QuestionId, Instances], tolerance: float) -> bool:
         """Say what labels from before hide; return whether the objects are seen all the same."""
@@ -335,14 +316,14 @@ class _Play:
 
         if self._base is None:
             return True
-        _tell(UNCHECKED)
+        tell(UNCHECKED)
         # the base is what is no label of the record, so it may as well be of later
         alone = rebuild(self.record, answers, None, self._max_pixels)
         covered = (alone > 0) & (self._base > 0)
         count = int(np.count_nonzero(covered))
         if not count:
             return True
-        _tell(
+        tell(
             f"{count} pixels of the record's objects lie under other labels, which were there "
             "before or were painted over them since:"
         )
@@ -356,18 +337,18 @@ class _Play:
         if is_saved is None:
             return True
         if not is_saved:
-            _tell("They were edited, or a run was undone, before they were saved.")
+            tell("They were edited, or a run was undone, before they were saved.")
         if self._labels is None:
             return is_saved
         was_changed = self._was_file_changed()
         if is_saved and not was_changed:
             return True
         if was_changed:
-            _tell(f"But {self._file} was changed since. Compared with it as it is now:")
+            tell(f"But {self._file} was changed since. Compared with it as it is now:")
         drift = compare_labels(self.rebuilt, self._labels)
         _print_drifts({"labels": drift}, tolerance)
         if self._base is not None and was_changed and not is_saved:
-            _tell("Labels that are not the record's were changed since, or those of its objects.")
+            tell("Labels that are not the record's were changed since, or those of its objects.")
             return False
         return drift.is_within(tolerance)
 
@@ -383,7 +364,7 @@ class _Play:
         followed = follow(self.record, stored.answers, answers, self._labels)
         self.rebuilt = rebuild(followed.record, answers, self._base, self._max_pixels)
         if self._base is not None:
-            _tell(UNCHECKED)
+            tell(UNCHECKED)
         rows: dict[str, Drift | None] = {}
         for run in self.record["runs"]:
             for index, question in enumerate(run["questions"]):
@@ -401,12 +382,12 @@ class _Play:
 
         saved = self.record.get("labels")
         if saved is None:
-            _tell("The labels were made again; the record is of no label image to compare.")
+            tell("The labels were made again; the record is of no label image to compare.")
             return None
         is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
-        _tell(f"The labels made again are {'identical to' if is_same else 'not'} those on record.")
+        tell(f"The labels made again are {'identical to' if is_same else 'not'} those on record.")
         if self._labels is None:
-            _tell("No label image lies beside the record: only the record was compared.")
+            tell("No label image lies beside the record: only the record was compared.")
         return is_same
 
     def _tell_unanswered(self) -> None:
@@ -415,7 +396,7 @@ class _Play:
         questions = [q for run in self.record["runs"] for q in run["questions"]]
         lost = sum(not was_answered(question) for question in questions)
         if lost:
-            _tell(f"{lost} of {len(questions)} questions were never answered; not asked now.")
+            tell(f"{lost} of {len(questions)} questions were never answered; not asked now.")
 
     def _was_file_changed(self) -> bool:
         from napari_sam3.workflows.sidecars import labels_digest
@@ -471,7 +452,7 @@ def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
         console.width = 10_000
     console.print(table)
     if len(known) < len(rows):
-        _tell(
+        tell(
             "“?”: the answer is another one, and neither the former one nor the label image is "
             "here to compare with."
         )

@@ -1,0 +1,40 @@
+"""What is said of files that may have been made to do harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from napari_sam3.cli.hosted import errors_as_sentences
+from napari_sam3.errors import Sam3Error
+
+
+def tell(sentence: str, *, err: bool = False) -> None:
+    """Print a sentence, without what would move a terminal's cursor."""
+    from napari_sam3.workflows.provenance import printable
+
+    typer.echo(printable(sentence), err=err)
+
+
+@contextmanager
+def errors_of_strangers(kind: type[Sam3Error], too_large: str) -> Iterator[None]:
+    """As `errors_as_sentences`, of a file whose texts come from a stranger.
+
+    Parameters
+    ----------
+    kind : type
+        Of the errors that are raised instead.
+    too_large : str
+        The sentence where the file's content does not fit in memory.
+    """
+    from napari_sam3.workflows.provenance import printable
+
+    with errors_as_sentences():
+        try:
+            yield
+        except Sam3Error as error:
+            raise kind(printable(str(error))) from error
+        except MemoryError as error:
+            raise kind(too_large) from error
