@@ -447,6 +447,20 @@ class TestAStack:
 
         return go_to
 
+    def test_a_look_from_the_side_counts_no_object_twice(self, seen, objects, layer, still):
+        before = layer.data.copy()
+        seen.dims.order = (1, 0, 2)
+        seen.dims.set_current_step(1, ON_FIRST.top + 1)
+        still()
+        objects.next()
+        assert "turn the view back" in said(objects)
+        assert len(ObjectRecord.of(layer)) == 1
+        seen.dims.order = (0, 1, 2)
+        still()
+        objects.next()
+        assert objects.review.current == (1,)
+        assert np.array_equal(layer.data, before)
+
     def test_a_filter_holds_on_planes_that_are_not_on_the_screen(
         self, objects, layer, still, go_to
     ):

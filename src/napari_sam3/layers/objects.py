@@ -169,6 +169,14 @@ class ObjectRecord:
         turned = PlaneIndex((index.shown[1], index.shown[0]), index.fixed)
         return turned if index not in self.planes and turned in self.planes else index
 
+    def crosses(self, index: PlaneIndex) -> bool:
+        """Whether a plane that is not on record runs across others that are.
+
+        Its pixels are theirs, so that each object would be counted once more.
+        """
+        filled = [known for known, plane in self.planes.items() if plane.objects]
+        return index not in filled and any(set(i.shown) != set(index.shown) for i in filled)
+
     def __len__(self) -> int:
         return sum(len(plane.objects) for plane in self.planes.values())
 

@@ -122,7 +122,9 @@ class ObjectsPanel(Dock):
         plane = self._plane()
         if plane is None or self._layer is None:
             return None
-        return ObjectRecord.of(self._layer).find_index(plane_index(plane))
+        record = ObjectRecord.of(self._layer)
+        index = record.find_index(plane_index(plane))
+        return None if record.crosses(index) else index
 
     def _no_plane(self) -> str:
         """Say why there is no plane to work on."""
@@ -130,6 +132,8 @@ class ObjectsPanel(Dock):
             return NO_LAYER
         if self._viewer.dims.ndisplay != 2:
             return "Switch the viewer to its 2D view first (the cube button)."
+        if self._plane() is not None:
+            return "The objects lie on planes along other axes: turn the view back to review them."
         return f"No plane of “{self._layer.name}” is shown: move the sliders, or turn the view."
 
     def _on_layer_choice(self) -> None:
