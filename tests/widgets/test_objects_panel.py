@@ -223,6 +223,14 @@ def test_a_selected_row_is_centred_and_outlined(seen, objects, layer):
     assert corners.min(axis=0).tolist() == [39.5, 59.5]
 
 
+def test_outlines_follow_a_layer_that_is_given_another_scale(seen, objects, layer):
+    objects.form.table.selected.emit((2,))
+    layer.scale = (2, 3)
+    objects.form.table.selected.emit((1,))
+    (outline,) = (one for one in seen.layers if one.name.startswith("selected in"))
+    assert np.allclose(outline.scale, layer.scale)
+
+
 # ---------------------------------------------------------------------- other hands
 
 
@@ -455,6 +463,15 @@ def test_exported_objects_are_imported_as_they_were(seen, objects, layer, still,
     record = ObjectRecord.find(other)
     areas = sorted(one.instance.area for one in record.all_objects())
     assert areas == [150, 400, 1000]
+
+
+def test_how_far_an_export_is_is_told_until_it_is_done(objects, still, tmp_path):
+    told = []
+    objects.sharing.progressed.connect(lambda _step: told.append(said(objects)))
+    objects.export_to(str(tmp_path / "cells.geojson"))
+    still()
+    assert any("%" in words for words in told)
+    assert said(objects) == "3 objects → cells.geojson."
 
 
 def test_a_file_that_cannot_be_written_is_said(objects, still, tmp_path):

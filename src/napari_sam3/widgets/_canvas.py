@@ -64,6 +64,8 @@ class Canvas:
 
     def outline(self, pairs: Sequence[Pair]) -> None:
         """Outline these objects, and no others; only the first ones of very many."""
+        if self._has_moved():
+            self.follow(self._layer)
         shown = pairs[:MOST_OUTLINES] if self._layer is not None else ()
         wanted = tuple((index, one.instance) for index, one in shown)
         if wanted == self._outlined:
@@ -73,6 +75,12 @@ class Canvas:
             self._outlined = wanted
             parts = [to_vectors([item], index) for index, item in wanted]
             highlight.data = np.concatenate([np.empty((0, 2, highlight.ndim)), *parts])
+
+    def _has_moved(self) -> bool:
+        """Whether the layer was given another scale or place since its outlines were made."""
+        if self._layer is None or self._highlight is None:
+            return False
+        return not LayerTransform.of(self._highlight).matches(LayerTransform.of(self._layer))
 
     def _add(self) -> Vectors | None:
         if self._layer is None:

@@ -35,6 +35,7 @@ from napari_sam3.widgets.exporting import capture_content
 from napari_sam3.widgets.opening import layer_data_of
 from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
+from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import Synced
 
 NO_LAYER = (
@@ -505,6 +506,11 @@ class ObjectsPanel(Dock):
     def _say(self, words: str) -> None:
         self.form.result.setText(words)
 
+    def _on_progress(self, step: Progress) -> None:
+        """Say how far a file is."""
+        part = f" {100 * step.done // step.total} %" if step.total else ""
+        self._say(f"{step.message or 'working'} …{part}")
+
     def _on_error(self, error: BaseException) -> None:
         self._say(str(error))
         if not isinstance(error, Sam3Error):
@@ -542,6 +548,7 @@ class ObjectsPanel(Dock):
         self.refining.said.connect(self._say)
         self.refining.ended.connect(lambda: setattr(self.form.refine, "text", "Refine"))
         self.sharing.said.connect(self._say)
+        self.sharing.progressed.connect(self._on_progress)
         self.sharing.imported.connect(self._on_imported)
         self.sharing.compared.connect(self._on_compared)
         self._add_shortcuts()
