@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from .screens import provide_own_screen
+
+provide_own_screen()
+
 # napari and platformdirs read these when they are first imported, so they are set here
 # and not in a fixture.  Plain `pytest` then means the same as ./scripts/test.
 _HOME = Path(tempfile.mkdtemp(prefix="napari-sam3-tests-"))
