@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 import napari_sam3
 from napari_sam3 import cli, engines
+from napari_sam3.cli import demo, following, segmenting
+from napari_sam3.cli import engines as listing
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt
@@ -288,9 +291,11 @@ class TestErrors:
 class TestProgress:
     def test_a_terminal_shows_it_and_the_answer_is_the_same(self, fake, monkeypatch, image):
         terminal = SimpleNamespace(isatty=lambda: True, write=len, flush=lambda: None)
-        monkeypatch.setattr(cli.sys, "stderr", terminal)
+        monkeypatch.setattr(following.sys, "stderr", terminal)
         prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
-        answer = cli._follow(iter_segment(fake, cli._prepare(image, None, None, prompts)))
+        answer = following.follow(
+            iter_segment(fake, segmenting.prepare(image, None, None, prompts))
+        )
         assert len(answer.instances) == 4
         assert fake.prompts == list(prompts)
 
@@ -308,7 +313,7 @@ class TestEngines:
             assert info.summary in line
 
     def test_a_narrow_terminal_gets_a_list_that_loses_no_word(self, monkeypatch):
-        monkeypatch.setattr(cli.Console, "is_terminal", True)
+        monkeypatch.setattr(listing.Console, "is_terminal", True)
         monkeypatch.setenv("COLUMNS", "50")
         shown = CliRunner().invoke(cli.app, ["engines"]).stdout
         words = " ".join(shown.split())
@@ -345,7 +350,7 @@ class TestDemo:
             return [folder / "demo.png"]
 
         monkeypatch.setattr(
-            cli.importlib, "import_module", lambda name: SimpleNamespace(show_demo=show_demo)
+            demo.importlib, "import_module", lambda name: SimpleNamespace(show_demo=show_demo)
         )
         arguments = ["demo", "--window", "--output-dir", str(tmp_path)]
         done = CliRunner().invoke(cli.app, [*arguments, "--close"])
@@ -371,9 +376,9 @@ class TestDemo:
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(cli.sys, "platform", platform)
-        monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: binding or None)
-        assert cli._can_show_window() is expected
+        monkeypatch.setattr(demo.sys, "platform", platform)
+        monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: binding or None)
+        assert demo._can_show_window() is expected
 
     def test_a_folder_that_cannot_be_made_is_an_error(self, tmp_path):
         (tmp_path / "taken").touch()
@@ -422,7 +427,7 @@ class TestProgram:
         save_labels(tmp_path / "plain.tif", np.ones((40, 50), np.uint16))
         done = self.start(
             "segment", str(tmp_path / "plain.tif"), "--point", "9,9",
-            env={**cli.os.environ, "PYTHONIOENCODING": "latin-1"}, encoding="latin-1",
+            env={**os.environ, "PYTHONIOENCODING": "latin-1"}, encoding="latin-1",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "? " in done.stdout

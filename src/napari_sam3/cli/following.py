@@ -1,0 +1,89 @@
+"""A run on the command line: its progress on a terminal, and its end by Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from napari_sam3.cli.records import what_is_left
+from napari_sam3.errors import CancelledError
+
+if TYPE_CHECKING:
+    from napari_sam3.jobs.records import Records
+    from napari_sam3.workflows.segment import Progress, SegmentAnswer
+
+    Ask = Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]
+
+
+def follow(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
+    """Run a workflow to its end; a terminal shows how far it is."""
+    from napari_sam3.workflows.segment import finish
+
+    if not sys.stderr.isatty():
+        return finish(workflow)
+    return finish(_with_bar(workflow))
+
+
+def unless_interrupted(ask: Ask, records: Records, *, billed: bool) -> SegmentAnswer:
+    """Follow a run; the first Ctrl-C ends it in good order, a second one at once."""
+    stop = threading.Event()
+    try:
+        with _stopped_by_interrupt(stop):
+            answer = follow(ask(stop))
+        if not stop.is_set():
+            return answer
+    except KeyboardInterrupt:
+        stop.set()
+    except CancelledError:
+        if not stop.is_set():
+            raise
+    left = f" {what_is_left(records)}" if billed else ""
+    typer.echo(f"Stopped; no labels were written.{left}", err=True)
+    raise typer.Exit(130)
+
+
+@contextmanager
+def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
+    def on_interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    try:
+        usual = signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:
+        # not the main thread: whoever runs this there has its own way to stop it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _with_bar(
+    workflow: Generator[Progress, None, SegmentAnswer],
+) -> Generator[Progress, None, SegmentAnswer]:
+    from rich import progress
+
+    console = Console(stderr=True)
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn()
+    with progress.Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None)
+        while True:
+            try:
+                step = next(workflow)
+            except StopIteration as end:
+                answer: SegmentAnswer = end.value
+                return answer
+            # a single question has no known end: the bar only shows that it runs
+            total = step.total if step.total > 1 else None
+            bars.update(task, description=step.message, completed=step.done, total=total)
+            yield step
