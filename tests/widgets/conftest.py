@@ -48,7 +48,7 @@ FREE = Capabilities(
     diameter=True,
     scores=True,
     settings=frozenset(
-        {("concept", "threshold"), ("everything", "max_masks"), ("everything", "diameter")}
+        {("concept", "min_score"), ("everything", "max_masks"), ("everything", "diameter")}
     ),
 )
 MARGINS = {"": 2, "small": 1, "medium": 4, "large": 6}

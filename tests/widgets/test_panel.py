@@ -421,7 +421,7 @@ def test_every_control_has_a_tooltip(panel):
 
 @pytest.mark.parametrize(
     ("question", "those"),
-    [("concept", {"threshold"}), ("object", set()), ("everything", {"max_masks", "diameter"})],
+    [("concept", {"min_score"}), ("object", set()), ("everything", {"max_masks", "diameter"})],
 )
 def test_thresholds_are_enabled_only_where_they_matter(panel, question, those):
     panel.form.question.value = question
@@ -431,7 +431,7 @@ def test_thresholds_are_enabled_only_where_they_matter(panel, question, those):
 
 
 def test_thresholds_are_sent_only_where_they_matter(panel, run, click, engine):
-    panel.form.threshold.value = 0.75
+    panel.form.min_score.value = 0.75
     panel.form.max_masks.value = 7
     run("everything")
     assert (engine.requests[-1].min_score, engine.requests[-1].max_masks) == (0, 7)

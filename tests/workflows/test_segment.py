@@ -254,7 +254,7 @@ class TestSegment:
         assert result.instances.image_shape == (20, 30)
 
     def test_numbers_out_of_range_are_refused(self):
-        with pytest.raises(PromptError, match="threshold"):
+        with pytest.raises(PromptError, match="min_score"):
             segment(IMAGE, Everything(), FakeEngine(), 1.5)
         with pytest.raises(PromptError, match="max_masks"):
             segment(IMAGE, Everything(), FakeEngine(), max_masks=101)

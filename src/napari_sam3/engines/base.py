@@ -26,7 +26,7 @@ NEVER = threading.Event()
 """The `stop` of a call that nobody will cancel; it is never set."""
 
 Question = Literal["concept", "object", "everything"]
-Setting = Literal["threshold", "points_per_side", "pred_iou_thresh", "max_masks", "diameter"]
+Setting = Literal["min_score", "points_per_side", "pred_iou_thresh", "max_masks", "diameter"]
 
 MAX_MASKS = 100
 
@@ -75,9 +75,7 @@ class SegmentationRequest:
                 f"but it is a {type(self.prompt).__name__}."
             )
         if not isinstance(self.min_score, Real) or not 0 <= self.min_score <= 1:
-            raise PromptError(
-                f"The threshold must lie between 0 and 1, but it is {self.min_score}."
-            )
+            raise PromptError(f"min_score must lie between 0 and 1, but it is {self.min_score}.")
         if not isinstance(self.max_masks, Integral) or not 0 <= self.max_masks <= MAX_MASKS:
             raise PromptError(
                 f"max_masks must lie between 0 and {MAX_MASKS}, but it is {self.max_masks}."

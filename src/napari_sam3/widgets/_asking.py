@@ -274,7 +274,7 @@ class Asking:
     def _limits(self) -> tuple[float, int]:
         matters = self._settings()
         return (
-            float(self._form.threshold.value) if "threshold" in matters else 0.0,
+            float(self._form.min_score.value) if "min_score" in matters else 0.0,
             int(self._form.max_masks.value) if "max_masks" in matters else 0,
         )
 

@@ -50,7 +50,7 @@ PROPOSAL_CHOICES: tuple[tuple[str, Proposal], ...] = (
     ("medium", "medium"),
     ("large", "large"),
 )
-SETTING_TITLES = ("Threshold", "Points per side", "Predicted IoU", "Max. masks", "Diameter")
+SETTING_TITLES = ("Minimum score", "Points per side", "Predicted IoU", "Max. masks", "Diameter")
 MOST_DIAMETER = 10_000.0
 
 PANEL_WIDTH = 340
@@ -168,7 +168,7 @@ class Form(QWidget):
         )
 
     def _add_thresholds(self) -> None:
-        self.threshold = FloatSlider(value=0.5, min=0.1, max=1, step=0.01)
+        self.min_score = FloatSlider(value=0.5, min=0.1, max=1, step=0.01)
         self.points_per_side = Slider(value=32, min=0, max=128)
         self.pred_iou_thresh = FloatSlider(value=0.88, min=0.5, max=1, step=0.01)
         self.max_masks = Slider(value=0, min=0, max=100)
@@ -198,7 +198,7 @@ class Form(QWidget):
     def settings(self) -> dict[Setting, Widget]:
         """The thresholds' controls by name."""
         return {
-            "threshold": self.threshold,
+            "min_score": self.min_score,
             "points_per_side": self.points_per_side,
             "pred_iou_thresh": self.pred_iou_thresh,
             "max_masks": self.max_masks,

@@ -1,4 +1,4 @@
-"""A run of the session → the panel as it was: engine, question, thresholds, prompts."""
+"""A run of the session → the panel as it was: engine, question, numbers, prompts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def restore(
     form.image.value = image
     form.engine.value = past.engine
     viewer.dims.set_point(range(len(past.plane.world)), past.plane.world)
-    _restore_thresholds(past, form)
+    _restore_numbers(past, form)
     form.rule.value = past.rule
     first = past.prompts[0]
     form.question.value = past.question
@@ -51,9 +51,9 @@ def restore(
         prompts.use(kind, layer, same_numbers=True)
 
 
-def _restore_thresholds(past: Past, form: Form) -> None:
+def _restore_numbers(past: Past, form: Form) -> None:
     if past.min_score:
-        form.threshold.value = past.min_score
+        form.min_score.value = past.min_score
     form.max_masks.value = past.max_masks
     first = past.prompts[0]
     if isinstance(first, Everything):

@@ -53,7 +53,7 @@ POLARITY_KEY = "W"
 PROPOSAL_KEY = "Q"
 
 SETTING_WORDS = {
-    "threshold": "Least confidence of an object that is shown, 0.1–1.",
+    "min_score": "Objects with a lower score are left out, 0.1–1.",
     "points_per_side": "Density of the grid of automatic clicks, 0–128.",
     "pred_iou_thresh": "Least quality that the model must predict for a mask, 0.5–1.",
     "max_masks": "At most so many objects, the best ones; 0 means all.",

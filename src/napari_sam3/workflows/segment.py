@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _TOGETHER = 50
 
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_MIN_SCORE = 0.5
 """Least score of what a concept finds, unless another is asked for."""
 
 
@@ -456,10 +456,10 @@ def segment(
 def new_request(
     picture: npt.NDArray[np.uint8], prompt: Prompt, min_score: float | None, max_masks: int
 ) -> SegmentationRequest:
-    """Return a request, with the threshold that is usual for its prompt where none is given."""
+    """Return a request, with the least score that is usual for its prompt where none is given."""
     if min_score is None:
         # how well a click was understood is no reason to leave its object out
-        min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_THRESHOLD
+        min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_MIN_SCORE
     return SegmentationRequest(picture, prompt, min_score, max_masks)
 
 

@@ -37,9 +37,9 @@ CAPABILITIES = Capabilities(
     scores=True,
     settings=frozenset(
         {
-            ("concept", "threshold"),
+            ("concept", "min_score"),
             ("concept", "max_masks"),
-            ("everything", "threshold"),
+            ("everything", "min_score"),
             ("everything", "max_masks"),
             ("everything", "diameter"),
         }

@@ -16,9 +16,9 @@ CAPABILITIES = Capabilities(
     billed=True,
     settings=frozenset(
         {
-            ("concept", "threshold"),
+            ("concept", "min_score"),
             ("concept", "max_masks"),
-            ("object", "threshold"),
+            ("object", "min_score"),
             ("everything", "points_per_side"),
             ("everything", "pred_iou_thresh"),
             ("everything", "max_masks"),
