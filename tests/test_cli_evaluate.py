@@ -81,7 +81,7 @@ def test_what_is_saved_is_called_what_it_is(files, tmp_path, option, name):
 def test_a_folder_that_is_not_there_is_told_before_anything_is_compared(files, tmp_path):
     result = invoke(*files, "--csv", tmp_path / "no" / "a.csv")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "folder that exists" in result.stderr
+    assert "There is no folder" in result.stderr
 
 
 def test_an_error_is_one_sentence(files, tmp_path):

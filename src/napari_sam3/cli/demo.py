@@ -14,6 +14,7 @@ import typer
 from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.segmenting import summary
+from napari_sam3.cli.telling import tell
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
@@ -41,7 +42,7 @@ def run_demo(
     with errors_as_sentences():
         written = _demo_in_window(output_dir, keep_open) if has_window else _demo(output_dir)
     for path in written:
-        typer.echo(f"Wrote {path}")
+        tell(f"Wrote {path}")
 
 
 def _can_show_window() -> bool:

@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
+from napari_sam3.cli.telling import tell
 from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def evaluate(
         _check_outputs(targets, overwrite=overwrite)
         found = _run_to_end(iter_evaluate(pred, truth))
         for notice in found.notices:
-            typer.echo(notice, err=True)
+            tell(notice, err=True)
         _print_metrics(found)
         if plot is not None:
             save_text(plot, iou_histogram_svg(found.true_ious, _title(found)))
@@ -70,14 +71,15 @@ def evaluate(
         if as_json is not None:
             save_text(as_json, json.dumps(to_json(found), indent=1, ensure_ascii=False) + "\n")
     for path in targets:
-        typer.echo(f"→ {path}")
+        tell(f"→ {path}")
 
 
 def _check_outputs(targets: list[Path], *, overwrite: bool) -> None:
+    from napari_sam3.workflows.paths import kind_at, require_place
+
     for path in targets:
-        if path.is_dir() or not path.parent.is_dir():
-            raise ImageError(f"{path} is no file in a folder that exists; choose another name.")
-        if path.exists() and not overwrite:
+        require_place(path)
+        if kind_at(path) == "file" and not overwrite:
             raise ImageError(f"{path} exists already; choose another name, or add --overwrite.")
 
 

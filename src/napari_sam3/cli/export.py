@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,11 +105,11 @@ def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwr
     """Refuse names that cannot be written, before anything is read."""
     from napari_sam3.workflows.exporting import check_target
 
-    taken = {path.resolve() for path in (source, image) if path is not None}
+    taken = {os.path.realpath(path) for path in (source, image) if path is not None}
     for path in outputs:
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise ImageError(f"{path} is named twice; choose another name for the output.")
-        taken.add(path.resolve())
+        taken.add(os.path.realpath(path))
         check_target(path, overwrite)
 
 

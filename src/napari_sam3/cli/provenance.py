@@ -117,18 +117,19 @@ def replay(
     """
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import check_label_path, save_labels
+    from napari_sam3.workflows.paths import kind_at
 
     with errors_of_strangers(ProvenanceError, TOO_LARGE):
         if output is not None:
             check_label_path(output)
-            if output.exists():
+            if kind_at(output) != "nothing":
                 raise ImageError(f"{output} exists already; choose another --output.")
         play = _Play(record, image, plane, url)
         records = with_limits(open_records(project=project), cap)
         is_within = play.again(records, fresh=fresh, yes=yes, tolerance=tolerance)
         if output is not None:
             save_labels(output, play.rebuilt)
-            typer.echo(f"→ {output}")
+            tell(f"→ {output}")
     if not is_within:
         raise typer.Exit(DRIFTED)
 

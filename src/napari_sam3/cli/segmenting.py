@@ -29,6 +29,7 @@ from napari_sam3.cli.parsing import (
 )
 from napari_sam3.cli.prompting import Typed, prompts_of
 from napari_sam3.cli.records import confirmation, tell_estimate, with_limits
+from napari_sam3.cli.telling import tell
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import ObjectPrompt, Point, Prompt
 from napari_sam3.errors import ImageError
@@ -228,6 +229,7 @@ def segment_file(
         raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.accounted import estimate_run, iter_accounted
+    from napari_sam3.workflows.paths import is_file
     from napari_sam3.workflows.provenance import record_of_file
 
     options = hosted_options(
@@ -235,8 +237,8 @@ def segment_file(
     )
     # how well a click was understood is no reason to leave its object out
     min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
-    target = output or image.with_name(f"{image.stem}_labels.tif")
     with errors_as_sentences():
+        target = output or _beside(image)
         if not estimate_only:
             _check_output(picture or target, image, overwrite)
         who = _able_engine(engine, prompts, options)
@@ -259,7 +261,7 @@ def segment_file(
             return iter_accounted(who, run, records, confirm, stop, fresh=fresh)
 
         answer = unless_interrupted(ask, records, billed=who.capabilities.billed)
-        if answer.unanswered and target.exists():
+        if answer.unanswered and is_file(target):
             # half an answer does not take the place of a whole one
             target = target.with_stem(f"{target.stem}_partial")
         labels = None if picture else answer.instances.to_labels()
@@ -269,20 +271,28 @@ def segment_file(
         written = _save(picture or target, answer, record, labels)
     for notice in answer.notices:
         typer.echo(notice, err=True)
-    typer.echo(f"{summary(answer)} → {written}")
+    tell(f"{summary(answer)} → {written}")
     if answer.unanswered:
         raise typer.Exit(UNANSWERED)
 
 
+def _beside(image: Path) -> Path:
+    from napari_sam3.workflows.paths import require_file
+
+    require_file(image)
+    return image.with_name(f"{image.stem}_labels.tif")
+
+
 def _check_output(target: Path, image: Path, overwrite: bool) -> None:
     from napari_sam3.workflows.files import check_label_path
+    from napari_sam3.workflows.paths import are_same, kind_at
     from napari_sam3.workflows.sidecars import sidecar_path
 
     check_label_path(target)
     for path in (target, sidecar_path(target)):
-        if not path.exists():
+        if kind_at(path) == "nothing":
             continue
-        if image.exists() and path.samefile(image):
+        if are_same(path, image):
             raise ImageError(f"{path} is the image itself; choose another --output.")
         if not overwrite:
             raise ImageError(f"{path} exists already; choose another --output, or add --overwrite.")

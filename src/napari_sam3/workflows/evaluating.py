@@ -16,6 +16,7 @@ import numpy.typing as npt
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, open_labels
+from napari_sam3.workflows.paths import are_same, is_file, is_folder
 from napari_sam3.workflows.segment import Progress
 
 Labels = npt.NDArray[Any]
@@ -127,14 +128,14 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
         of a pair differ in shape.
     """
     pred, truth = Path(pred), Path(truth)
-    if pred.is_dir() != truth.is_dir():
-        folder, other = (pred, truth) if pred.is_dir() else (truth, pred)
+    if is_folder(pred) != is_folder(truth):
+        folder, other = (pred, truth) if is_folder(pred) else (truth, pred)
         raise ImageError(f"{folder} is a folder and {other} is not; give two files or two folders.")
-    if pred.is_dir():
+    if is_folder(pred):
         pairs, notices = pair_files(pred, truth)
     else:
         pairs, notices = [(pred.name, pred, truth)], ()
-    if pred.exists() and truth.exists() and pred.samefile(truth):
+    if are_same(pred, truth):
         notices = (f"{pred} was compared with itself.", *notices)
     found = Evaluation(notices=tuple(map(_writable, notices)))
     for done, (name, one, other) in enumerate(pairs):
@@ -208,7 +209,7 @@ def _by_image(folder: Path) -> tuple[dict[str, Path], list[Path]]:
         raise ImageError(f"{folder} cannot be read: {error.strerror}.") from error
     groups: defaultdict[str, list[Path]] = defaultdict(list)
     for path in listed:
-        if path.suffix.lower() in LABEL_SUFFIXES and path.is_file() and path.name[0] != ".":
+        if path.suffix.lower() in LABEL_SUFFIXES and is_file(path) and path.name[0] != ".":
             groups[_image_name(path)].append(path)
     chosen, beside = {}, []
     for name, paths in groups.items():

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ImageError
+from napari_sam3.workflows.paths import behind_links, require_file, require_place
 
 if TYPE_CHECKING:
     import tifffile
@@ -143,7 +144,8 @@ def save_text(path: str | Path, text: str) -> None:
     """
 
     def write(file: BinaryIO) -> None:
-        file.write(text.encode())
+        # a file's name may hold what UTF-8 may not
+        file.write(text.encode("utf-8", "replace"))
 
     replace_file(Path(path), write)
 
@@ -181,10 +183,10 @@ def check_label_path(path: str | Path) -> None:
     """Raise `ImageError` if labels cannot be written under this name, whatever they are."""
     path = Path(path)
     _label_writer(path)
-    _check_folder(path)
+    require_place(path)
     try:
         # asked of the disk itself: permissions do not tell of a share that is read-only
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=behind_links(path).parent):
             pass
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
@@ -233,13 +235,10 @@ def overlay(
 
 
 def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; name one image file in it.")
+    require_file(path)
     try:
         with path.open("rb") as file:
             return file.read(8)
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no file {path}.") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -431,28 +430,23 @@ def _write_npy(file: BinaryIO, labels: Array) -> None:
     np.save(file, labels, allow_pickle=False)
 
 
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; name a file to save.")
-
-
 def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file, whole or not at all; an existing one is replaced.
+    """Write a file, whole or not at all; an existing one is replaced, a link to it is kept.
 
     Raises
     ------
     ImageError
         If it cannot be written.
     """
-    _check_folder(path)
-    # beside its place, as only a move within one disk happens at once
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    require_place(path)
+    target = behind_links(path)
+    # beside its place, as only a move within one disk happens at once; not named after it,
+    # as its name may be as long as names can be
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with partial.open("xb") as file:
             write(file)
-        partial.replace(path)
+        partial.replace(target)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:

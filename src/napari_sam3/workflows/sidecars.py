@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
+from napari_sam3.workflows.paths import is_file
 from napari_sam3.workflows.provenance import Record, check_record, is_record
 
 MAX_BYTES = 64 << 20
@@ -52,7 +54,7 @@ def own_sidecar_path(labels_path: str | Path) -> Path:
         # what is read first must not be left behind with an old record
         return second
     for path in (first, second):
-        if not path.exists() or _is_ours(path, labels_path):
+        if not os.path.lexists(path) or _is_ours(path, labels_path):
             return path
     raise ProvenanceError(
         f"The record cannot be saved: {first.name} and {second.name} are other files. "
@@ -88,7 +90,7 @@ def _is_ours(path: Path, labels_path: str | Path) -> bool:
         return False
     said = record.get("labels")
     name = Path(str(said.get("file", ""))).name if isinstance(said, dict) else ""
-    return name in ("", Path(labels_path).name) or not path.with_name(name).is_file()
+    return name in ("", Path(labels_path).name) or not is_file(path.parent / name)
 
 
 def is_sidecar(path: str | Path) -> bool:
@@ -123,6 +125,9 @@ def read_sidecar(path: str | Path) -> Record:
 
 
 def _load(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        # a pipe would be waited for without end
+        raise ProvenanceError(f"{path} cannot be read: it is no file.")
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -251,4 +256,4 @@ def find_labels(path: str | Path, record: Mapping[str, Any]) -> Path | None:
     own = path.stem if Path(path.stem).suffix.lower() in LABEL_SUFFIXES else ""
     names = [said, own, *(path.with_suffix(suffix).name for suffix in LABEL_SUFFIXES)]
     beside = (path.parent / Path(name).name for name in names if name)
-    return next((each for each in beside if each != path and each.is_file()), None)
+    return next((each for each in beside if each != path and is_file(each)), None)

@@ -12,6 +12,7 @@ from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.found import MAX_BYTES
 from napari_sam3.workflows.files import LABEL_SUFFIXES
+from napari_sam3.workflows.paths import is_file, is_folder, require_file
 
 READABLE = (".json", ".geojson", ".zip", ".roi", ".ome.zarr", ".zarr", *LABEL_SUFFIXES)
 """The ends of the names of files that can be read."""
@@ -57,8 +58,8 @@ def read_objects(
         image.  Nothing of an image's size is allocated before its size was checked.
     """
     path = Path(path)
-    if not path.exists():
-        raise ImageError(f"There is no file {path}.")
+    if not is_folder(path):
+        require_file(path)
     found = _read(path, image_shape, image_name, plane)
     if image_shape is not None and found.image_shape != tuple(image_shape):
         rows, cols = found.image_shape
@@ -79,9 +80,9 @@ def is_readable(path: str | Path) -> bool:
     """
     path = Path(path)
     name = path.name.lower()
-    if not path.exists() or not name.endswith(READABLE):
+    if not (is_file(path) or is_folder(path)) or not name.endswith(READABLE):
         return False
-    return not name.endswith(".json") or (path.is_file() and _mentions(path, _JSON_MARKS))
+    return not name.endswith(".json") or (is_file(path) and _mentions(path, _JSON_MARKS))
 
 
 def _mentions(path: Path, words: tuple[bytes, ...]) -> bool:
@@ -111,7 +112,7 @@ def _read(
     from napari_sam3.workflows.exporting.from_rois import read_rois
 
     suffix = path.suffix.lower()
-    if suffix == ".zarr" or path.is_dir():
+    if suffix == ".zarr" or is_folder(path):
         return read_ome_zarr(path, plane)
     if suffix in (".json", ".geojson"):
         return _read_json(path, image_shape, image_name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import Format, format_of
+from napari_sam3.workflows.paths import behind_links, is_file, is_folder, kind_at
 from napari_sam3.workflows.segment import Progress
 
 
@@ -65,13 +66,14 @@ def check_target(path: Path, overwrite: bool) -> None:
         If there is.
     """
     chosen = format_of(path)
-    if not path.parent.is_dir():
+    if kind_at(path.parent) != "folder":
         raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
-    if not path.exists():
+    kind = kind_at(path)
+    if kind == "nothing":
         return
-    if path.is_dir() != chosen.is_folder:
-        kind = "folder" if path.is_dir() else "file"
-        raise ImageError(f"{path} is a {kind}; choose another name.")
+    if kind != ("folder" if chosen.is_folder else "file"):
+        what = "pipe or a device" if kind == "other" else kind
+        raise ImageError(f"{path} is a {what}; choose another name.")
     if not overwrite:
         raise ImageError(f"{path} exists already; choose another name, or ask to overwrite it.")
     if chosen.is_folder and not _is_zarr(path):
@@ -110,18 +112,20 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     ImageError
         If it cannot be written.
     """
-    # beside its place, as only a move within one disk happens at once
-    token = secrets.token_hex(4)
-    partial, old = (path.with_name(f".{path.name}.{token}.{end}") for end in ("part", "old"))
+    target = behind_links(path)
+    # beside its place, as only a move within one disk happens at once; not named after it,
+    # as its name may be as long as names can be
+    token = secrets.token_hex(8)
+    partial, old = (target.with_name(f".{token}.{end}") for end in ("part", "old"))
     try:
         partial.mkdir()
         write(partial)
-        if path.exists():
-            path.replace(old)
-        partial.replace(path)
+        if target.exists():
+            target.replace(old)
+        partial.replace(target)
     except OSError as error:
-        if old.exists() and not path.exists():
-            old.replace(path)
+        if is_folder(old) and not is_folder(target):
+            old.replace(target)
         raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         for left in (partial, old):
@@ -130,7 +134,10 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
 
 def _is_zarr(path: Path) -> bool:
     names = ("zarr.json", ".zgroup", ".zattrs")
-    return not any(path.iterdir()) or any((path / name).is_file() for name in names)
+    try:
+        return not any(path.iterdir()) or any(is_file(path / name) for name in names)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _is_record(path: Path) -> bool:
