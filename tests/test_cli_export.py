@@ -20,7 +20,8 @@ from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.workflows.exporting import read_objects
-from napari_sam3.workflows.files import open_labels, save_labels
+from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import new_record
 from napari_sam3.workflows.sidecars import write_sidecar

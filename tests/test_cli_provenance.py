@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.testing import SegmindServer
 from napari_sam3.workflows import replay
-from napari_sam3.workflows.files import open_labels, save_labels
+from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.sidecars import read_sidecar, write_sidecar
 

@@ -11,7 +11,7 @@ from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
 from napari_sam3.workflows.cite import RULE_WORDS, cite
-from napari_sam3.workflows.files import open_labels
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.sidecars import read_sidecar
 
 from .conftest import LIMIT_MS, solid

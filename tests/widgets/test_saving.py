@@ -30,7 +30,7 @@ from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets.saving import capture_labels, save_layer_data, write_labels
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.exporting import read_objects
-from napari_sam3.workflows.files import open_labels
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import new_record
 from napari_sam3.workflows.segment import SegmentRun, finish

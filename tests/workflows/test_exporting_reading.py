@@ -466,7 +466,7 @@ def test_a_mask_of_true_and_false_is_one_object(tmp_path):
 
 def test_labels_below_zero_and_pictures_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.full(SHAPE, -3))
-    np.save(tmp_path / "b.npy", np.zeros(SHAPE))
+    np.save(tmp_path / "b.npy", np.full(SHAPE, 0.5))
     np.save(tmp_path / "c.npy", np.zeros(9, int))
     Image.fromarray(np.zeros((*SHAPE, 3), np.uint8)).save(tmp_path / "d.png")
     tifffile.imwrite(tmp_path / "e.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")

@@ -9,10 +9,10 @@ from napari_sam3.workflows.exporting import export, read_objects
 from napari_sam3.workflows.files import (
     check_label_path,
     open_image,
-    open_labels,
     save_labels,
     save_text,
 )
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.paths import kind_at
 from napari_sam3.workflows.sidecars import find_labels, is_sidecar
 

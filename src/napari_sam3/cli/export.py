@@ -131,7 +131,8 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     if image is None:
         return _with_record(source, read_objects(source, plane=plane))
     # one of the two may be a stack and the other a plane
-    pixels, image_used_it = _on_plane(lambda at: open_image(image, at), plane)
+    told: list[str] = []
+    pixels, image_used_it = _on_plane(lambda at: open_image(image, at, told.append), plane)
     shape = (pixels.shape[0], pixels.shape[1])
 
     def read(at: Plane | None) -> Exported:
@@ -143,7 +144,9 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     found, objects_used_it = _on_plane(read, plane)
     if plane is not None and not (image_used_it or objects_used_it):
         raise ImageError("There is only one plane: leave --plane out.")
-    found = replace(_with_record(source, found), image_name=image.name)
+    found = _with_record(source, found)
+    notices = (*found.notices, *dict.fromkeys(told))
+    found = replace(found, image_name=image.name, notices=notices)
     if image_used_it and found.plane is None and plane is not None:
         found = replace(found, plane=tuple(plane))
     if pixels.ndim > 2:

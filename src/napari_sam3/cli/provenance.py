@@ -57,7 +57,7 @@ Labels = Annotated[
 def cite(record: Labels) -> None:
     """Print what a publication should say of labels: methods, references, licence."""
     from napari_sam3.workflows.cite import cite as make_citation
-    from napari_sam3.workflows.files import open_labels
+    from napari_sam3.workflows.label_files import open_labels
     from napari_sam3.workflows.replay import altered_questions
     from napari_sam3.workflows.sidecars import find_labels, read_sidecar
 
@@ -142,7 +142,7 @@ class _Play:
     def __init__(
         self, path: Path, image: Path | None, plane: Plane | None, url: str | None
     ) -> None:
-        from napari_sam3.workflows.files import open_labels
+        from napari_sam3.workflows.label_files import open_labels
         from napari_sam3.workflows.replay import (
             MAX_PIXELS,
             altered_questions,

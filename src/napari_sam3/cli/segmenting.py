@@ -315,7 +315,7 @@ def prepare(
     from napari_sam3.workflows.files import open_image
     from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
 
-    pixels = open_image(image, plane)
+    pixels = open_image(image, plane, lambda sentence: tell(sentence, err=True))
     require_inside(prompts, (pixels.shape[0], pixels.shape[1]))
     return SegmentRun(ArrayPicture(pixels, limits), prompts)
 

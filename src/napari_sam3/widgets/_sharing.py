@@ -19,7 +19,7 @@ from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.evaluating import evaluate_arrays
 from napari_sam3.workflows.exporting import FORMATS, iter_export
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.importing import read_objects
+from napari_sam3.workflows.exporting.importing import READABLE, read_objects
 from napari_sam3.workflows.segment import Progress
 
 Exporting = Generator[Progress, None, tuple[list[Path], Exported]]
@@ -99,9 +99,7 @@ class Sharing(QObject):
     def bring(self) -> None:
         """Ask for a file, and read the objects in it."""
         # a dialog for files picks no folder
-        kinds_read = [one for one in FORMATS if one.can_be_read and not one.is_folder]
-        suffixes = [suffix for one in kinds_read for suffix in one.suffixes]
-        patterns = " ".join(f"*{suffix}" for suffix in (*suffixes, ".roi", ".png", ".npy"))
+        patterns = " ".join(f"*{end}" for end in READABLE if not end.endswith(".zarr"))
         kinds = f"Objects and label images ({patterns})"
         path, _ = QFileDialog.getOpenFileName(self._widget, "Import objects", "", kinds)
         if path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_warning
 
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ImageError
@@ -14,10 +15,12 @@ from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.from_labels import label_groups
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
 from napari_sam3.workflows.exporting.units import METERS, full_name
-from napari_sam3.workflows.files import open_labels
+from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import OBJECTS, objects_of_bundle, stored_objects
+from napari_sam3.workflows.paths import is_folder
 from napari_sam3.workflows.provenance import is_record
 from napari_sam3.workflows.sidecars import find_labels, is_sidecar, read_sidecar
 
@@ -34,6 +37,9 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     """
     if isinstance(path, list):
         return None
+    if is_folder(Path(path)):
+        # napari asks about each folder that is opened: most are for others
+        return read_folder if label_groups(Path(path)) else None
     if is_sidecar(path):
         return read_record
     return read_others if is_readable(path) else None
@@ -58,7 +64,7 @@ def read_record(path: str) -> list[LayerData]:
     file = find_labels(path, record)
     if file is None:
         raise ImageError(f"The label image of {path} does not lie beside it.")
-    labels = open_labels(file)
+    labels = open_labels(file, show_warning)
     layer = record["layer"]
     if list(labels.shape) != list(layer["shape"]):
         raise ImageError(f"{file} has another shape than {path} says: {labels.shape}.")
@@ -80,7 +86,34 @@ def read_others(path: str) -> list[LayerData]:
     ImageError
         If the file cannot be read.
     """
-    return [layer_data_of(read_objects(path), Path(path).name)]
+    return [_opened(read_objects(path), Path(path).name)]
+
+
+def read_folder(path: str) -> list[LayerData]:
+    """Open the label images of an OME-Zarr folder, and its image where that is one plane.
+
+    Raises
+    ------
+    ImageError
+        If one of them cannot be read.
+    """
+    groups = label_groups(Path(path))
+    if len(groups) > 1:
+        return [_opened(read_objects(group), group.name) for group in groups]
+    found = read_objects(path if groups[0].parent.parent == Path(path) else groups[0])
+    labels = _opened(found, Path(path).name)
+    if found.intensity is None:
+        return [labels]
+    placed: dict[str, Any] = {
+        name: labels[1][name] for name in ("scale", "units") if name in labels[1]
+    }
+    return [(found.intensity, {"name": "image", **placed}, "image"), labels]
+
+
+def _opened(found: Exported, name: str) -> LayerData:
+    for notice in found.notices:
+        show_warning(notice)
+    return layer_data_of(found, name)
 
 
 def layer_data_of(found: Exported, name: str) -> LayerData:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.files import LABEL_SUFFIXES, open_labels
+from napari_sam3.workflows.files import LABEL_SUFFIXES
+from napari_sam3.workflows.label_files import as_labels, open_labels
 from napari_sam3.workflows.paths import are_same, is_file, is_folder
 from napari_sam3.workflows.segment import Progress
 
@@ -51,8 +52,8 @@ def evaluate_arrays(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
 
     Parameters
     ----------
-    pred, truth : ndarray of int or bool, of one shape
-        Label images of any number of dimensions; 0 is background.
+    pred, truth : ndarray of one shape
+        Label images of any number of dimensions, of whole numbers; 0 and −1 are background.
     name : str
         Of the image, for tables and messages.
 
@@ -72,15 +73,11 @@ def evaluate_arrays(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
             f"The segmentation{about} has the shape {_shape(pred)}, the ground truth "
             f"{_shape(truth)}; both must be of the same image, at the same size."
         )
-    for words, labels in (("segmentation", pred), ("ground truth", truth)):
-        if labels.dtype.kind not in "biu":
-            raise ImageError(f"The {words}{about} holds no labels: its values are {labels.dtype}.")
-        if labels.min(initial=0) < 0:
-            raise ImageError(
-                f"The {words}{about} goes down to {labels.min()}, but a label image holds no label "
-                "below 0."
-            )
-    return _with_doubts(evaluate(pred, truth, name))
+    notices: list[str] = []
+    pred = as_labels(pred, f"The segmentation{about}", notices.append)
+    truth = as_labels(truth, f"The ground truth{about}", notices.append)
+    found = _with_doubts(evaluate(pred, truth, name))
+    return replace(found, notices=(*notices, *found.notices))
 
 
 def _shape(labels: Labels) -> str:
@@ -107,9 +104,9 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
     Parameters
     ----------
     pred, truth : str or Path
-        Two label images (TIFF, PNG or NPY); or two folders of such, in which what belongs
-        together has the same name, but for the suffix and endings such as ``_labels``,
-        ``_masks`` or ``_gt`` (`ENDINGS`).
+        Two label images (TIFF, PNG, NPY, Cellpose's ``_seg.npy``); or two folders of such, in
+        which what belongs together has the same name, but for the suffix and endings such as
+        ``_labels``, ``_masks`` or ``_gt`` (`ENDINGS`).
 
     Yields
     ------
@@ -137,10 +134,13 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
         pairs, notices = [(pred.name, pred, truth)], ()
     if are_same(pred, truth):
         notices = (f"{pred} was compared with itself.", *notices)
-    found = Evaluation(notices=tuple(map(_writable, notices)))
+    told = list(notices)
+    found = Evaluation()
     for done, (name, one, other) in enumerate(pairs):
         yield Progress(done, len(pairs), _writable(name))
-        found += evaluate_arrays(_open_labels(one), _open_labels(other), _writable(name))
+        arrays = open_labels(one, told.append), open_labels(other, told.append)
+        found += evaluate_arrays(*arrays, _writable(name))
+    found = replace(found, notices=(*map(_writable, told), *found.notices))
     yield Progress(len(pairs), len(pairs))
     return found
 
@@ -148,15 +148,6 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
 def _writable(text: str) -> str:
     """Return a text without what a file's name may hold and UTF-8 may not."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _open_labels(path: Path) -> Labels:
-    labels = open_labels(path)
-    if path.suffix.lower() == ".png" and labels.ndim > 2:
-        raise ImageError(
-            f"{path} is a colour picture, not labels; save the labels themselves as .tif."
-        )
-    return labels
 
 
 def pair_files(pred: Path, truth: Path) -> tuple[list[Pair], tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import tempfile
 import warnings
@@ -18,16 +17,19 @@ from napari_sam3.errors import ImageError
 from napari_sam3.workflows.paths import behind_links, require_file, require_place
 
 if TYPE_CHECKING:
-    import tifffile
+    from napari_sam3.workflows.tiff_stacks import TiffPixels
 
 Array = npt.NDArray[Any]
 Axes = Sequence[tuple[str, int]]
+Tell = Callable[[str], object]
+"""Is given sentences about what a file holds beside what was asked for."""
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
 _LONGEST_REASON = 200
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_NPY_MAGIC = b"\x93NUMPY"
+_ORIENTATION = 0x0112
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NPY_MAGIC = b"\x93NUMPY"
 _OUTLINE_COLORS = np.array(
     [
         (255, 214, 0),
@@ -44,7 +46,17 @@ _OUTLINE_COLORS = np.array(
 )
 
 
-def open_image(path: str | Path, plane: Sequence[int] | None = None) -> Array:
+def ignore(_sentence: str) -> None:
+    """Tell nobody."""
+
+
+def open_image(
+    path: str | Path,
+    plane: Sequence[int] | None = None,
+    tell: Tell = ignore,
+    *,
+    upright: bool = True,
+) -> Array:
     """Read one picture from a file.
 
     Parameters
@@ -55,6 +67,11 @@ def open_image(path: str | Path, plane: Sequence[int] | None = None) -> Array:
     plane : sequence of int, optional
         Index along every axis besides rows, columns and colours, in the file's order,
         counted from 0.  Axes of length 1 may be left out.
+    tell : callable, optional
+        Is given a sentence about whatever else the user should know: that the picture was
+        turned, that there are others in the file.
+    upright : bool
+        Whether the picture is turned as the file says (its EXIF orientation).
 
     Returns
     -------
@@ -68,13 +85,13 @@ def open_image(path: str | Path, plane: Sequence[int] | None = None) -> Array:
         If there is no such file, it is no image, or it is not clear which plane is meant.
     """
     path = Path(path)
-    head = _first_bytes(path)
-    if head.startswith(_NPY_MAGIC):
+    head = first_bytes(path)
+    if head.startswith(NPY_MAGIC):
         pixels = _open_npy(path, plane)
-    elif head[:4] in _TIFF_MAGIC:
-        pixels = _open_tiff(path, plane)
+    elif head[:4] in TIFF_MAGIC:
+        pixels = read_tiff(path, plane, tell, upright=upright).pixels
     else:
-        pixels = _open_with_pillow(path, plane)
+        pixels = open_pillow(path, plane, tell, _pillow_pixels, upright=upright)
     if pixels.ndim < 2 or pixels.size == 0:
         raise ImageError(f"{path} holds no picture: its shape is {pixels.shape}.")
     return pixels
@@ -150,35 +167,6 @@ def save_text(path: str | Path, text: str) -> None:
     replace_file(Path(path), write)
 
 
-def open_labels(path: str | Path) -> Array:
-    """Read a label image of any number of dimensions.
-
-    Raises
-    ------
-    ImageError
-        If there is no such file, or it holds no whole numbers.
-    """
-    path = Path(path)
-    head = _first_bytes(path)
-    if head[:4] in _TIFF_MAGIC:
-        import tifffile
-
-        try:
-            labels = np.asarray(tifffile.imread(path))
-        except Exception as error:  # a damaged file makes decoders raise anything
-            raise _unreadable(path, error) from error
-    elif head.startswith(_NPY_MAGIC):
-        try:
-            labels = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise _unreadable(path, error) from error
-    else:
-        labels = _open_with_pillow(path, None)
-    if labels.dtype.kind not in "biu":
-        raise ImageError(f"{path} holds no labels: its values are {labels.dtype}.")
-    return labels
-
-
 def check_label_path(path: str | Path) -> None:
     """Raise `ImageError` if labels cannot be written under this name, whatever they are."""
     path = Path(path)
@@ -234,7 +222,14 @@ def overlay(
     return picture
 
 
-def _first_bytes(path: Path) -> bytes:
+def first_bytes(path: Path) -> bytes:
+    """Return as much of a file as tells its kind.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
     require_file(path)
     try:
         with path.open("rb") as file:
@@ -247,7 +242,7 @@ def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     # without names for the axes, the number of indices tells planes from colours
     is_rgb = array.ndim > 2 and array.shape[-1] in (3, 4)
     if is_rgb and plane is not None and len(plane) == array.ndim - 2:
@@ -257,7 +252,28 @@ def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
     return np.array(array[index])
 
 
-def _open_with_pillow(path: Path, plane: Sequence[int] | None) -> Array:
+def open_pillow(
+    path: Path,
+    plane: Sequence[int] | None,
+    tell: Tell,
+    pixels_of: Callable[[Any], Array],
+    *,
+    upright: bool = True,
+) -> Array:
+    """Read a picture of one of Pillow's kinds.
+
+    Parameters
+    ----------
+    path, plane, tell, upright
+        As in `open_image`.
+    pixels_of : callable
+        Returns the array of a picture of Pillow's.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
     from PIL import Image
 
     try:
@@ -266,15 +282,33 @@ def _open_with_pillow(path: Path, plane: Sequence[int] | None) -> Array:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
     except Exception as error:  # a damaged file makes decoders raise anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     with image:
         frames = getattr(image, "n_frames", 1)
         index = choose_plane([("frame", frames)] if frames > 1 else [], plane)
         try:
             image.seek(index[0] if index else 0)
-            return _pillow_pixels(image)
+            pixels = pixels_of(image)
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        except ImageError:
+            raise
         except Exception as error:  # likewise
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
+    return _turned(pixels, orientation, path, tell) if upright else pixels
+
+
+def _turned(pixels: Array, orientation: Any, path: Path, tell: Tell, rows: int = 0) -> Array:
+    """Return pixels as whoever took the picture saw them; ``rows`` is the axis of rows."""
+    if orientation not in range(2, 9):
+        return pixels
+    tell(
+        f"{path} was turned as its EXIF orientation says. Programs that do not heed that, napari "
+        "among them, show it otherwise."
+    )
+    if orientation > 4:
+        pixels = pixels.swapaxes(rows, rows + 1)
+    mirrored = (rows,) * (orientation in (3, 4, 7, 8)) + (rows + 1,) * (orientation in (2, 3, 6, 7))
+    return np.ascontiguousarray(np.flip(pixels, mirrored))
 
 
 def _pillow_pixels(image: Any) -> Array:
@@ -284,64 +318,52 @@ def _pillow_pixels(image: Any) -> Array:
     return np.array(image.convert("RGBA" if has_alpha else "RGB"))
 
 
-def _open_tiff(path: Path, plane: Sequence[int] | None) -> Array:
+def read_tiff(
+    path: Path,
+    plane: Sequence[int] | None,
+    tell: Tell,
+    *,
+    whole: bool = False,
+    upright: bool = True,
+) -> TiffPixels:
+    """Read one plane of a TIFF, or all of it; values are as they are stored.
+
+    Parameters
+    ----------
+    path, plane, tell, upright
+        As in `open_image`.
+    whole : bool
+        Whether all planes are read; ``plane`` is left out then.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or it is not clear which plane is meant.
+    """
     import tifffile
+
+    from napari_sam3.workflows.tiff_stacks import CutOffError, TiffStack
 
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:  # a damaged file makes decoders raise anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     with tiff:
         try:
-            series = tiff.series[0]
-            names = _axis_names(series)
+            stack = TiffStack(tiff)
+            for reason in stack.oddities():
+                tell(f"{path} {reason}")
+            found = stack.whole() if whole else stack.plane(choose_plane(stack.choices, plane))
+        except ImageError:
+            raise
+        except CutOffError as error:
+            raise ImageError(f"{path} was cut off, {error}.") from error
         except Exception as error:  # likewise
-            raise _unreadable(path, error) from error
-        sizes = zip(names, series.shape, strict=True)
-        rest = iter(choose_plane([(a, n) for a, n in sizes if a not in "YXS"], plane))
-        index = tuple(slice(None) if name in "YXS" else next(rest) for name in names)
-        try:
-            pixels = _read_plane(tiff, series, index)
-        except Exception as error:  # likewise
-            raise _unreadable(path, error) from error
-    kept = [name for name in names if name in "YXS"]
-    return np.ascontiguousarray(pixels.transpose([kept.index(a) for a in "YXS" if a in kept]))
-
-
-def _axis_names(series: tifffile.TiffPageSeries) -> list[str]:
-    names = list(series.axes)
-    for position, (name, size) in enumerate(zip(names, series.shape, strict=True)):
-        if name == "S" and size not in (3, 4):
-            # samples that are no colours; any other letter makes it an axis to choose from
-            names[position] = "C"
-    if "Y" not in names or "X" not in names:
-        # no picture by its own account: the last two axes are as good as any
-        names = [f"axis {i}" for i in range(max(0, len(names) - 2))] + ["Y", "X"][-len(names) :]
-    return names
-
-
-def _read_plane(
-    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, index: tuple[Any, ...]
-) -> Array:
-    if series.dataoffset is not None:
-        stored = tiff.filehandle.memmap_array(
-            tiff.byteorder + series.dtype.char, series.shape, series.dataoffset
-        )
-        return np.array(stored[index])
-    split = len(series.shape) - len(series.keyframe.shape)
-    leading, outer = series.shape[:split], index[:split]
-    is_by_page = (
-        series.keyframe.shape == series.shape[split:]
-        and math.prod(leading) == len(series.pages)
-        and all(isinstance(i, int) for i in outer)
-    )
-    if not is_by_page:
-        return np.asarray(series.asarray()[index])
-    page = series.pages[int(np.ravel_multi_index(outer, leading)) if outer else 0]
-    if page is None:
-        # OME files may leave planes out; they count as black
-        return np.asarray(np.zeros(series.keyframe.shape, series.dtype)[index[split:]])
-    return np.asarray(page.asarray()[index[split:]])
+            raise unreadable(path, error) from error
+    rows = "".join(found.names).find("YX")
+    if not upright or rows < 0:
+        return found
+    return found._replace(pixels=_turned(found.pixels, stack.orientation, path, tell, rows))
 
 
 def choose_plane(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:
@@ -390,7 +412,8 @@ def _advice(long: Axes, plane: Sequence[int] | None) -> str:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> ImageError:
+def unreadable(path: Path, error: Exception) -> ImageError:
+    """Return the error about a file that a decoder gave up on, for whatever reason."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

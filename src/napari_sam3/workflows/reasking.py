@@ -80,9 +80,10 @@ def picture_of(
             "about again."
         )
     reason = ""
-    for make in (_as_recorded, _as_it_is, _as_gray):
+    # napari shows pictures as they are stored, whatever the file says of turning them
+    for make, upright in itertools.product((_as_recorded, _as_it_is, _as_gray), (True, False)):
         try:
-            pixels = make(record, run, path, plane)
+            pixels = make(record, run, path, plane, upright)
         except (ProvenanceError, ImageError) as error:
             # the other ways are a last resort, whose failure tells nothing
             reason = f" {error}" if make is _as_recorded else reason
@@ -103,6 +104,7 @@ def _as_recorded(
     run: Mapping[str, Any],
     path: str | Path,
     plane: Sequence[int] | None,
+    upright: bool,
 ) -> RGB:
     said = run["picture"]
     if said["kind"] == "unknown":
@@ -116,7 +118,7 @@ def _as_recorded(
             f"It was level {run['plane']['level']} of a multiscale image: give the picture itself "
             "as an 8-bit RGB file."
         )
-    pixels = _read_plane(image_of(record, run), run, path, plane)
+    pixels = _read_plane(image_of(record, run), run, path, plane, upright)
     if said["kind"] == "rgb":
         return to_rgb8(pixels)
     low, high = said["contrast_limits"]
@@ -128,8 +130,9 @@ def _as_it_is(
     _run: Mapping[str, Any],
     path: str | Path,
     plane: Sequence[int] | None,
+    upright: bool,
 ) -> RGB:
-    pixels = open_image(path, plane)
+    pixels = open_image(path, plane, upright=upright)
     if pixels.dtype != np.uint8:
         raise ImageError("It is no 8-bit picture.")
     return to_rgb8(pixels)
@@ -140,9 +143,10 @@ def _as_gray(
     run: Mapping[str, Any],
     path: str | Path,
     plane: Sequence[int] | None,
+    upright: bool,
 ) -> RGB:
     """Return a picture that was gray when it was asked about, and was saved as colours."""
-    pixels = _as_it_is(record, run, path, plane)
+    pixels = _as_it_is(record, run, path, plane, upright)
     if (pixels != pixels[..., :1]).any():
         raise ImageError("It is not gray.")
     return to_rgb8(to_uint8(pixels[..., 0], (0, 255)))
@@ -153,17 +157,21 @@ def _read_plane(
     run: Mapping[str, Any],
     path: str | Path,
     plane: Sequence[int] | None,
+    upright: bool,
 ) -> npt.NDArray[Any]:
     if plane is not None or "plane" in image:
-        return open_image(path, plane if plane is not None else image["plane"])
+        place = plane if plane is not None else image["plane"]
+        return open_image(path, place, upright=upright)
     index, shown = run["plane"]["index"], run["plane"]["shown"]
     shape = image["shape"]
     # a turned view takes a line of each of the file's planes
     leading = [
         range(shape[axis]) if axis in shown else [index[axis]] for axis in range(len(index) - 2)
     ]
-    planes = [open_image(path, place or None) for place in itertools.product(*leading)]
-    stack = np.stack(planes).reshape(*(len(places) for places in leading), *planes[0].shape)
+    planes = [
+        open_image(path, place or None, upright=upright) for place in itertools.product(*leading)
+    ]
+    stack = np.stack(planes).reshape(*(len(each) for each in leading), *planes[0].shape)
     cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
     return np.asarray(cut.swapaxes(0, 1) if shown[0] > shown[1] else cut)
 

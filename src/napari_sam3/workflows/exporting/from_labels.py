@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,10 +29,13 @@ from napari_sam3.workflows.exporting.found import (
 )
 from napari_sam3.workflows.exporting.ome_zarr_labels import MISSING, NAME
 from napari_sam3.workflows.exporting.units import full_name
-from napari_sam3.workflows.files import choose_plane, open_labels
+from napari_sam3.workflows.files import TIFF_MAGIC, choose_plane, first_bytes
+from napari_sam3.workflows.label_files import as_labels, open_label_plane, open_labels
+from napari_sam3.workflows.paths import is_folder, require_file
 
 _MAX_DENSE = 1 << 22
 _MAX_CHUNK = 1 << 28
+_MAX_METADATA = 1 << 24
 
 
 def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
@@ -40,7 +44,7 @@ def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
     Parameters
     ----------
     path : Path
-        A TIFF, PNG or NPY.
+        A TIFF, PNG or NPY; also Cellpose's ``_seg.npy``.
     plane : sequence of int, optional
         Of a stack, as `napari_sam3.workflows.files.open_image`.  Without it, a stack's labels
         are returned as they are, and no objects.
@@ -50,16 +54,21 @@ def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
     ImageError
         If it holds no labels, or there is no such plane.
     """
+    notices: list[str] = []
+    is_tiff = first_bytes(path)[:4] in TIFF_MAGIC
+    calibration = read_calibration(path) if is_tiff else Calibration()
+    if is_tiff and plane is not None:
+        # the other planes may be too many, or cut off
+        labels, place = open_label_plane(path, plane, notices.append)
+        found = objects_of_labels(labels, Calibration(calibration.pixel_size))
+        return replace(found, plane=place or None, notices=tuple(notices))
     _refuse_huge_file(path)
-    labels = open_labels(path)
-    calibration = Calibration()
-    if path.suffix.lower() in (".tif", ".tiff"):
-        calibration = read_calibration(path)
+    labels = open_labels(path, notices.append)
     axes = calibration.axes if len(calibration.axes) == labels.ndim else ""
-    is_picture = labels.ndim == 3 and axes in ("", "YXS") and _is_colour(path, labels)
-    if labels.ndim < 2 or not labels.size or is_picture:
+    if labels.ndim < 2 or not labels.size:
         raise ImageError(f"{path} holds no label image: its shape is {labels.shape}.")
-    return objects_of_labels(labels, replace(calibration, axes=axes), plane)
+    found = objects_of_labels(labels, replace(calibration, axes=axes), plane)
+    return replace(found, notices=tuple(notices))
 
 
 def objects_of_labels(
@@ -78,8 +87,13 @@ def objects_of_labels(
     Raises
     ------
     ImageError
-        If there is no such plane, or the objects are too large.
+        If there is no such plane, or the labels or objects are too large.
     """
+    if labels.max(initial=0) > np.iinfo(np.uint32).max:
+        raise ImageError(
+            f"The largest label, {labels.max()}, is too large: {np.iinfo(np.uint32).max} is the "
+            "largest that is read."
+        )
     labels, axes, scale = _rows_and_cols_last(labels, calibration)
     if labels.dtype == bool:
         labels = labels.astype(np.uint8)
@@ -133,10 +147,6 @@ def split_labels(labels: Array) -> tuple[LabelledObject, ...]:
 def _box(found: tuple[slice, ...]) -> Box:
     rows, cols = found
     return Box(rows.start, cols.start, rows.stop, cols.stop)
-
-
-def _is_colour(path: Path, labels: Array) -> bool:
-    return path.suffix.lower() != ".npy" and labels.shape[-1] in (3, 4)
 
 
 def _rows_and_cols_last(
@@ -193,13 +203,14 @@ def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
         import zarr
     except ImportError as error:
         raise ImageError(MISSING) from error
-    if not path.is_dir():
+    if not is_folder(path):
         raise ImageError(f"There is no folder {path}.")
     try:
         root: Any = zarr.open_group(path, mode="r")
         group = _label_group(root, path)
         array, calibration = _level(group, path)
-        labels = np.asarray(array[...])
+        notices: list[str] = []
+        labels = as_labels(np.asarray(array[...]), str(path), notices.append)
         read = objects_of_labels(labels, calibration, plane)
         image = _intensity(root, read) if group.path != root.path else None
         about = _about(group)
@@ -209,7 +220,48 @@ def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ImageError(f"{path} is damaged or no OME-Zarr: {reason:.200}.") from error
     objects = tuple(_described(one, about.get(one.label, {})) for one in read.objects)
-    return replace(read, objects=objects, intensity=image)
+    return replace(read, objects=objects, intensity=image, notices=tuple(notices))
+
+
+def label_groups(path: Path) -> list[Path]:
+    """Return the folders of the label images in an OME-Zarr, of its labels, or of one of them.
+
+    Parameters
+    ----------
+    path : Path
+        Only its metadata is read, and that without the library.
+
+    Returns
+    -------
+    list of Path
+        Empty if it is none of these.
+    """
+    said = _said_in(path)
+    if "image-label" in said:
+        return [path]
+    place = path if "labels" in said else path / "labels"
+    names = _said_in(place).get("labels")
+    found = [place / name for name in names if _is_inside(name)] if isinstance(names, list) else []
+    return [folder for folder in found if is_folder(folder)]
+
+
+def _said_in(folder: Path) -> Mapping[str, Any]:
+    """Return what the metadata in a folder says, of either version of zarr; else nothing."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            require_file(folder / name)
+            with (folder / name).open("rb") as file:
+                said = json.loads(file.read(_MAX_METADATA))
+            said = said.get("attributes", {}) if name == "zarr.json" else said
+            inside = said.get("ome")
+            return inside if isinstance(inside, dict) else dict(said)
+        except (ImageError, OSError, RecursionError, *MALFORMED):
+            continue
+    return {}
+
+
+def _is_inside(name: Any) -> bool:
+    return isinstance(name, str) and bool(name) and ".." not in Path(name).parts and name[0] != "/"
 
 
 def _metadata(group: Any) -> Mapping[str, Any]:
@@ -242,8 +294,6 @@ def _level(group: Any, path: Path) -> tuple[Any, Calibration]:
         axes = [dict(axis) for axis in said["axes"]]
         steps = [float(step) for step in _scale(dataset)]
         array = group[str(dataset["path"])]
-    if array.dtype.kind not in "iub":
-        raise ImageError(f"{path} holds no labels: its values are {array.dtype}.")
     _refuse_huge(path, math.prod(array.shape))
     if math.prod(array.chunks) > _MAX_CHUNK:
         raise ImageError(f"{path} is stored in pieces that are too large to be read.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,18 @@ from napari_sam3.workflows.exporting.found import MAX_BYTES
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.paths import is_file, is_folder, require_file
 
-READABLE = (".json", ".geojson", ".zip", ".roi", ".ome.zarr", ".zarr", *LABEL_SUFFIXES)
+READABLE = (
+    *(".json", ".geojson", ".geojson.gz", ".zip", ".roi"),
+    *(".ome.zarr", ".zarr"),
+    *LABEL_SUFFIXES,
+)
 """The ends of the names of files that can be read."""
 
 
 _JSON_MARKS = (b'"annotations"', b'"segmentation"', b'"Feature"', b'"FeatureCollection"')
 _LONGEST_MARK = max(map(len, _JSON_MARKS))
 _BLOCK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_objects(
@@ -35,8 +42,8 @@ def read_objects(
     Parameters
     ----------
     path : str or Path
-        COCO JSON, GeoJSON, regions of ImageJ (``.zip``, ``.roi``), a label image (TIFF, PNG,
-        NPY) or an OME-Zarr folder with labels.
+        COCO JSON, GeoJSON (also ``.geojson.gz``), regions of ImageJ (``.zip``, ``.roi``), a
+        label image (TIFF, PNG, NPY, Cellpose's ``_seg.npy``) or an OME-Zarr folder with labels.
     image_shape : tuple of int, optional
         (rows, cols) of the image that they are of.  Files that say so must agree.
     image_name : str, optional
@@ -67,7 +74,9 @@ def read_objects(
             f"{path} has {rows} × {cols} pixels (rows × columns), but the image has "
             f"{image_shape[0]} × {image_shape[1]}."
         )
-    return replace(found, notices=tuple(f"{path.name}: {one}" for one in found.notices))
+    # some tell it themselves
+    named = (one if str(path) in one else f"{path.name}: {one}" for one in found.notices)
+    return replace(found, notices=tuple(named))
 
 
 def is_readable(path: str | Path) -> bool:
@@ -114,7 +123,7 @@ def _read(
     suffix = path.suffix.lower()
     if suffix == ".zarr" or is_folder(path):
         return read_ome_zarr(path, plane)
-    if suffix in (".json", ".geojson"):
+    if suffix in (".json", ".geojson") or path.name.lower().endswith(".geojson.gz"):
         return _read_json(path, image_shape, image_name)
     if suffix in (".zip", ".roi"):
         return read_rois(path, image_shape)
@@ -148,7 +157,11 @@ def _read_json(path: Path, image_shape: tuple[int, int] | None, image_name: str 
 def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # told by the content: browsers unpack a file and leave it its name
+            is_packed = file.peek(2).startswith(_GZIP_MAGIC)
+            data = (gzip.GzipFile(fileobj=file) if is_packed else file).read(MAX_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ImageError(f"{path} cannot be unpacked: it is damaged, or was cut off.") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
     if len(data) > MAX_BYTES:
