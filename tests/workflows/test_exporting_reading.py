@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import gzip
 import json
 import struct
 import zipfile
@@ -430,6 +431,38 @@ def _original(suffix):
                 (path,) = export(Path(folder) / f"a{each}", exported())
                 _ORIGINALS[each] = path.read_bytes()
     return _ORIGINALS[suffix]
+
+
+# GeoJSON that is packed
+
+
+@pytest.mark.parametrize("name", ["a.geojson.gz", "A.GEOJSON.GZ", "a.geojson"])
+def test_packed_geojson_is_unpacked_whatever_its_name(tmp_path, name):
+    packed = gzip.compress(json.dumps(qupath(SQUARE)).encode())
+    (tmp_path / name).write_bytes(packed)
+    (one,) = read_objects(tmp_path / name, SHAPE).objects
+    (plain,) = read_objects(save_json(tmp_path / "b.geojson", qupath(SQUARE)), SHAPE).objects
+    np.testing.assert_array_equal(whole(one), whole(plain))
+
+
+def test_what_a_browser_unpacked_is_read_by_the_same_name(tmp_path):
+    path = save_json(tmp_path / "a.geojson.gz", qupath(SQUARE))
+    assert len(read_objects(path, SHAPE).objects) == 1
+
+
+@pytest.mark.parametrize("damage", [slice(None, 40), slice(None, -4)])
+def test_packed_geojson_that_was_cut_off_is_refused(tmp_path, damage):
+    packed = gzip.compress(json.dumps(qupath(SQUARE)).encode())
+    (tmp_path / "a.geojson.gz").write_bytes(packed[damage])
+    with pytest.raises(ImageError, match="cannot be unpacked: it is damaged, or was cut off"):
+        read_objects(tmp_path / "a.geojson.gz", SHAPE)
+
+
+def test_a_packed_file_is_unpacked_so_far_as_one_may_be_long(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sam3.workflows.exporting.importing.MAX_BYTES", 1 << 20)
+    (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(b" " * (1 << 24)))
+    with pytest.raises(ImageError, match="is longer than 1 MB"):
+        read_objects(tmp_path / "a.geojson.gz", SHAPE)
 
 
 # label images

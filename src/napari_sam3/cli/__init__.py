@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -33,6 +34,8 @@ def main() -> None:
         if reconfigure is not None:
             # an arrow must not end the program on a terminal that has none
             reconfigure(errors="replace")
+    # or Python prints what it logs of damaged files beside the sentence that says the same
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     app(prog_name="napari-sam3")
 
 

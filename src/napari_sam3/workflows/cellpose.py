@@ -71,7 +71,7 @@ def is_pickled(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return _is_one_object(file)
-    except (OSError, ValueError):
+    except Exception:  # noqa: BLE001 - whoever reads it otherwise says what is wrong
         return False
 
 

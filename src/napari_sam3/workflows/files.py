@@ -238,11 +238,22 @@ def first_bytes(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
+def map_npy(path: Path) -> Array:
+    """Return what an NPY file holds, without reading it: its head may claim any size.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as error:  # a damaged file makes decoders raise anything
         raise unreadable(path, error) from error
+
+
+def _open_npy(path: Path, plane: Sequence[int] | None) -> Array:
+    array = map_npy(path)
     # without names for the axes, the number of indices tells planes from colours
     is_rgb = array.ndim > 2 and array.shape[-1] in (3, 4)
     if is_rgb and plane is not None and len(plane) == array.ndim - 2:
@@ -284,9 +295,9 @@ def open_pillow(
     except Exception as error:  # a damaged file makes decoders raise anything
         raise unreadable(path, error) from error
     with image:
-        frames = getattr(image, "n_frames", 1)
-        index = choose_plane([("frame", frames)] if frames > 1 else [], plane)
         try:
+            frames = getattr(image, "n_frames", 1)
+            index = choose_plane([("frame", frames)] if frames > 1 else [], plane)
             image.seek(index[0] if index else 0)
             pixels = pixels_of(image)
             orientation = image.getexif().get(_ORIENTATION, 1)

@@ -17,9 +17,9 @@ from napari_sam3.workflows.files import (
     Tell,
     first_bytes,
     ignore,
+    map_npy,
     open_pillow,
     read_tiff,
-    unreadable,
 )
 
 Array = npt.NDArray[Any]
@@ -144,10 +144,7 @@ def _refuse_fractions(values: Array, what: str) -> None:
 def _open_npy(path: Path) -> Array:
     if cellpose.is_pickled(path):
         return cellpose.read_masks(path)
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise unreadable(path, error) from error
+    return np.array(map_npy(path))
 
 
 def _pillow_labels(image: Any, path: Path) -> Array:
