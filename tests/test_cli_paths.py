@@ -4,10 +4,14 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
 from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.label_files import open_labels
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
 
 COMMANDS = {
     "segment": ["segment", "{}", "--everything"],
@@ -64,7 +68,6 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
 @pytest.mark.parametrize(("command", "name"), CASES, ids=ascii)
 def test_a_name_of_no_use_ends_in_a_sentence(work, command, name):
     arguments = [one.replace("{}", name) for one in COMMANDS[command]]
@@ -73,6 +76,15 @@ def test_a_name_of_no_use_ends_in_a_sentence(work, command, name):
     assert result.exit_code in (1, 2)
     assert result.stderr.rstrip().endswith((".", "│", "╯"))
     assert len(list(work.iterdir())) == 7
+
+
+def test_a_picture_that_is_turned_is_told_of(work):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (8, 6)).save("turned.png", exif=exif)
+    result = CliRunner().invoke(cli.app, ["segment", "turned.png", "--everything"])
+    assert (result.exit_code, open_labels("turned_labels.tif").shape) == (0, (8, 6))
+    assert "turned.png was turned as its EXIF orientation says" in result.stderr
 
 
 def test_a_file_whose_name_is_no_text_is_segmented_and_told_of(work):

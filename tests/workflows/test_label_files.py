@@ -103,6 +103,18 @@ def test_a_plane_of_a_stack_is_read_by_itself(tmp_path):
     assert read_objects(tmp_path / "x.tif", plane=(1,)).plane == (0, 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*stored as RGB")
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_a_stack_of_three_planes_that_was_saved_as_colours_is_one_of_labels(tmp_path, count):
+    stack = np.stack([LABELS * number for number in range(count)])
+    tifffile.imwrite(tmp_path / "x.tif", stack)
+    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), stack)
+    labels, place = open_label_plane(tmp_path / "x.tif", (1,))
+    assert place == (1,)
+    np.testing.assert_array_equal(labels, LABELS)
+    np.testing.assert_array_equal(read_objects(tmp_path / "x.tif").labels, stack)
+
+
 def test_labels_that_no_label_image_holds_are_refused(tmp_path):
     stack = np.zeros((3, *LABELS.shape), np.uint64)
     stack[1, 2] = 1 << 40

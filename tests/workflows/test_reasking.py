@@ -96,6 +96,20 @@ class TestPictures:
         picture = picture_of(record, record["runs"][0], tmp_path / "x.png", ())
         np.testing.assert_array_equal(picture.read(), pixels)
 
+    @pytest.mark.parametrize("turn", [lambda pixels: pixels, lambda pixels: np.rot90(pixels, -1)])
+    def test_a_turned_picture_is_known_as_napari_and_as_the_command_line_show_it(
+        self, tmp_path, turn
+    ):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        stored = to_rgb8(to_uint8(STACK[1], (0, 4000)))
+        Image.fromarray(stored).save(tmp_path / "x.png", exif=exif)
+        pixels = np.ascontiguousarray(turn(stored))
+        record, run = run_on(pixels, picture={"kind": "rgb"})
+        np.testing.assert_array_equal(
+            picture_of(record, run, tmp_path / "x.png", ()).read(), pixels
+        )
+
     def test_a_gray_picture_that_was_saved_as_colours_is_known_again(self, tmp_path):
         pixels = shown_as_recorded(STACK[2])
         Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "sent.png")

@@ -15,8 +15,8 @@ from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.from_labels import label_groups
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
+from napari_sam3.workflows.exporting.ome_zarr_folders import label_groups
 from napari_sam3.workflows.exporting.units import METERS, full_name
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import OBJECTS, objects_of_bundle, stored_objects
@@ -98,6 +98,8 @@ def read_folder(path: str) -> list[LayerData]:
         If one of them cannot be read.
     """
     groups = label_groups(Path(path))
+    if not groups:
+        raise ImageError(f"{path} holds no label image any more.")
     if len(groups) > 1:
         return [_opened(read_objects(group), group.name) for group in groups]
     found = read_objects(path if groups[0].parent.parent == Path(path) else groups[0])

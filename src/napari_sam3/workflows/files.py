@@ -336,6 +336,7 @@ def read_tiff(
     *,
     whole: bool = False,
     upright: bool = True,
+    has_colours: bool = True,
 ) -> TiffPixels:
     """Read one plane of a TIFF, or all of it; values are as they are stored.
 
@@ -345,6 +346,8 @@ def read_tiff(
         As in `open_image`.
     whole : bool
         Whether all planes are read; ``plane`` is left out then.
+    has_colours : bool
+        As in `TiffStack`.
 
     Raises
     ------
@@ -361,7 +364,7 @@ def read_tiff(
         raise unreadable(path, error) from error
     with tiff:
         try:
-            stack = TiffStack(tiff)
+            stack = TiffStack(tiff, has_colours=has_colours)
             for reason in stack.oddities():
                 tell(f"{path} {reason}")
             found = stack.whole() if whole else stack.plane(choose_plane(stack.choices, plane))

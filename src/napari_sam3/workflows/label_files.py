@@ -75,7 +75,7 @@ def _open(path: Path, plane: Sequence[int] | None, tell: Tell) -> tuple[Array, t
     head = first_bytes(path)
     place: tuple[int, ...] = ()
     if head[:4] in TIFF_MAGIC:
-        values, names, place = read_tiff(path, plane, tell, whole=plane is None)
+        values, names, place = read_tiff(path, plane, tell, whole=plane is None, has_colours=False)
         if "S" in names:
             raise _is_coloured(path)
     elif head.startswith(NPY_MAGIC):

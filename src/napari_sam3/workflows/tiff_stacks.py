@@ -48,6 +48,9 @@ class TiffStack:
     Parameters
     ----------
     tiff : tifffile.TiffFile
+    has_colours : bool
+        Whether samples that lie apart are colours; of labels they are planes, which programs
+        save like this where there are three or four.
 
     Attributes
     ----------
@@ -56,10 +59,11 @@ class TiffStack:
     shape : tuple of int
     """
 
-    def __init__(self, tiff: tifffile.TiffFile) -> None:
+    def __init__(self, tiff: tifffile.TiffFile, *, has_colours: bool = True) -> None:
         self._tiff = tiff
         self._series: tifffile.TiffPageSeries = tiff.series[0]
-        self.names, self.shape = _axis_names(self._series), tuple(self._series.shape)
+        self.names = _axis_names(self._series, has_colours)
+        self.shape = tuple(self._series.shape)
         self._stored = _stored(tiff, self._series)
         claimed = _claimed_by_imagej(tiff, self._series) if self._stored else []
         self._is_cut_off = bool(claimed)
@@ -175,10 +179,11 @@ def _counted(pages: int) -> str:
     return "1 plane" if pages == 1 else f"{pages} planes"
 
 
-def _axis_names(series: tifffile.TiffPageSeries) -> list[str]:
+def _axis_names(series: tifffile.TiffPageSeries, has_colours: bool) -> list[str]:
     names = list(series.axes)
     for position, (name, size) in enumerate(zip(names, series.shape, strict=True)):
-        if name == "S" and size not in (3, 4):
+        is_apart = position < len(names) - 1
+        if name == "S" and (size not in (3, 4) or (is_apart and not has_colours)):
             # samples that are no colours; any other letter makes it an axis to choose from
             names[position] = "C"
     if "Y" not in names or "X" not in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,11 +30,10 @@ from napari_sam3.workflows.exporting.ome_zarr_labels import MISSING, NAME
 from napari_sam3.workflows.exporting.units import full_name
 from napari_sam3.workflows.files import TIFF_MAGIC, choose_plane, first_bytes
 from napari_sam3.workflows.label_files import as_labels, open_label_plane, open_labels
-from napari_sam3.workflows.paths import is_folder, require_file
+from napari_sam3.workflows.paths import is_folder
 
 _MAX_DENSE = 1 << 22
 _MAX_CHUNK = 1 << 28
-_MAX_METADATA = 1 << 24
 
 
 def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
@@ -221,47 +219,6 @@ def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
         raise ImageError(f"{path} is damaged or no OME-Zarr: {reason:.200}.") from error
     objects = tuple(_described(one, about.get(one.label, {})) for one in read.objects)
     return replace(read, objects=objects, intensity=image, notices=tuple(notices))
-
-
-def label_groups(path: Path) -> list[Path]:
-    """Return the folders of the label images in an OME-Zarr, of its labels, or of one of them.
-
-    Parameters
-    ----------
-    path : Path
-        Only its metadata is read, and that without the library.
-
-    Returns
-    -------
-    list of Path
-        Empty if it is none of these.
-    """
-    said = _said_in(path)
-    if "image-label" in said:
-        return [path]
-    place = path if "labels" in said else path / "labels"
-    names = _said_in(place).get("labels")
-    found = [place / name for name in names if _is_inside(name)] if isinstance(names, list) else []
-    return [folder for folder in found if is_folder(folder)]
-
-
-def _said_in(folder: Path) -> Mapping[str, Any]:
-    """Return what the metadata in a folder says, of either version of zarr; else nothing."""
-    for name in ("zarr.json", ".zattrs"):
-        try:
-            require_file(folder / name)
-            with (folder / name).open("rb") as file:
-                said = json.loads(file.read(_MAX_METADATA))
-            said = said.get("attributes", {}) if name == "zarr.json" else said
-            inside = said.get("ome")
-            return inside if isinstance(inside, dict) else dict(said)
-        except (ImageError, OSError, RecursionError, *MALFORMED):
-            continue
-    return {}
-
-
-def _is_inside(name: Any) -> bool:
-    return isinstance(name, str) and bool(name) and ".." not in Path(name).parts and name[0] != "/"
 
 
 def _metadata(group: Any) -> Mapping[str, Any]:
