@@ -81,8 +81,10 @@ def test_a_plane_that_is_lost_is_called_that(tmp_path):
     tifffile.imwrite(tmp_path / "x.tif", STACK, imagej=True, metadata={"axes": "TZYX"})
     (tmp_path / "x.tif").write_bytes((tmp_path / "x.tif").read_bytes()[:9000])
     np.testing.assert_array_equal(open_image(tmp_path / "x.tif", (1, 1)), STACK[1, 1])
-    with pytest.raises(ImageError, match=r"x\.tif was cut off, and this plane is not in it"):
-        open_image(tmp_path / "x.tif", (2, 3))
+    # of the first of these, a part is there
+    for place in ((1, 3), (2, 3)):
+        with pytest.raises(ImageError, match=r"x\.tif was cut off, and this plane is not in it"):
+            open_image(tmp_path / "x.tif", place)
     with pytest.raises(ImageError, match="T=3, Z=4, Y, X: choose a plane"):
         open_image(tmp_path / "x.tif")
     with pytest.raises(ImageError, match="not all of its planes are in it"):
