@@ -12,15 +12,14 @@ from typing import Any
 
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.formats import FORMATS
 from napari_sam3.workflows.exporting.found import MAX_BYTES
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.paths import is_file, is_folder, require_file
 
-READABLE = (
-    *(".json", ".geojson", ".geojson.gz", ".zip", ".roi"),
-    *(".ome.zarr", ".zarr"),
-    *LABEL_SUFFIXES,
-)
+_WRITTEN = [suffix for each in FORMATS if each.can_be_read for suffix in each.suffixes]
+
+READABLE = tuple(dict.fromkeys((*_WRITTEN, ".geojson.gz", ".roi", *LABEL_SUFFIXES)))
 """The ends of the names of files that can be read."""
 
 
