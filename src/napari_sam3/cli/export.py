@@ -87,6 +87,7 @@ def export_objects(
     them; without a record, each label is one object.  What is not shown is left out.
     """
     from napari_sam3.workflows.exporting import export
+    from napari_sam3.workflows.exporting.writing import not_held
 
     with errors_of_strangers(ImageError, TOO_LARGE):
         _check_outputs(outputs, source, image, overwrite)
@@ -99,6 +100,8 @@ def export_objects(
         for path in outputs:
             export(path, content, overwrite)
             tell(f"{_count(path, content)} → {path}")
+            for notice in not_held(path, content):
+                tell(notice, err=True)
 
 
 def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwrite: bool) -> None:

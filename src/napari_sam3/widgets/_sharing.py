@@ -20,6 +20,7 @@ from napari_sam3.workflows.evaluating import evaluate_arrays
 from napari_sam3.workflows.exporting import FORMATS, iter_export
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.importing import READABLE, read_objects
+from napari_sam3.workflows.exporting.writing import not_held
 from napari_sam3.workflows.segment import Progress
 
 Exporting = Generator[Progress, None, tuple[list[Path], Exported]]
@@ -88,11 +89,15 @@ class Sharing(QObject):
 
         def done(found: tuple[list[Path], Exported]) -> None:
             files, exported = found
-            count = len(exported.objects)
+            count = len(exported.everything)
             objects = f"{count} object{'' if count == 1 else 's'}"
             at = f" of plane {','.join(map(str, exported.plane))}" if exported.plane else ""
             names = " and ".join(file.name for file in files)
-            self.said.emit(" ".join([f"{objects}{at} → {names}.", *exported.notices]))
+            self.said.emit(
+                " ".join(
+                    [f"{objects}{at} → {names}.", *exported.notices, *not_held(files[0], exported)]
+                )
+            )
 
         self._start(workflow, done, f"exporting to {Path(path).name} …")
 

@@ -60,6 +60,9 @@ def capture_content(
     """
     upright, is_turned = _upright(index), index.shown[0] > index.shown[1]
     size, steps, axes = pixel_size(layer, upright), axis_steps(layer), axis_letters(layer)
+    letters = (
+        "".join(axes[axis] for axis in range(layer.ndim) if axis not in index.shown) if axes else ""
+    )
     name = bare_name(image.name) if image is not None else _image_name(layer)
     all_labels = np.array(layer.data) if whole and layer.ndim > 2 else None
     read = _reader(image, plane)
@@ -75,7 +78,7 @@ def capture_content(
         rows, cols = labels.shape
         made = Exported(shown, (rows, cols), size, name, labels, intensity=read((rows, cols)))
         if all_labels is None:
-            return replace(made, plane=index.fixed or None)
+            return replace(made, plane=index.fixed or None, plane_axes=letters)
         full = _with_plane(all_labels, upright, labels)
         return replace(made, labels=full, scale=steps, axes=axes)
 

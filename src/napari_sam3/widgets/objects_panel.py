@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QShortcut, QWidget
 from napari_sam3.core.evaluation import Evaluation
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, Sam3Error
-from napari_sam3.layers.calibrating import pixel_size
+from napari_sam3.layers.calibrating import axis_letters, pixel_size
 from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
 from napari_sam3.layers.objects import ObjectRecord, flaw_of, object_rows, plane_index
 from napari_sam3.layers.output import find_output_place
@@ -32,7 +32,7 @@ from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._sharing import Sharing
 from napari_sam3.widgets._steps import Change, Step
 from napari_sam3.widgets.exporting import capture_content
-from napari_sam3.widgets.opening import layer_data_of
+from napari_sam3.widgets.opening import in_stack, layer_data_of
 from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
 from napari_sam3.workflows.segment import Progress
@@ -477,14 +477,18 @@ class ObjectsPanel(Dock):
         return None if find_output_place(image, plane).misfit(layer) else plane
 
     def _on_imported(self, found: Exported, name: str) -> None:
-        labels, attributes, _ = layer_data_of(found, name)
         image = self.form.image.value
-        if image is not None and image.ndim == 2 and labels.shape == image.data.shape[:2]:
+        shape = () if image is None else _full_shape(image)
+        if len(shape) > 2 and (letters := axis_letters(image)):
+            found = in_stack(found, letters, shape) or found
+        labels, attributes, _ = layer_data_of(found, name)
+        if labels.shape == shape:
             attributes |= transform_kwargs(image)
         layer = Labels(labels, **attributes)
         self._viewer.add_layer(layer)
         self.form.labels.value = layer
-        count = f"{len(found.objects)} object{'' if len(found.objects) == 1 else 's'}"
+        many = len(found.everything)
+        count = f"{many} object{'' if many == 1 else 's'}"
         self._say(" ".join([f"{count} from {name} → “{layer.name}”.", *found.notices]))
 
     def compare(self) -> None:
@@ -641,6 +645,12 @@ class ObjectsPanel(Dock):
 
 
 DERIVED_KEY, CLASSES_KEY = "napari_sam3_derived", "napari_sam3_classes"
+
+
+def _full_shape(image: Image) -> tuple[int, ...]:
+    """Return the shape of an image at its full resolution, colours left out."""
+    data = image.data[0] if image.multiscale else image.data
+    return tuple(data.shape[: image.ndim])
 
 
 def _is_derived(layer: Layer) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 from napari.utils.notifications import show_warning
 
 from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.found import MAX_PIXELS
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
 from napari_sam3.workflows.exporting.ome_zarr_folders import label_groups
 from napari_sam3.workflows.exporting.units import METERS, full_name
@@ -118,6 +122,34 @@ def _opened(found: Exported, name: str) -> LayerData:
     return layer_data_of(found, name)
 
 
+def in_stack(found: Exported, letters: str, shape: tuple[int, ...]) -> Exported | None:
+    """Return objects on their planes of a stack; None if they say none, or it has no such.
+
+    Parameters
+    ----------
+    found : Exported
+        As `read_objects` returns it.
+    letters : str
+        For each axis of the stack, of T, C, Z, Y and X, the last two rows and columns.
+    shape : tuple of int
+        Of the stack.
+    """
+    placed = [(one.place, one.objects) for one in found.by_plane()]
+    axes, sizes = letters[:-2], shape[:-2]
+    if any(set(place) != set(axes) for place, _ in placed) or not axes:
+        return None
+    planes = {tuple(place[letter] for letter in axes): objects for place, objects in placed}
+    is_inside = all(at < size for plane in planes for at, size in zip(plane, sizes, strict=True))
+    if not is_inside or found.image_shape != shape[-2:] or math.prod(shape) > MAX_PIXELS:
+        return None
+    labels = np.zeros(shape, labels_dtype(max((one.label for one in found.everything), default=0)))
+    for plane, objects in planes.items():
+        labels[plane] = paint_objects(objects, found.image_shape, dtype=labels.dtype)
+    return replace(
+        found, objects=(), plane=None, planes=planes, labels=labels, axes=letters, scale=None
+    )
+
+
 def layer_data_of(found: Exported, name: str) -> LayerData:
     """Return what was read from a file as a Labels layer.
 
@@ -132,17 +164,18 @@ def layer_data_of(found: Exported, name: str) -> LayerData:
     -------
     tuple
         Labels, attributes and ``"labels"``, as napari's readers return them.  The objects
-        are on record in the metadata, unless the labels are a stack, of which none are known.
+        are on record in the metadata, if any are known: of a stack of labels, none are.
         Pixels are as large as the file says.
     """
     metadata: dict[str, Any] = {}
     attributes: dict[str, Any] = {"name": name.partition(".")[0], "metadata": metadata}
-    if found.labels is not None and found.is_stack:
-        labels = found.labels
-    else:
+    if found.planes or not found.is_stack:
         record = ObjectRecord.from_stored(objects_of_bundle(found))
         metadata[OBJECTS_KEY] = record
         attributes["features"] = object_rows(record, {})
+    if found.labels is not None and found.is_stack:
+        labels = found.labels
+    else:
         labels = next(iter(record.planes.values())).expected
     labels = labels.astype(labels_dtype(int(labels.max(initial=0))))
     return labels, attributes | _calibration(found, labels.ndim), "labels"

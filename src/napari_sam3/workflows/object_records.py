@@ -55,8 +55,17 @@ def objects_of(
 
 def objects_of_bundle(found: Exported) -> StoredObjects:
     """Return what was read from a file as the record of a label image."""
-    objects = {one.label: one for one in found.objects}
-    return StoredObjects((StoredPlane(PlaneIndex(), found.image_shape, objects),))
+    planes = found.planes or {(): found.objects}
+    return StoredObjects(
+        tuple(
+            StoredPlane(
+                PlaneIndex((len(at), len(at) + 1), at),
+                found.image_shape,
+                {one.label: one for one in objects},
+            )
+            for at, objects in planes.items()
+        )
+    )
 
 
 def with_objects(record: Mapping[str, Any], stored: StoredObjects) -> Record:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,27 @@ from napari_sam3.errors import ImageError
 
 Array = npt.NDArray[Any]
 
+Planes: TypeAlias = Mapping[tuple[int, ...], tuple[LabelledObject, ...]]
+
 _AXES = "TCZYX"
+
+
+def letters_of(count: int) -> str:
+    """Return the letters that so many axes besides rows and columns usually have.
+
+    Examples
+    --------
+    >>> [letters_of(count) for count in range(5)]
+    ['', 'Z', 'TZ', 'TCZ', '']
+    """
+    return {1: "Z", 2: "TZ", 3: "TCZ"}.get(count, "")
+
+
+def place_along(at: tuple[int, ...], letters: str = "") -> dict[str, int]:
+    """Return a position by the letters of its axes, or by the usual ones; empty if unknown."""
+    letters = letters or letters_of(len(at))
+    is_known = len(letters) == len(at) and set(letters) <= set("TCZ")
+    return dict(zip(letters, at, strict=True)) if is_known else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +69,11 @@ class Exported:
         What an import had to leave out, one sentence each.
     plane : tuple of int, optional
         Where the plane lies along the other axes of the stack that it is from.
+    plane_axes : str
+        A letter for each of these axes, of T, C and Z; the usual ones (`letters_of`) if empty.
+    planes : mapping
+        Of a file about several planes: the objects of each, by its place along the first axes
+        of `labels`.  Then `objects` is empty.
 
     Raises
     ------
@@ -65,12 +91,14 @@ class Exported:
     intensity: Array | None = None
     notices: tuple[str, ...] = ()
     plane: tuple[int, ...] | None = None
+    plane_axes: str = ""
+    planes: Planes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows, cols = self.image_shape
         object.__setattr__(self, "image_shape", (int(rows), int(cols)))
         object.__setattr__(self, "objects", tuple(self.objects))
-        for one in self.objects:
+        for one in self.everything:
             box = one.instance.box
             if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
                 raise ValueError(f"{box} lies outside an image of shape {self.image_shape}")
@@ -83,9 +111,34 @@ class Exported:
                 raise ValueError(f"{name} {value!r} for {ndim} axes")
 
     @property
+    def everything(self) -> tuple[LabelledObject, ...]:
+        """The objects of the plane, or of all planes."""
+        return self.objects + tuple(one for objects in self.planes.values() for one in objects)
+
+    @property
     def kept(self) -> tuple[LabelledObject, ...]:
-        """The objects that were not rejected."""
-        return tuple(one for one in self.objects if one.state != "rejected")
+        """Of `everything`, the objects that were not rejected."""
+        return tuple(one for one in self.everything if one.state != "rejected")
+
+    def by_plane(self) -> Iterator[Exported]:
+        """Yield what there is of each plane, if there are several; else itself."""
+        if not self.planes:
+            yield self
+        letters = (self.axes or "")[:-2]
+        for at, objects in self.planes.items():
+            yield Exported(
+                objects,
+                self.image_shape,
+                self.pixel_size,
+                self.image_name,
+                plane=at,
+                plane_axes=letters,
+            )
+
+    @property
+    def place(self) -> dict[str, int]:
+        """The plane's position by the letters of its axes; empty where those are not known."""
+        return place_along(self.plane or (), self.plane_axes)
 
     @property
     def is_stack(self) -> bool:

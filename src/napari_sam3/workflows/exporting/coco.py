@@ -25,16 +25,18 @@ _AT_ONCE = 500
 
 def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
     """Write one annotation per object, whole, also where others hide it."""
-    objects = exported.kept
-    categories = category_ids(objects)
+    planes = list(exported.by_plane())
+    objects = [(one, number) for number, each in enumerate(planes, 1) for one in each.kept]
+    categories = category_ids(exported.kept)
     annotations = []
-    for index, one in enumerate(objects):
+    for index, (one, image) in enumerate(objects):
         if index % _AT_ONCE == 0:
             yield Progress(index, len(objects), "writing masks")
-        annotations.append(_annotation(index + 1, one, exported.image_shape, categories))
+        about = {"id": index + 1, "image_id": image}
+        annotations.append(about | _annotation(one, exported.image_shape, categories))
     content = {
         "info": {"description": "Objects segmented in napari", "version": "1.0"},
-        "images": [_image(exported)],
+        "images": [_image(each, number) for number, each in enumerate(planes, 1)],
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
         "annotations": annotations,
     }
@@ -48,27 +50,33 @@ def category_ids(objects: tuple[LabelledObject, ...]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names or [NO_CONCEPT], start=1)}
 
 
-def _image(exported: Exported) -> dict[str, Any]:
+def described_plane(exported: Exported) -> dict[str, Any]:
+    """Return where the plane lies in its stack, as JSON values; empty if it is in none."""
+    if exported.plane is None:
+        return {}
+    axes = {"plane_axes": exported.plane_axes} if exported.plane_axes else {}
+    return {"plane": list(exported.plane), **axes}
+
+
+def _image(exported: Exported, number: int) -> dict[str, Any]:
     rows, cols = exported.image_shape
     size = exported.pixel_size
     return {
-        "id": 1,
+        "id": number,
         "file_name": exported.image_name,
         "height": rows,
         "width": cols,
         "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
-        **({} if exported.plane is None else {"plane": list(exported.plane)}),
+        **described_plane(exported),
     }
 
 
 def _annotation(
-    number: int, one: LabelledObject, shape: tuple[int, int], categories: dict[str, int]
+    one: LabelledObject, shape: tuple[int, int], categories: dict[str, int]
 ) -> dict[str, Any]:
     item = one.instance
     rows, cols = item.box.shape
     annotation = {
-        "id": number,
-        "image_id": 1,
         "category_id": categories[item.concept or NO_CONCEPT],
         "segmentation": {"size": list(shape), "counts": whole_image_rle(item, shape)},
         "bbox": [item.box.left, item.box.top, cols, rows],

@@ -16,10 +16,16 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
 
     Of a stack, the last column is ``plane``, the position along the other axes, e.g. ``1,3``.
     """
-    table = yield from iter_measure(
-        exported.kept, exported.image_shape, exported.pixel_size, exported.intensity
-    )
-    if exported.plane is not None:
-        table["plane"] = ",".join(map(str, exported.plane))
+    import pandas as pd
+
+    tables = []
+    for each in exported.by_plane():
+        table = yield from iter_measure(
+            each.kept, each.image_shape, each.pixel_size, each.intensity
+        )
+        if each.plane is not None:
+            table["plane"] = ",".join(map(str, each.plane))
+        tables.append(table)
+    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
     # RFC 4180: lines end in CR LF
     save_text(path, table.to_csv(index=False, lineterminator="\r\n"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import REVIEW_STATES, LabelledObject, ReviewState
+from napari_sam3.core.objects import REVIEW_STATES, ReviewState
 from napari_sam3.core.outlines import (
     Outline,
     Ring,
@@ -21,6 +21,7 @@ from napari_sam3.core.outlines import (
     instance_of_rings,
 )
 from napari_sam3.errors import ImageError
+from napari_sam3.workflows.exporting.bundle import place_along
 
 MAX_PIXELS = 1 << 31
 """A file that says that its image is larger is refused."""
@@ -38,6 +39,10 @@ _MOST_AXES = 32
 
 # what values of the wrong kind, at the wrong place, raise
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+class NoObjectError(Exception):
+    """Why an entry of a file is no object, as the end of a sentence: a noun."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,45 +72,62 @@ class Room:
     crossings: int = MAX_CROSSINGS
     shape: tuple[int, int] = field(default=(0, 0))
 
-    def outlined(
-        self, outlines: Sequence[Outline], score: float | None, concept: str
-    ) -> Instance | None:
-        """Return what polygons outline in an image of this shape; None if that is nothing.
+    def outlined(self, outlines: Sequence[Outline], score: float | None, concept: str) -> Instance:
+        """Return what polygons outline in an image of this shape.
 
         Raises
         ------
+        NoObjectError
+            If that is nothing.
         ValueError
             If they are no polygons, or too much.
         """
-        self._count_crossings([ring for outline in outlines for ring in outline.rings])
-        return self.counted(
-            instance_of_outlines(outlines, self.shape, score, concept, max_area=self.pixels)
-        )
-
-    def ringed(self, rings: Sequence[Ring], score: float | None, concept: str) -> Instance | None:
-        """Return what an odd number of rings goes around; None if that is nothing.
-
-        Raises
-        ------
-        ValueError
-            If they are no rings, or too much.
-        """
+        rings = [ring for outline in outlines for ring in outline.rings]
         self._count_crossings(rings)
-        return self.counted(
-            instance_of_rings(rings, self.shape, score, concept, max_area=self.pixels)
-        )
+        item = instance_of_outlines(outlines, self.shape, score, concept, max_area=self.pixels)
+        return self.counted(item, rings)
+
+    def ringed(self, rings: Sequence[Ring], score: float | None, concept: str) -> Instance:
+        """Return what an odd number of rings goes around; raises as `outlined`."""
+        self._count_crossings(rings)
+        item = instance_of_rings(rings, self.shape, score, concept, max_area=self.pixels)
+        return self.counted(item, rings)
 
     def _count_crossings(self, rings: Sequence[Ring]) -> None:
         self.crossings -= count_crossings(rings, self.shape[0])
         if self.crossings < 0:
             raise ValueError("the outlines are too long")
 
-    def counted(self, instance: Instance | None) -> Instance | None:
-        """Take an object's pixels from what is left."""
-        self.pixels -= 0 if instance is None else instance.box.area
+    def counted(self, instance: Instance | None, rings: Sequence[Ring] = ()) -> Instance:
+        """Take an object's pixels from what is left.
+
+        Parameters
+        ----------
+        instance : Instance or None
+        rings : sequence of Ring
+            Around it; they tell why there is none.
+
+        Raises
+        ------
+        NoObjectError
+            If there is none.
+        ValueError
+            If it is too large.
+        """
+        if instance is None:
+            raise NoObjectError(self._why_nothing(rings))
+        self.pixels -= instance.box.area
         if self.pixels < 0:
             raise ValueError("the objects are too large")
         return instance
+
+    def _why_nothing(self, rings: Sequence[Ring]) -> str:
+        if not rings:
+            return "an empty mask"
+        corners = np.concatenate(list(rings))
+        if (corners.max(axis=0) <= 0).any() or (corners.min(axis=0) >= self.shape).any():
+            return "outside the image"
+        return "no pixel's centre inside"
 
 
 @contextmanager
@@ -116,18 +138,6 @@ def malformed_as_sentence(what: str) -> Generator[None]:
     except MALFORMED as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise ImageError(f"{what} cannot be read: {reason:.200}.") from error
-
-
-def labelled(found: Sequence[Found]) -> tuple[LabelledObject, ...]:
-    """Give objects the labels that they have in the file, or 1 to n if those are none."""
-    labels = [one.label for one in found]
-    are_labels = all(0 < label <= np.iinfo(np.uint32).max for label in labels)
-    if not are_labels or len(set(labels)) < len(labels):
-        labels = list(range(1, len(found) + 1))
-    return tuple(
-        LabelledObject(label, one.instance, one.engine, one.state, depth)
-        for depth, (label, one) in enumerate(zip(labels, found, strict=True))
-    )
 
 
 def checked_shape(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
@@ -206,11 +216,9 @@ def plane_of(value: Any) -> tuple[int, ...] | None:
     return tuple(said) if said and is_place and len(said) <= _MOST_AXES else None
 
 
-def left_out(count: int, what: str) -> tuple[str, ...]:
-    """Return a sentence about what was not taken over, if there is any."""
-    if not count:
-        return ()
-    return (f"{count} of them {'was' if count == 1 else 'were'} left out: {what}.",)
+def place_of(image: Mapping[str, Any]) -> dict[str, int]:
+    """Return the position of an image in its stack, by the letters of the axes; see `plane_of`."""
+    return place_along(plane_of(image.get("plane")) or (), str(image.get("plane_axes") or ""))
 
 
 def reach_of(rings: Sequence[Ring]) -> tuple[int, int]:

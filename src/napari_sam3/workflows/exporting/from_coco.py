@@ -14,20 +14,22 @@ from napari_sam3.core.rle import counts_of, instance_of_counts
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT
+from napari_sam3.workflows.exporting.entries import Entries
 from napari_sam3.workflows.exporting.found import (
     Found,
+    NoObjectError,
     Room,
     known_shape,
     label_of,
-    labelled,
-    left_out,
     malformed_as_sentence,
     pixel_size_of,
-    plane_of,
+    place_of,
     said_shape,
     score_of,
     state_of,
 )
+
+Entry = Mapping[str, Any]
 
 _LISTED = 10
 
@@ -37,8 +39,9 @@ def objects_of_coco(
     path: Path,
     image_shape: tuple[int, int] | None = None,
     image_name: str | None = None,
+    plane: Sequence[int] | None = None,
 ) -> Exported:
-    """Return the objects of one image of a COCO file.
+    """Return the objects of one image of a COCO file, or of the planes of a stack.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ def objects_of_coco(
         (rows, cols) that the image must have; a list of results does not say.
     image_name : str, optional
         Which image, if there are several.
+    plane : sequence of int, optional
+        Which plane, if the objects are of several.
 
     Raises
     ------
@@ -60,40 +65,43 @@ def objects_of_coco(
         if isinstance(content, list):
             content = {"annotations": content}
         annotations = [dict(one) for one in content["annotations"]]
-        names = {one["id"]: str(one["name"]) for one in content.get("categories") or ()}
-        image = _image(content, annotations, path, image_name)
-        shape = _shape(image, annotations, path, image_shape)
-        chosen = [one for one in annotations if _is_of(one, image)]
-    room, found = Room(shape=shape), []
+        names = {str(one["id"]): str(one["name"]) for one in content.get("categories") or ()}
+        images = {
+            str(one.get("id")): one for one in _images(content, annotations, path, image_name)
+        }
+        image = next(iter(images.values()), {})
+        chosen = [one for one in annotations if not images or _image_id(one) in images]
+        shape = _shape(image, chosen, path, image_shape)
+    entries, room = Entries("annotation"), Room(shape=shape)
+    if len(chosen) < len(annotations):
+        entries.left_out["another image"] = len(annotations) - len(chosen)
     for one in chosen:
-        with malformed_as_sentence(f"Annotation {one.get('id', '?')!r:.20} of {path}"):
-            item = _object(one, names, room)
-            found.extend([item] if item else [])
-    missing = left_out(len(chosen) - len(found), "they have no pixel in the image")
-    return Exported(
-        labelled(found),
+        with entries.reading(f"Annotation {one.get('id', '?')!r:.20} of {path}"):
+            at = place_of(images.get(_image_id(one), {}))
+            entries.add(_object(one, names, room), at)
+    return entries.assembled(
+        path,
         shape,
-        pixel_size_of(image.get("pixel_size")),
-        str(image.get("file_name", "")),
-        notices=missing,
-        plane=plane_of(image.get("plane")),
+        plane,
+        pixel_size=pixel_size_of(image.get("pixel_size")),
+        image_name=str(image.get("file_name", "")),
     )
 
 
-def _image(
-    content: Mapping[str, Any],
-    annotations: Sequence[Mapping[str, Any]],
-    path: Path,
-    name: str | None,
-) -> Mapping[str, Any]:
-    images = [dict(one) for one in content.get("images") or ()]
+def _images(
+    content: Entry, annotations: Sequence[Entry], path: Path, name: str | None
+) -> list[Entry]:
+    """Return the image that is meant, or the planes of one stack; none if the file names none."""
+    images: list[Entry] = [dict(one) for one in content.get("images") or ()]
     if not images:
-        if len({str(one.get("image_id")) for one in annotations}) > 1:
+        if len({_image_id(one) for one in annotations}) > 1:
             raise ImageError(f"{path} is about several images and does not name them.")
-        return {}
+        return []
     called = [one for one in images if name is None or _is_called(one, name)]
     if len(images) == 1 or len(called) == 1:
-        return (called or images)[0]
+        return (called or images)[:1]
+    if called and _are_planes(called):
+        return called
     known = sorted(str(one.get("file_name")) for one in called or images)
     listed = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
     if name is None:
@@ -102,25 +110,30 @@ def _image(
     raise ImageError(f"{path} is about {count} of the name {name!r}; there are {listed}.")
 
 
+def _are_planes(images: Sequence[Entry]) -> bool:
+    """Whether these are planes of one stack, as this program writes them."""
+    alike = {(str(one.get("file_name")), one.get("height"), one.get("width")) for one in images}
+    places = {tuple(sorted(place_of(one).items())) for one in images}
+    return len(alike) == 1 and len(places) == len(images)
+
+
+def _image_id(annotation: Entry) -> str:
+    # some programs write numbers as text
+    return str(annotation.get("image_id"))
+
+
 def _is_called(image: Mapping[str, Any], name: str) -> bool:
     own = str(image.get("file_name"))
     return name in (own, own.replace("\\", "/").rpartition("/")[2])
 
 
-def _is_of(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
-    return not image or annotation.get("image_id") == image.get("id")
-
-
 def _shape(
-    image: Mapping[str, Any],
-    annotations: Sequence[Mapping[str, Any]],
-    path: Path,
-    wanted: tuple[int, int] | None,
+    image: Entry, annotations: Sequence[Entry], path: Path, wanted: tuple[int, int] | None
 ) -> tuple[int, int]:
     rows, cols = image.get("height"), image.get("width")
     for one in annotations if rows is None else ():
         segmentation = one.get("segmentation")
-        if isinstance(segmentation, dict) and _is_of(one, image):
+        if isinstance(segmentation, dict):
             rows, cols = segmentation["size"]
             break
     if rows is None and wanted is not None:
@@ -128,16 +141,11 @@ def _shape(
     return said_shape(rows, cols, wanted, path)
 
 
-def _object(said: Mapping[str, Any], names: Mapping[Any, str], room: Room) -> Found | None:
-    name = names.get(said.get("category_id"), NO_CONCEPT)
+def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
+    name = names.get(str(said.get("category_id")), NO_CONCEPT)
     instance = _instance(
-        said.get("segmentation"),
-        score_of(said.get("score")),
-        "" if name == NO_CONCEPT else name,
-        room,
+        said, score_of(said.get("score")), "" if name == NO_CONCEPT else name, room
     )
-    if instance is None:
-        return None
     return Found(
         instance,
         label_of(said.get("label")),
@@ -146,7 +154,8 @@ def _object(said: Mapping[str, Any], names: Mapping[Any, str], room: Room) -> Fo
     )
 
 
-def _instance(segmentation: Any, score: float | None, concept: str, room: Room) -> Instance | None:
+def _instance(said: Entry, score: float | None, concept: str, room: Room) -> Instance:
+    segmentation = said.get("segmentation")
     if isinstance(segmentation, dict):
         if tuple(segmentation.get("size") or ()) != room.shape:
             raise ValueError("its mask has another size than the image")
@@ -155,7 +164,20 @@ def _instance(segmentation: Any, score: float | None, concept: str, room: Room) 
         return room.counted(
             instance_of_counts(lengths, room.shape, score, concept, max_area=room.pixels)
         )
-    flat = [np.asarray(each, float) for each in segmentation or ()]
+    if not segmentation:
+        raise NoObjectError("a bounding box and no mask" if said.get("bbox") else "no mask")
+    return room.outlined(_outlines(segmentation), score, concept)
+
+
+def _outlines(polygons: Sequence[Any]) -> list[Outline]:
+    if all(isinstance(number, int | float) for number in polygons):
+        # one polygon, without the list around it
+        polygons = [polygons]
+    listed = [np.asarray(each, float).ravel() for each in polygons]
+    if any(each.size % 2 for each in listed):
+        raise NoObjectError("an odd number of coordinates")
     # two points are no polygon, but there are files that have such
-    outlines = [Outline(each.reshape(-1, 2)[:, ::-1]) for each in flat if each.size >= 6]
-    return room.outlined(outlines, score, concept)
+    corners = [each.reshape(-1, 2)[:, ::-1] for each in listed if each.size >= 6]
+    if not corners:
+        raise NoObjectError("fewer than three corners")
+    return [Outline(each) for each in corners]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_sam3.core.outlines import Outline
+from napari_sam3.core.outlines import Outline, Ring
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT
+from napari_sam3.workflows.exporting.entries import Entries, Place
 from napari_sam3.workflows.exporting.found import (
     Found,
+    NoObjectError,
     Room,
     checked_shape,
     known_shape,
     label_of,
-    labelled,
-    left_out,
     malformed_as_sentence,
     pixel_size_of,
+    place_of,
     reach_of,
     said_shape,
     score_of,
@@ -31,7 +32,10 @@ Feature = Mapping[str, Any]
 
 
 def objects_of_geojson(
-    content: Any, path: Path, image_shape: tuple[int, int] | None = None
+    content: Any,
+    path: Path,
+    image_shape: tuple[int, int] | None = None,
+    plane: Sequence[int] | None = None,
 ) -> Exported:
     """Return the objects of a feature collection, a list of features, or one feature.
 
@@ -44,6 +48,8 @@ def objects_of_geojson(
     image_shape : tuple of int, optional
         (rows, cols) of the image; what reaches out of it is cut off.  By default as the file
         says, or the smallest that holds all objects.
+    plane : sequence of int, optional
+        Which plane of a stack, if the objects are of several.
 
     Raises
     ------
@@ -54,21 +60,39 @@ def objects_of_geojson(
         features = [dict(one) for one in _features(content)]
         image = content.get("image") if isinstance(content, dict) else None
         image = image if isinstance(image, dict) else {}
-    outlined = []
+    entries, outlined = Entries("feature"), []
     for number, feature in enumerate(features, start=1):
-        with malformed_as_sentence(f"Feature {number} of {path}"):
-            outlined.append((number, feature, _outlines(feature.get("geometry"))))
-    shape = _shape(image, [part for _, _, part in outlined], path, image_shape)
-    room, found = Room(shape=shape), []
-    for number, feature, outlines in outlined:
-        with malformed_as_sentence(f"Feature {number} of {path}"):
-            item = _object(feature, outlines, room)
-            found.extend([item] if item else [])
-    missing = left_out(
-        len(features) - len(found), "they are no polygons, or hold no pixel's centre"
+        with entries.reading(f"Feature {number} of {path}"):
+            geometry = feature.get("geometry")
+            outlined.append((number, feature, _outlines(geometry), _place(geometry)))
+    shape = _shape(image, [part for _, _, part, _ in outlined], path, image_shape)
+    room, here = Room(shape=shape), place_of(image)
+    # QuPath says z 0 and t 0 of what lies in no stack
+    is_placed = bool(here) or any(any(at.values()) for *_, at in outlined)
+    for number, feature, outlines, at in outlined:
+        with entries.reading(f"Feature {number} of {path}"):
+            entries.add(_object(feature, outlines, room), (here or at) if is_placed else {})
+    return entries.assembled(
+        path,
+        shape,
+        plane,
+        pixel_size=pixel_size_of(image.get("pixel_size")),
+        image_name=str(image.get("name", "")),
     )
-    size = pixel_size_of(image.get("pixel_size"))
-    return Exported(labelled(found), shape, size, str(image.get("name", "")), notices=missing)
+
+
+def _place(geometry: Any) -> Place:
+    """Return what QuPath says of a geometry's plane; a channel of -1 stands for all."""
+    said = geometry.get("plane") if isinstance(geometry, dict) else None
+    if not isinstance(said, dict):
+        return {}
+    places = {letter: said.get(letter.lower()) for letter in "TCZ"}
+    # a number may be written with a point
+    return {
+        letter: int(at)
+        for letter, at in places.items()
+        if isinstance(at, int | float) and at >= 0 and at == int(at)
+    }
 
 
 def _features(content: Any) -> list[Feature]:
@@ -83,19 +107,32 @@ def _features(content: Any) -> list[Feature]:
 
 
 def _outlines(geometry: Any) -> list[Outline]:
-    kind = (geometry or {}).get("type")
+    if geometry is None:
+        raise NoObjectError("no geometry")
+    kind = geometry["type"]
     if kind == "Polygon":
         polygons = [geometry["coordinates"]]
     elif kind == "MultiPolygon":
         polygons = geometry["coordinates"]
     else:
-        return []
+        raise NoObjectError(f"no area ({kind!s:.40})")
     outlines = []
     for polygon in polygons:
-        # a third number may be a height
-        rings = [np.array([point[:2] for point in ring], float)[:-1, ::-1] for ring in polygon]
-        outlines.append(Outline(rings[0], tuple(rings[1:])))
+        rings = [_ring(ring) for ring in polygon]
+        if rings and len(rings[0]):
+            outlines.append(Outline(rings[0], tuple(ring for ring in rings[1:] if len(ring))))
+    if not outlines:
+        raise NoObjectError("fewer than three corners")
     return outlines
+
+
+def _ring(said: Any) -> Ring:
+    """Return the corners of a ring, each once; none where they enclose nothing."""
+    # a third number may be a height
+    corners = np.array([point[:2] for point in said], float).reshape(-1, 2)[:, ::-1]
+    if len(corners) > 1 and (corners[0] == corners[-1]).all():
+        corners = corners[:-1]
+    return corners if len(corners) > 2 else corners[:0]
 
 
 def _shape(
@@ -114,11 +151,9 @@ def _shape(
     return checked_shape(rows, cols, path)
 
 
-def _object(feature: Feature, outlines: list[Outline], room: Room) -> Found | None:
+def _object(feature: Feature, outlines: list[Outline], room: Room) -> Found:
     said = feature.get("properties") or {}
     instance = room.outlined(outlines, _score(said.get("measurements")), _concept(said))
-    if instance is None:
-        return None
     about = said.get("metadata") or {}
     return Found(
         instance,

@@ -59,7 +59,8 @@ def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
         # the other planes may be too many, or cut off
         labels, place = open_label_plane(path, plane, notices.append)
         found = objects_of_labels(labels, Calibration(calibration.pixel_size))
-        return replace(found, plane=place or None, notices=tuple(notices))
+        axes = _plane_axes(calibration.axes) if len(calibration.axes) == len(place) + 2 else ""
+        return replace(found, plane=place or None, plane_axes=axes, notices=tuple(notices))
     _refuse_huge_file(path)
     labels = open_labels(path, notices.append)
     axes = calibration.axes if len(calibration.axes) == labels.ndim else ""
@@ -67,6 +68,11 @@ def read_label_file(path: Path, plane: Sequence[int] | None = None) -> Exported:
         raise ImageError(f"{path} holds no label image: its shape is {labels.shape}.")
     found = objects_of_labels(labels, replace(calibration, axes=axes), plane)
     return replace(found, notices=tuple(notices))
+
+
+def _plane_axes(axes: str) -> str:
+    """Return the letters besides those of rows and columns."""
+    return "".join(letter for letter in axes if letter not in "YX")
 
 
 def objects_of_labels(
@@ -105,7 +111,14 @@ def objects_of_labels(
         )
     chosen = choose_plane(sizes, plane)
     shown = labels[chosen]
-    return Exported(split_labels(shown), shape, size, labels=shown, plane=chosen or None)
+    return Exported(
+        split_labels(shown),
+        shape,
+        size,
+        labels=shown,
+        plane=chosen or None,
+        plane_axes="".join(axes[:-2]),
+    )
 
 
 def split_labels(labels: Array) -> tuple[LabelledObject, ...]:

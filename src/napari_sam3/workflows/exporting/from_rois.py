@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from napari_sam3.core.outlines import Ring
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT
+from napari_sam3.workflows.exporting.entries import Entries
 from napari_sam3.workflows.exporting.found import (
     MAX_BYTES,
     Found,
+    NoObjectError,
     Room,
     checked_shape,
     known_shape,
     label_of,
-    labelled,
-    left_out,
     malformed_as_sentence,
     reach_of,
     score_of,
@@ -35,10 +35,14 @@ from napari_sam3.workflows.exporting.found import (
 _MAX_REGIONS = 1_000_000
 _NUMBERED = re.compile(r"(\d{1,10})(?:[ _-]+(.*))?")
 # what names itself after a place in the image, as ImageJ does by default
-_PLACED = re.compile(r"\d{4,5}(-\d{4,5}){1,2}")
+_PLACED = re.compile(r"(?:(\d{4,5})-)?\d{4,5}-\d{4,5}")
 
 
-def read_rois(path: Path, image_shape: tuple[int, int] | None = None) -> Exported:
+def read_rois(
+    path: Path,
+    image_shape: tuple[int, int] | None = None,
+    plane: Sequence[int] | None = None,
+) -> Exported:
     """Return the objects that regions outline: of a ``.roi`` file, or a zip of them.
 
     Parameters
@@ -47,24 +51,24 @@ def read_rois(path: Path, image_shape: tuple[int, int] | None = None) -> Exporte
     image_shape : tuple of int, optional
         (rows, cols) of the image; what reaches out of it is cut off.  By default the
         smallest that holds all objects.
+    plane : sequence of int, optional
+        Which plane of a stack, if the regions are of several.
 
     Raises
     ------
     ImageError
         If it is no such file, or a part of it is damaged.
     """
-    regions = []
+    entries, regions = Entries("region"), []
     for name, data in _entries(path):
-        with malformed_as_sentence(f"The region {name!r:.80} of {path}"):
+        with entries.reading(f"The region {name!r:.80} of {path}"):
             regions.append((name, _Region(name, data)))
     shape = _shape([region for _, region in regions], path, image_shape)
-    room, found = Room(shape=shape), []
+    room = Room(shape=shape)
     for name, region in regions:
-        with malformed_as_sentence(f"The region {name!r:.80} of {path}"):
-            item = region.object(room)
-            found.extend([item] if item else [])
-    missing = left_out(len(regions) - len(found), "they are no areas, or hold no pixel's centre")
-    return Exported(labelled(found), shape, notices=missing)
+        with entries.reading(f"The region {name!r:.80} of {path}"):
+            entries.add(region.object(room), region.place)
+    return entries.assembled(path, shape, plane)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -138,11 +142,24 @@ class _Region:
                 top, left = float(roi.yd), float(roi.xd)
                 self.corners = (top, left, top + roi.heightd, left + roi.widthd)
             rings = self._rings(roi, roifile)
+            kind = str(roi.roitype.name).lower()
         except Exception as error:  # a damaged file makes decoders raise anything
             raise ValueError(str(error) or type(error).__name__) from error
         self.rings = [np.asarray(ring, float)[:, ::-1] for ring in rings if len(ring) >= 3]
+        if not self.rings and not self.is_oval:
+            raise NoObjectError(f"no area ({kind})")
         self.name = name
         self.said = _properties(roi.props or "")
+        self.place = self._place(roi)
+
+    def _place(self, roi: Any) -> dict[str, int]:
+        """Return on which plane the region lies; ImageJ counts from 1, and 0 stands for all."""
+        said = {"T": roi.t_position, "C": roi.c_position, "Z": roi.z_position}
+        if any(at > 0 for at in said.values()):
+            return {letter: at - 1 for letter, at in said.items() if at > 0}
+        named = _PLACED.fullmatch(self.name)
+        at = roi.position or int((named and named[1]) or 0)
+        return {"Z": at - 1} if at > 0 else {}
 
     def _rings(self, roi: Any, roifile: Any) -> list[npt.NDArray[Any]]:
         kinds = roifile.ROI_TYPE
@@ -163,13 +180,11 @@ class _Region:
         corners = np.array([(top, left), (bottom, left), (bottom, right)], float)
         return [corners] if self.is_oval else self.rings
 
-    def object(self, room: Room) -> Found | None:
-        """Return the object, if the region holds pixels."""
+    def object(self, room: Room) -> Found:
+        """Return the object; NoObjectError if the region holds no pixels."""
         label, concept = self._label_and_concept()
         score = score_of(_number(self.said.get("score", "")))
         instance = self._instance(room, score, concept)
-        if instance is None:
-            return None
         state = state_of(self.said.get("state"))
         return Found(instance, label, self.said.get("engine", ""), state)
 
@@ -183,9 +198,9 @@ class _Region:
         named = "" if is_placed or concept in (None, NO_CONCEPT) else str(concept)
         return label_of(label), named
 
-    def _instance(self, room: Room, score: float | None, concept: str) -> Instance | None:
+    def _instance(self, room: Room, score: float | None, concept: str) -> Instance:
         if self.is_oval:
-            return room.counted(_oval(self.corners, room, score, concept))
+            return room.counted(_oval(self.corners, room, score, concept), self.reach)
         # by the rule of Java's paths: inside is what an odd number of rings goes around
         return room.ringed(self.rings, score, concept)
 

@@ -10,14 +10,14 @@ import json
 import math
 import uuid
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.outlines import Outline, Ring, trace_outlines
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
+from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, described_plane
 from napari_sam3.workflows.exporting.colors import class_color
 from napari_sam3.workflows.files import save_text
 from napari_sam3.workflows.segment import Progress
@@ -28,14 +28,14 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "napari-sam3")
 
 def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
     """Write one feature per object, whole, also where others hide it."""
-    objects = exported.kept
-    numbers = category_ids(objects)
+    objects = [(one, each) for each in exported.by_plane() for one in each.kept]
+    numbers = category_ids(exported.kept)
     lines, seen = [], Counter[str]()
-    for index, one in enumerate(objects):
+    for index, (one, plane) in enumerate(objects):
         if index % _AT_ONCE == 0:
             yield Progress(index, len(objects), "tracing outlines")
         color = class_color(numbers[one.instance.concept or NO_CONCEPT])
-        lines.append(_dump(_feature(one, exported, color, seen)))
+        lines.append(_dump(_feature(one, plane, color, seen)))
     # one feature a line; readers other than this program pass over what is said of the image
     head = f'{{"type": "FeatureCollection", "image": {_dump(_image(exported))}, "features": ['
     body = ",\n".join(lines)
@@ -55,6 +55,7 @@ def _image(exported: Exported) -> dict[str, Any]:
         "height": rows,
         "width": cols,
         "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
+        **described_plane(exported),
     }
 
 
@@ -71,8 +72,8 @@ def _feature(
         measurements["Score"] = float(item.score)
     return {
         "type": "Feature",
-        "id": _identity(one, exported.image_name, seen),
-        "geometry": _geometry(traced, item.box.top, item.box.left),
+        "id": _identity(one, exported.image_name, exported.place, seen),
+        "geometry": _geometry(traced, item.box.top, item.box.left) | _plane(exported.place),
         "properties": {
             "objectType": "detection",
             "name": str(one.label),
@@ -83,10 +84,14 @@ def _feature(
     }
 
 
-def _identity(one: LabelledObject, image_name: str, seen: Counter[str]) -> str:
+def _identity(
+    one: LabelledObject, image_name: str, at: Mapping[str, int], seen: Counter[str]
+) -> str:
     """Return the same id for the same object of the same image, so that it can be replaced."""
     box = one.instance.box
-    place = json.dumps([image_name, one.label, box.top, box.left, box.bottom, box.right])
+    place = json.dumps(
+        [image_name, *at.items(), one.label, box.top, box.left, box.bottom, box.right]
+    )
     said = f"{place} {one.instance.mask.tobytes().hex()}"
     seen[said] += 1
     return str(uuid.uuid5(_NAMESPACE, f"{said} {seen[said]}"))
@@ -97,6 +102,13 @@ def _geometry(outlines: Sequence[Outline], top: int, left: int) -> dict[str, Any
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _plane(place: Mapping[str, int]) -> dict[str, Any]:
+    """Return the plane as QuPath names it: a channel of -1 stands for all."""
+    if not place:
+        return {}
+    return {"plane": {"c": place.get("C", -1), "z": place.get("Z", 0), "t": place.get("T", 0)}}
 
 
 def _closed(ring: Ring, top: int, left: int) -> list[list[int]]:

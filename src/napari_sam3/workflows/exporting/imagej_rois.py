@@ -6,7 +6,7 @@ import io
 import math
 import re
 import zipfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,14 +42,15 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
             f"ImageJ's regions reach {_MAX_SIDE} pixels far, but the image has "
             f"{' × '.join(map(str, exported.image_shape))}; save GeoJSON instead."
         )
-    objects = exported.kept
-    groups = category_ids(objects)
+    objects = [(one, each.place) for each in exported.by_plane() for one in each.kept]
+    groups = category_ids(exported.kept)
     packed, taken = io.BytesIO(), set[str]()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for index, one in enumerate(objects):
+        for index, (one, place) in enumerate(objects):
             if index % _AT_ONCE == 0:
                 yield Progress(index, len(objects), "tracing outlines")
             roi = _roi(one, _free_name(one, taken))
+            _put(roi, place)
             roi.group = min(groups[one.instance.concept or NO_CONCEPT], 255)
             # without a date, so that the same objects are the same file
             archive.writestr(
@@ -98,6 +99,19 @@ def _roi(one: LabelledObject, name: str) -> roifile.ImagejRoi:
         roi.shape_roi_size = len(roi.multi_coordinates)
     roi.props = _properties(one)
     return roi
+
+
+def _put(roi: roifile.ImagejRoi, place: Mapping[str, int]) -> None:
+    """Say on which plane a region lies; ImageJ counts from 1, and 0 stands for all.
+
+    A stack with a single axis of planes has slices and no hyperstack's positions.
+    """
+    if set(place) == {"Z"}:
+        roi.position = place["Z"] + 1
+        return
+    roi.t_position, roi.c_position, roi.z_position = (
+        place[letter] + 1 if letter in place else 0 for letter in "TCZ"
+    )
 
 
 def _path(ring: Ring) -> Any:

@@ -48,8 +48,9 @@ def read_objects(
     image_name : str, optional
         Which image of a COCO file with several.
     plane : sequence of int, optional
-        Which plane of a label image with more axes.  Without it, such labels are returned
-        whole, and no objects.
+        Which plane of a stack.  Without it, a label image with more axes is returned whole,
+        and no objects; of other files about several planes, the objects of each
+        (`Exported.planes`).
 
     Returns
     -------
@@ -123,9 +124,9 @@ def _read(
     if suffix == ".zarr" or is_folder(path):
         return read_ome_zarr(path, plane)
     if suffix in (".json", ".geojson") or path.name.lower().endswith(".geojson.gz"):
-        return _read_json(path, image_shape, image_name)
+        return _read_json(path, image_shape, image_name, plane)
     if suffix in (".zip", ".roi"):
-        return read_rois(path, image_shape)
+        return read_rois(path, image_shape, plane)
     if suffix in LABEL_SUFFIXES:
         return read_label_file(path, plane)
     raise ImageError(
@@ -134,7 +135,12 @@ def _read(
     )
 
 
-def _read_json(path: Path, image_shape: tuple[int, int] | None, image_name: str | None) -> Exported:
+def _read_json(
+    path: Path,
+    image_shape: tuple[int, int] | None,
+    image_name: str | None,
+    plane: Sequence[int] | None,
+) -> Exported:
     from napari_sam3.workflows.exporting.from_coco import objects_of_coco
     from napari_sam3.workflows.exporting.from_geojson import objects_of_geojson
 
@@ -143,9 +149,9 @@ def _read_json(path: Path, image_shape: tuple[int, int] | None, image_name: str 
     if not isinstance(first, dict):
         raise ImageError(f"{path} is neither COCO nor GeoJSON.")
     if "annotations" in first or "segmentation" in first:
-        return objects_of_coco(content, path, image_shape, image_name)
+        return objects_of_coco(content, path, image_shape, image_name, plane)
     if first.get("type") in ("Feature", "FeatureCollection"):
-        return objects_of_geojson(content, path, image_shape)
+        return objects_of_geojson(content, path, image_shape, plane)
     if "napari-sam3" in (first.get("software") or ()):
         raise ImageError(
             f"{path} is the record of how labels were made; name the label image beside it."

@@ -91,11 +91,19 @@ def refuse_unfit(chosen: Format, exported: Exported) -> None:
     ------
     ImageError
     """
-    if chosen.keeps_overlaps and exported.is_stack and not exported.objects:
+    if chosen.keeps_overlaps and exported.is_stack and not exported.everything:
         raise ImageError(
             f"{chosen.title} holds the objects of one plane, but the labels are a stack; "
             "choose a plane."
         )
+
+
+def not_held(path: Path, exported: Exported) -> tuple[str, ...]:
+    """Return a sentence about what a file of this name does not hold of the objects."""
+    chosen = format_of(path)
+    if chosen.name in ("geojson", "imagej_rois") and exported.plane and not exported.place:
+        return (f"{path.name} does not say on which plane they lie: it has no name for its axes.",)
+    return ()
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -1,0 +1,152 @@
+"""Objects of the planes of a stack, to files and back to where they were."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import roifile
+
+from napari_sam3.core.instances import Instance
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.errors import ImageError
+from napari_sam3.workflows.exporting import Exported, export, read_objects
+
+SHAPE = (31, 47)
+FORMATS = (".json", ".geojson", ".zip")
+
+
+def square(label, top, left, concept="nucleus"):
+    mask = np.zeros(SHAPE, bool)
+    mask[top : top + 4, left : left + 6] = True
+    return LabelledObject(label, Instance.from_mask(mask, 0.5, concept), "Built-in")
+
+
+ON_PLANES = {(1, 4): (square(1, 2, 3), square(2, 3, 5)), (0, 2): (square(1, 20, 30),)}
+"""By time and slice; two overlap, and one label is on two planes."""
+
+
+def stack():
+    labels = np.zeros((2, 5, *SHAPE), np.uint16)
+    return Exported((), SHAPE, labels=labels, axes="TZYX", planes=ON_PLANES)
+
+
+def placed(found):
+    return {
+        at: [(one.label, one.instance.box, one.instance.concept) for one in objects]
+        for at, objects in sorted(found.planes.items())
+    }
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_objects_of_several_planes_come_back_to_their_planes(tmp_path, suffix):
+    (path,) = export(tmp_path / f"a{suffix}", stack())
+    found = read_objects(path, SHAPE)
+    assert placed(found) == placed(stack())
+    assert (found.axes, found.labels.shape, found.notices) == ("TZYX", (2, 5, *SHAPE), ())
+    assert found.labels[0, 2, 20, 30] == 1
+    assert np.count_nonzero(found.labels) == 3 * 24 - 3 * 4
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_one_plane_of_them_may_be_chosen_and_the_rest_is_counted(tmp_path, suffix):
+    (path,) = export(tmp_path / f"a{suffix}", stack())
+    found = read_objects(path, SHAPE, plane=(1, 4))
+    assert [one.label for one in found.objects] == [1, 2]
+    assert found.plane == (1, 4)
+    assert "1 " in found.notices[0]
+    assert "was left out: another plane." in found.notices[0]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(
+    ("plane", "axes"), [((7,), "Z"), ((7,), "T"), ((3, 0), "TZ"), ((2, 1, 5), "TCZ"), ((0,), "Z")]
+)
+def test_a_plane_keeps_its_place(tmp_path, suffix, plane, axes):
+    content = Exported((square(3, 5, 6),), SHAPE, plane=plane, plane_axes=axes)
+    (path,) = export(tmp_path / f"a{suffix}", content)
+    found = read_objects(path)
+    assert found.place == content.place
+    assert [one.label for one in found.objects] == [3]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_lies_in_no_stack_says_no_place(tmp_path, suffix):
+    (path,) = export(tmp_path / f"a{suffix}", Exported((square(3, 5, 6),), SHAPE))
+    assert read_objects(path).plane is None
+
+
+def test_imagej_finds_each_region_on_its_slice(tmp_path):
+    slices = {(z,): (square(z + 1, 2, 3),) for z in (0, 3)}
+    labels = np.zeros((4, *SHAPE), np.uint16)
+    one_axis = Exported((), SHAPE, labels=labels, axes="ZYX", planes=slices)
+    export(tmp_path / "z.zip", one_axis)
+    export(tmp_path / "tz.zip", stack())
+    assert [roi.position for roi in roifile.roiread(tmp_path / "z.zip")] == [1, 4]
+    hyper = [
+        (roi.t_position, roi.z_position, roi.c_position)
+        for roi in roifile.roiread(tmp_path / "tz.zip")
+    ]
+    assert hyper == [(2, 5, 0), (2, 5, 0), (1, 3, 0)]
+
+
+def test_qupath_finds_each_detection_on_its_plane(tmp_path):
+    export(tmp_path / "a.geojson", stack())
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert [one["geometry"]["plane"] for one in features] == [
+        *([{"c": -1, "z": 4, "t": 1}] * 2),
+        {"c": -1, "z": 2, "t": 0},
+    ]
+    assert len({one["id"] for one in features}) == 3
+
+
+def test_a_table_names_the_plane_of_each_object(tmp_path):
+    export(tmp_path / "a.csv", stack())
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert [line.rpartition('"1,4"')[1] or line.rpartition('"0,2"')[1] for line in lines[1:]] == [
+        *(['"1,4"'] * 2),
+        '"0,2"',
+    ]
+
+
+def regions(tmp_path, *rois):
+    path = tmp_path / "rois.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, roi in enumerate(rois):
+            archive.writestr(f"{roi.name or number}.roi", roi.tobytes())
+    return path
+
+
+def rectangle(**said):
+    roi = roifile.ImagejRoi.frompoints([[4, 2], [9, 2], [9, 7], [4, 7]])
+    for name, value in said.items():
+        setattr(roi, name, value)
+    return roi
+
+
+def test_three_slices_of_one_place_are_three_objects(tmp_path):
+    path = regions(tmp_path, *(rectangle(position=z, name=f"r{z}") for z in (1, 2, 3)))
+    found = read_objects(path)
+    assert sorted(found.planes) == [(0,), (1,), (2,)]
+    assert [np.count_nonzero(plane) for plane in found.labels] == [25, 25, 25]
+
+
+def test_old_regions_have_their_slice_in_their_name(tmp_path):
+    path = regions(tmp_path, rectangle(name="0003-0004-0007"))
+    assert read_objects(path).place == {"Z": 2}
+
+
+def test_what_has_no_place_among_others_that_have_one_is_said(tmp_path):
+    path = regions(tmp_path, rectangle(position=2, name="a"), rectangle(name="b"))
+    found = read_objects(path)
+    assert len(found.everything) == 1
+    assert "1 region was left out: no plane, where others have one." in found.notices[0]
+    assert len(read_objects(path, plane=(1,)).everything) == 2
+
+
+def test_a_hostile_position_is_a_sentence_and_takes_no_memory(tmp_path):
+    path = regions(tmp_path, rectangle(position=2**31 - 1, name="a"), rectangle(position=1))
+    with pytest.raises(ImageError, match="Choose one plane"):
+        read_objects(path)
