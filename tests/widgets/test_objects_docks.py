@@ -22,14 +22,17 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QShortcut
 
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.viewing import View
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.widgets import _save, _sharing
 from napari_sam3.widgets._canvas import CLICK_REACH
 from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.opening import get_reader
+from napari_sam3.workflows.exporting import Exported, export
 
-from .conftest import on_screen, press, said
+from .conftest import on_screen, press, said, solid
 from .objects_room import (
     EDGE,
     LARGE,
@@ -368,3 +371,27 @@ def test_save_without_labels_says_what_to_do(seen, objects, layer, still, chosen
     objects.saving.button.native.click()
     assert "There are no objects to save yet" in said(objects)
     assert not chosen.exists()
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".coco.json"])
+def test_objects_of_slices_are_imported_onto_their_slices(seen, objects, still, tmp_path, suffix):
+    stack = seen.add_image(np.zeros((5, *SHAPE), np.uint8), name="stack", scale=(2, 1, 1))
+    one = LabelledObject(3, solid(Box(1, 2, SHAPE[0], SHAPE[1])))
+    planes = {(1,): (one,), (3,): (one, LabelledObject(9, solid(Box(0, 0, 4, 5))))}
+    labels = np.zeros((4, *SHAPE), np.uint16)
+    export(tmp_path / f"a{suffix}", Exported((), SHAPE, labels=labels, axes="ZYX", planes=planes))
+    objects.form.image.value = stack
+    objects.sharing.read(str(tmp_path / f"a{suffix}"))
+    still()
+    layer = objects.layer
+    assert layer.data.shape == (5, *SHAPE)
+    assert tuple(layer.scale) == (2, 1, 1)
+    assert [sorted(set(np.unique(plane)) - {0}) for plane in layer.data] == [
+        [],
+        [3],
+        [],
+        [3, 9],
+        [],
+    ]
+    assert len(ObjectRecord.find(layer).all_objects()) == 3
+    assert said(objects).startswith("3 objects")

@@ -67,11 +67,12 @@ def objects_of_geojson(
             outlined.append((number, feature, _outlines(geometry), _place(geometry)))
     shape = _shape(image, [part for _, _, part, _ in outlined], path, image_shape)
     room, here = Room(shape=shape), place_of(image)
-    # QuPath says z 0 and t 0 of what lies in no stack
-    is_placed = bool(here) or any(any(at.values()) for *_, at in outlined)
-    for number, feature, outlines, at in outlined:
+    # QuPath says 0 along the axes that an image does not have
+    axes = {letter for *_, at in outlined for letter, place in at.items() if place}
+    for number, feature, outlines, said in outlined:
+        at = here or {letter: place for letter, place in said.items() if letter in axes}
         with entries.reading(f"Feature {number} of {path}"):
-            entries.add(_object(feature, outlines, room), (here or at) if is_placed else {})
+            entries.add(_object(feature, outlines, room), at)
     return entries.assembled(
         path,
         shape,
