@@ -133,10 +133,12 @@ def estimate(
     if not left:
         # nothing would be paid, so nobody needs the ledger
         return Estimate(len(questions), cached, seconds=0.0)
+    billed = cast(BilledEngine, engine)
     earlier = {q.key: records.ledger.open_entry(q.key) for q in left}
-    calls = [q for q in left if not _is_paid(earlier[q.key], records)]
-    unknown = [entry for q in calls if (entry := earlier[q.key]) is not None]
-    low, high, seconds = _rate(cast(BilledEngine, engine), records)
+    calls = [q for q in left if not _is_paid(earlier[q.key], records, billed.kept_s)]
+    open_entries = [entry for q in calls if (entry := earlier[q.key]) is not None]
+    unknown = [entry for entry in open_entries if entry.state != "answered"]
+    low, high, seconds = _rate(billed, records)
     rounds = math.ceil(len(calls) / max(1, in_flight))
     return Estimate(
         len(questions),
@@ -154,11 +156,13 @@ def estimate(
     )
 
 
-def _is_paid(entry: Entry | None, records: Records) -> bool:
+def _is_paid(entry: Entry | None, records: Records, kept_s: float) -> bool:
     """Whether a question's answer can be had without sending it."""
     if entry is None or entry.state == "unknown":
         # one that has a ticket was tried already; it is tried once more before it is sent
         return False
+    if entry.state == "answered":
+        return records.ledger.now() - (entry.submitted_at or 0.0) < kept_s
     return records.ledger.is_owned(entry) or records.ledger.packed(entry.id) is not None
 
 

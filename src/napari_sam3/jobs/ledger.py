@@ -9,6 +9,9 @@ A question is planned, then submitted, and ends in one of four ways:
        ▼            ▼  │
     cancelled    unknown ───► answered, failed
     never sent   may have been billed; never sent again by itself
+
+What collects its answer, its ticket, is kept until something else holds the answer: the cache,
+or a file that somebody has saved.  So a question that is answered may have a ticket still.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ from napari_sam3.jobs.ledger_entries import (
     InFlightError,
     Origin,
     State,
+    answered_with_ticket,
+    drop_ticket,
     find,
+    has_ticket,
     impossible,
     insert,
     move,
@@ -66,6 +72,8 @@ _ANSWER_S = 900.0
 _PLAN_S = 86400.0
 
 _NO_CAPS = Caps()
+
+_SENT: tuple[State, ...] = ("submitted", "unknown")
 
 
 class Ledger:
@@ -165,7 +173,7 @@ class Ledger:
         CapReachedError
             If it may cost more than that.
         InFlightError
-            If the same question is under way.
+            If the same question is under way, or its answer can be collected.
         LedgerError
             If it is not planned, or cannot be written down.
         """
@@ -173,9 +181,9 @@ class Ledger:
             entry = find(db, entry_id)
             if entry.state != "planned":
                 raise impossible(entry, "submitted")
-            under_way = newest(db, entry.key, "submitted")
-            if under_way is not None:
-                raise InFlightError(under_way)
+            at_hand = self._at_hand(db, entry.key)
+            if at_hand is not None:
+                raise InFlightError(at_hand)
             now = self._clock()
             expected = max(entry.expected, at_least)
             costs.refuse_above_cap(db, entry.run, expected, caps, now)
@@ -209,19 +217,67 @@ class Ledger:
         ----------
         entry_id : int
         cost : float or None
-            US dollars; None, or no possible price, leaves the expected one to count.
+            US dollars; None, or no possible price, leaves what was known before to count.
         seconds : float or None
         """
-        values = {
-            "cost": costs.known_amount(cost),
-            "seconds": costs.known_amount(seconds),
-            "message": "",
-        }
-        self._end(entry_id, "answered", values, keeps_ticket=False)
+        with self._writing(SENT_BEFORE) as db:
+            self._arrive(db, entry_id, "answered", cost, seconds)
+            drop_ticket(db, entry_id)
+
+    def deliver(
+        self, entry_id: int, cost: float | None, seconds: float | None, request_id: str | None
+    ) -> None:
+        """Write down that this process has the answer, and that nothing else holds it yet.
+
+        What collects it is kept until `settle` or `answer`, and offered once this process has
+        ended, or at once after `release`.  A question that has no such thing stays
+        one of unknown outcome.
+
+        Parameters
+        ----------
+        entry_id : int
+        cost, seconds : float or None
+            As in `answer`.
+        request_id : str or None
+            As in the answer's usage.
+        """
+        with self._writing(SENT_BEFORE) as db:
+            state: State = "answered" if has_ticket(db, entry_id) else "unknown"
+            message = "" if state == "answered" else "The answer came, but was not kept."
+            self._arrive(db, entry_id, state, cost, seconds, message)
+            db.execute(
+                "UPDATE entries SET request_id = coalesce(request_id, ?), owner = ? WHERE id = ?",
+                (request_id, owners.here(), entry_id),
+            )
+
+    def settle(self, key: str, request_id: str | None) -> None:
+        """Write down that an answer is saved in a file, and drop what would collect it.
+
+        Parameters
+        ----------
+        key : str
+            Of the question, as in the answer's record.
+        request_id : str or None
+            As in the answer's usage: the same question may have been sent more than once.
+        """
+        with self._writing(SENT_BEFORE) as db:
+            for entry in select(
+                db,
+                "WHERE key = ? AND ((state = 'answered' AND request_id IS ?) "
+                "OR (state IN ('submitted', 'unknown') AND request_id = ?))",
+                (key, request_id, request_id),
+            ):
+                if entry.state != "answered":
+                    move(db, entry.id, _SENT, "answered", ended_at=self._clock(), message="")
+                drop_ticket(db, entry.id)
 
     def fail(self, entry_id: int, message: str) -> None:
-        """Write down that a question got no answer and certainly was not billed."""
-        self._end(entry_id, "failed", {"message": message}, keeps_ticket=False)
+        """Write down that a question got no answer and certainly was not billed.
+
+        One that was answered before stays answered, here and in `lose`: only what was to be
+        collected once more is gone.
+        """
+        self._end(entry_id, "failed", message, keeps_ticket=False)
 
     def lose(self, entry_id: int, message: str, *, keep_ticket: bool = True) -> None:
         """Write down that nobody knows what became of a question; it may have been billed.
@@ -233,7 +289,7 @@ class Ledger:
         keep_ticket : bool
             Whether its answer may still be collected.
         """
-        self._end(entry_id, "unknown", {"message": message}, keeps_ticket=keep_ticket)
+        self._end(entry_id, "unknown", message, keeps_ticket=keep_ticket)
 
     def cancel(self, entry_id: int, message: str = "") -> None:
         """Write down that a planned question will not be sent."""
@@ -250,7 +306,7 @@ class Ledger:
             ).rowcount
 
     def release(self, entry_id: int) -> None:
-        """Write down that this process waits no longer for an answer: any may collect it."""
+        """Write down that any process may collect an answer: this one waits for it no longer."""
         self._set_owner(entry_id, "")
 
     def hold(self, entry_id: int) -> None:
@@ -258,14 +314,15 @@ class Ledger:
         self._set_owner(entry_id, owners.here())
 
     def open_entry(self, key: str) -> Entry | None:
-        """Return the question of this key that is under way or has an unknown outcome.
+        """Return the question of this key that is not done with.
 
-        One with an unknown outcome no longer counts once a later one was answered.
+        It is under way; or it was answered, and neither a living process nor anything else is
+        known to have its answer; or it has an unknown outcome, and no later one was answered.
         """
         with self._reading() as db:
-            under_way = newest(db, key, "submitted")
-            if under_way is not None:
-                return under_way
+            at_hand = self._at_hand(db, key)
+            if at_hand is not None:
+                return at_hand
             lost, answered = newest(db, key, "unknown"), newest(db, key, "answered")
         return None if lost and answered and answered.id > lost.id else lost
 
@@ -276,7 +333,7 @@ class Ledger:
         return None if row is None else row[0]
 
     def is_owned(self, entry: Entry) -> bool:
-        """Return whether the process that submitted it still lives.
+        """Return whether the process that submitted it, or has its answer, still lives.
 
         One on another computer is believed to, for as long as an answer may take.
         """
@@ -284,14 +341,19 @@ class Ledger:
         return self._is_alive(entry.owner, since, _ANSWER_S)
 
     def unfinished(self) -> list[Entry]:
-        """Return the questions whose answers nobody waits for but may be collected, newest last."""
+        """Return the questions whose answers no process has but may be collected, newest last."""
         with self._reading() as db:
             found = select(
                 db,
-                "WHERE state = 'submitted' OR (state = 'unknown' AND "
-                "EXISTS (SELECT 1 FROM tickets WHERE entry = entries.id)) ORDER BY id",
+                "WHERE state = 'submitted' OR id IN (SELECT entry FROM tickets) ORDER BY id",
             )
         return [entry for entry in found if entry.state == "unknown" or not self.is_owned(entry)]
+
+    def under_way(self) -> list[Entry]:
+        """Return the questions whose answers a living process waits for, oldest first."""
+        with self._reading() as db:
+            found = select(db, "WHERE state = 'submitted' ORDER BY id")
+        return [entry for entry in found if self.is_owned(entry)]
 
     def entries(
         self,
@@ -389,19 +451,44 @@ class Ledger:
             self._finalizer()
             self._db = None
 
-    def _end(
-        self, entry_id: int, state: State, values: dict[str, Any], *, keeps_ticket: bool
+    def _at_hand(self, db: sqlite3.Connection, key: str) -> Entry | None:
+        """Return the question of this key whose answer is on its way or can be collected."""
+        under_way = newest(db, key, "submitted")
+        if under_way is not None:
+            return under_way
+        delivered = answered_with_ticket(db, key)
+        return None if delivered is None or self.is_owned(delivered) else delivered
+
+    def _arrive(
+        self,
+        db: sqlite3.Connection,
+        entry_id: int,
+        state: State,
+        cost: float | None,
+        seconds: float | None,
+        message: str = "",
     ) -> None:
+        # one that was answered before is open only as long as it has a ticket
+        allowed: tuple[State, ...] = (*_SENT, "answered") if has_ticket(db, entry_id) else _SENT
+        move(db, entry_id, allowed, state, ended_at=self._clock(), message=message)
+        db.execute(
+            "UPDATE entries SET cost = coalesce(?, cost), seconds = coalesce(?, seconds) "
+            "WHERE id = ?",
+            (costs.known_amount(cost), costs.known_amount(seconds), entry_id),
+        )
+
+    def _end(self, entry_id: int, state: State, message: str, *, keeps_ticket: bool) -> None:
         with self._writing(SENT_BEFORE) as db:
-            allowed: tuple[State, ...] = ("submitted", "unknown")
-            move(db, entry_id, allowed, state, ended_at=self._clock(), **values)
+            is_answered = find(db, entry_id).state == "answered" and has_ticket(db, entry_id)
+            if not is_answered:
+                move(db, entry_id, _SENT, state, ended_at=self._clock(), message=message)
             if not keeps_ticket:
-                db.execute("DELETE FROM tickets WHERE entry = ?", (entry_id,))
+                drop_ticket(db, entry_id)
 
     def _set_owner(self, entry_id: int, owner: str) -> None:
         with self._writing(SENT_BEFORE) as db:
             db.execute(
-                "UPDATE entries SET owner = ? WHERE id = ? AND state = 'submitted'",
+                "UPDATE entries SET owner = ? WHERE id = ? AND state IN ('submitted', 'answered')",
                 (owner, entry_id),
             )
 

@@ -146,6 +146,28 @@ def newest(db: sqlite3.Connection, key: str, state: State) -> Entry | None:
     return found[0] if found else None
 
 
+def answered_with_ticket(db: sqlite3.Connection, key: str) -> Entry | None:
+    """Return the newest entry of a key whose answer came, and can be collected once more."""
+    found = select(
+        db,
+        "WHERE key = ? AND +state = 'answered' AND id IN (SELECT entry FROM tickets) "
+        "ORDER BY id DESC LIMIT 1",
+        (key,),
+    )
+    return found[0] if found else None
+
+
+def has_ticket(db: sqlite3.Connection, entry_id: int) -> bool:
+    """Return whether there is what collects the answer of an entry."""
+    found = db.execute("SELECT 1 FROM tickets WHERE entry = ?", (entry_id,)).fetchone()
+    return found is not None
+
+
+def drop_ticket(db: sqlite3.Connection, entry_id: int) -> None:
+    """Drop what would collect the answer of an entry."""
+    db.execute("DELETE FROM tickets WHERE entry = ?", (entry_id,))
+
+
 def select(db: sqlite3.Connection, clause: str, values: tuple[Any, ...] = ()) -> list[Entry]:
     """Return the entries that a clause chooses: WHERE, ORDER BY, LIMIT."""
     rows = db.execute(f"SELECT {COLUMNS} FROM entries {clause}", values)

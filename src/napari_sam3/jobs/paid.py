@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_sam3.engines.base import (
     BilledEngine,
@@ -18,6 +19,7 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.errors import (
     CancelledError,
+    CreditsError,
     EngineError,
     LedgerError,
     OutcomeUnknownError,
@@ -31,8 +33,33 @@ from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records, UnderWay, is_under_way
 from napari_sam3.jobs.tickets import how_it_ended, pack, unpack_ticket
 
+_LOG = logging.getLogger("napari_sam3")
+
 LOOK_AGAIN_S = 0.25
 """How often it is looked whether another process has its answer."""
+
+
+COLLECTABLE = (
+    "It is paid for: until it is saved, it can be fetched again for an hour at no cost "
+    "(“Collect” in the panel, or: napari-sam3 collect)."
+)
+
+
+class Kept(NamedTuple):
+    """An answer that somebody tried to store.
+
+    Parameters
+    ----------
+    result : SegmentationResult
+    is_held : bool
+        Whether it is stored.
+    problem : str
+        Why not, if it should have been.
+    """
+
+    result: SegmentationResult
+    is_held: bool
+    problem: str = ""
 
 
 class Till:
@@ -50,7 +77,7 @@ class Till:
     known : callable
         Returns a question's answer that costs nothing more, or None.
     keep : callable
-        Stores an answer, and returns it with what identifies it.
+        Stores an answer.
     about : mapping
         What whoever collects an answer later should know of the image; JSON values.
 
@@ -68,7 +95,7 @@ class Till:
         origin: Origin,
         planned: Mapping[str, int],
         known: Callable[[Question], SegmentationResult | None],
-        keep: Callable[[Question, SegmentationResult], SegmentationResult],
+        keep: Callable[[Question, SegmentationResult], Kept],
         about: Mapping[str, Any],
     ) -> None:
         self.about = about
@@ -173,6 +200,8 @@ class _PaidQuestion:
             if entry is None:
                 # it may have been answered since it was looked for
                 result = self._till.known(self._question) or self._send()
+            elif entry.state == "answered":
+                result = self._fetched_again(entry)
             elif self._is_to_be_sent_again(entry):
                 result = self._collected_after_all(entry) or self._send()
             else:
@@ -184,6 +213,20 @@ class _PaidQuestion:
         return entry.state == "unknown" and self._till.purse.has_again(self._question.key)
 
     # ------------------------------------------------------------------ paid for already
+
+    def _fetched_again(self, entry: Entry) -> SegmentationResult | None:
+        """Return an answer that came before and that nothing holds; None if it is gone."""
+        try:
+            found = self._resumed(entry)
+        except EngineError:
+            if self._ledger.packed(entry.id) is None:
+                # the service keeps it no longer, and whoever had it did not say it was lost
+                return None
+            raise
+        if found is None:
+            return None
+        # it counts for the run that it was paid in
+        return replace(found, usage=replace(found.usage, credits=0.0))
 
     def _collected_after_all(self, entry: Entry) -> SegmentationResult | None:
         """Try once more to have the answer for nothing, before it is paid for again."""
@@ -259,10 +302,31 @@ class _PaidQuestion:
             ticket = self._engine.submit(self._request, self._stop)
         except BaseException as error:
             self._note_refusal(entry_id, error)
+            if isinstance(error, CreditsError):
+                error.args = (f"{error}{self._reserved()}",)
             raise
         packed = pack(self._question, self._engine.pack(ticket), self._till.about)
-        self._note(lambda: self._ledger.accept(entry_id, ticket.request_id, packed))
+        try:
+            self._ledger.accept(entry_id, ticket.request_id, packed)
+        except LedgerError as error:
+            words = str(error), _not_collectable(ticket)
+            # at once, for nobody else knows of it should this process end now
+            _LOG.warning("%s %s", *words)
+            self._notices += words
         return ticket
+
+    def _reserved(self) -> str:
+        """Say that calls which are under way may have taken what this one was refused for."""
+        count = 0
+        with suppress(LedgerError):
+            count = len(self._ledger.under_way())
+        if not count:
+            return ""
+        others = "another request is" if count == 1 else f"{count} other requests are"
+        return (
+            f" But {others} under way, and the service may reserve credits until they are done: "
+            "wait for them and try again, or send fewer at a time."
+        )
 
     def _note_refusal(self, entry_id: int, error: BaseException) -> None:
         was_sent = error.was_sent if isinstance(error, CancelledError) else True
@@ -285,22 +349,43 @@ class _PaidQuestion:
         try:
             result = self._engine.collect(ticket, self._stop)
         except BaseException as error:
-            words, age_s = _words(error), self._ledger.now() - (sent_at or 0.0)
-            end = how_it_ended(error, ticket, age_s, self._engine.kept_s)
-            if end.state == "failed":
-                self._till.purse.give_back(self._question.key)
-                self._note(lambda: self._ledger.fail(entry_id, words))
-            elif end.state == "unknown":
-                keep = end.keeps_ticket
-                self._note(lambda: self._ledger.lose(entry_id, words, keep_ticket=keep))
-            else:
-                self._note(lambda: self._ledger.release(entry_id))
+            self._note_failure(entry_id, ticket, error, sent_at)
+            if isinstance(error, Sam3Error) and self._notices:
+                error.args = (" ".join((str(error), *self._notices)),)
             raise
         # stored first: if it ends in between, the ledger still knows how to collect it
         kept = self._till.keep(self._question, result)
-        usage = result.usage
-        self._note(lambda: self._ledger.answer(entry_id, usage.credits, usage.seconds))
-        return kept
+        cost, seconds = kept.result.usage.credits, kept.result.usage.seconds
+        request_id = kept.result.usage.request_id
+        if kept.is_held:
+            self._note(lambda: self._ledger.answer(entry_id, cost, seconds))
+        else:
+            self._note(lambda: self._ledger.deliver(entry_id, cost, seconds, request_id))
+        if not kept.problem:
+            return kept.result
+        self._note(lambda: self._ledger.release(entry_id))
+        return with_notices(kept.result, (f"{kept.problem} {self._remains(entry_id)}".rstrip(),))
+
+    def _note_failure(
+        self, entry_id: int, ticket: Ticket, error: BaseException, sent_at: float | None
+    ) -> None:
+        words, age_s = _words(error), self._ledger.now() - (sent_at or 0.0)
+        end = how_it_ended(error, ticket, age_s, self._engine.kept_s)
+        if end.state == "failed":
+            self._till.purse.give_back(self._question.key)
+            self._note(lambda: self._ledger.fail(entry_id, words))
+        elif end.state == "unknown":
+            keep = end.keeps_ticket
+            self._note(lambda: self._ledger.lose(entry_id, words, keep_ticket=keep))
+        else:
+            self._note(lambda: self._ledger.release(entry_id))
+
+    def _remains(self, entry_id: int) -> str:
+        """Say that an answer which is not stored can be collected, if it can."""
+        with suppress(LedgerError):
+            if self._ledger.packed(entry_id) is not None:
+                return COLLECTABLE
+        return ""
 
     def _note(self, write: Callable[[], None]) -> None:
         """Write into the ledger what has happened already; it must not stand in its way."""
@@ -322,6 +407,14 @@ def _sent_before(entry: Entry) -> str:
     return (
         f"This question was sent on {when}{about}, and its answer was lost; it may have been "
         "billed, and was not sent again. Look at your credits, then agree to ask it anew."
+    )
+
+
+def _not_collectable(ticket: Ticket) -> str:
+    known = f"its request id is {ticket.request_id}" if ticket.request_id else "it gave no id"
+    return (
+        f"The service accepted the request and may bill it; {known}. If this program ends before "
+        "the answer is saved, the answer cannot be collected."
     )
 
 

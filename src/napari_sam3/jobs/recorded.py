@@ -6,6 +6,7 @@ It is an engine itself, so that nobody above needs to know.  What holds, whateve
 - a paid question is in the ledger, on disk, before it leaves;
 - one that was sent and not answered is collected, or waits for somebody's word: it is
   never sent again by itself;
+- what collects its answer is kept until the answer is stored or saved;
 - a question is sent only if somebody agreed to its cost, and once for each time that
   they agreed.
 """
@@ -30,10 +31,10 @@ from napari_sam3.engines.base import (
     SegmentationResult,
     raise_if_stopped,
 )
-from napari_sam3.errors import CacheError, PromptError
+from napari_sam3.errors import CacheError, ConsentError, PromptError
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Origin
-from napari_sam3.jobs.paid import Till, with_notices
+from napari_sam3.jobs.paid import Kept, Till, with_notices
 from napari_sam3.jobs.question import Question, identified, pixels_sha256
 from napari_sam3.jobs.records import Records
 
@@ -131,10 +132,27 @@ class RecordedEngine:
         if found is not None:
             return found
         if self.capabilities.billed:
-            result = self._till.answer(question, request, stop)
+            result = self._paid(question, request, stop, notices)
         else:
-            result = self._kept(question, self._engine.segment(request, stop))
+            result = self._free(question, self._engine.segment(request, stop))
         return with_notices(result, notices)
+
+    def _paid(
+        self,
+        question: Question,
+        request: SegmentationRequest,
+        stop: threading.Event,
+        notices: tuple[str, ...],
+    ) -> SegmentationResult:
+        try:
+            return self._till.answer(question, request, stop)
+        except ConsentError as error:
+            # why it would have to be paid for is known here only
+            raise ConsentError(" ".join((*notices, str(error)))) from error
+
+    def _free(self, question: Question, result: SegmentationResult) -> SegmentationResult:
+        kept = self._kept(question, result)
+        return with_notices(kept.result, (kept.problem,) if kept.problem else ())
 
     def segment_many(
         self, requests: Sequence[SegmentationRequest], stop: threading.Event = NEVER
@@ -158,7 +176,7 @@ class RecordedEngine:
             # those before the one that is wrong are answered and stored
             return [self.segment(request, stop) for request in requests]
         return [
-            found or with_notices(self._kept(question, next(answers)), notices)
+            found or with_notices(self._free(question, next(answers)), notices)
             for question, (found, notices) in zip(questions, known, strict=True)
         ]
 
@@ -188,16 +206,17 @@ class RecordedEngine:
         cost = 0.0 if self.capabilities.billed else None
         return replace(result, usage=replace(result.usage, credits=cost, seconds=0.0, cached=True))
 
-    def _kept(self, question: Question, result: SegmentationResult) -> SegmentationResult:
-        """Store an answer, and return it with what identifies it."""
+    def _kept(self, question: Question, result: SegmentationResult) -> Kept:
+        """Store an answer, and return it with what identifies it and whether it is stored."""
         result = identified(question, result)
         with self._lock:
             # before the ledger calls it answered: whoever waits for it looks here
             self._answers[question.key] = result
         cache = self._records.cache
-        if cache is not None:
-            try:
-                cache.put(question.key, result, question.fields)
-            except CacheError as error:
-                return with_notices(result, (str(error),))
-        return result
+        if cache is None:
+            return Kept(result, is_held=False)
+        try:
+            cache.put(question.key, result, question.fields)
+        except CacheError as error:
+            return Kept(result, is_held=False, problem=str(error))
+        return Kept(result, is_held=True)
