@@ -11,6 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
+from napari_sam3.settings import SEGMIND_URL, write_setting
 from napari_sam3.testing import SegmindServer
 from napari_sam3.workflows import replay
 from napari_sam3.workflows.files import save_labels
@@ -456,7 +457,8 @@ class TestHosted:
         assert "not elsewhere.example" in again.stderr
         assert hosted.ledger.billed == 2
 
-    def test_without_an_address_the_service_on_record_is_asked(self, hosted, image):
+    def test_without_an_address_the_one_that_is_set_is_asked(self, hosted, image):
+        write_setting(SEGMIND_URL, hosted.url)
         record = image.with_name("cells_labels.json")
         again = run("replay", record, "--image", image, "--fresh", "--project", "check")
         assert again.exit_code == 0, again.output
@@ -465,18 +467,33 @@ class TestHosted:
         assert hosted.ledger.billed == 2
         assert "check" in run("costs", "--by", "project").stdout
 
-    def test_a_record_does_not_decide_to_which_stranger_the_key_goes(self, hosted, image):
+    @pytest.mark.parametrize("usual", ["the vendor's", "one of this computer"])
+    def test_a_record_does_not_decide_to_which_stranger_the_key_goes(self, hosted, image, usual):
         record = image.with_name("cells_labels.json")
-        move_to("elsewhere.example", record)
+        with SegmindServer(credits=1.0) as stranger:
+            if usual == "one of this computer":
+                write_setting(SEGMIND_URL, hosted.url)
+            for host in ("elsewhere.example", stranger.url.removeprefix("http://")):
+                move_to(host, record)
+                refused = run("replay", record, "--image", image, "--fresh", "--yes")
+                assert refused.exit_code == 1
+                assert f"from the service at {host}" in refused.stderr
+            assert stranger.ledger.requests == ()
+        assert hosted.ledger.billed == 1
+
+    def test_a_record_does_not_send_the_key_of_a_proxy_to_the_vendor(self, hosted, image):
+        write_setting(SEGMIND_URL, hosted.url)
+        record = image.with_name("cells_labels.json")
+        move_to("api.segmind.com", record)
         refused = run("replay", record, "--image", image, "--fresh", "--yes")
         assert refused.exit_code == 1
-        assert "--url https://elsewhere.example" in refused.stderr
+        assert f"--url {hosted.url}" in refused.stderr
         assert hosted.ledger.billed == 1
 
     def test_a_cap_is_for_all_that_is_asked_again(self, hosted, image):
         record = image.with_name("cells_labels.json")
         add_run(record, "cell")
-        options = ("--image", image, "--fresh", "--cap", "0.01")
+        options = ("--image", image, "--fresh", "--url", hosted.url, "--cap", "0.01")
         refused = run("replay", record, *options)
         assert refused.exit_code == 1
         assert "cap of $0.01" in refused.stderr
@@ -486,7 +503,7 @@ class TestHosted:
         assert run("limits", "--confirm-above", "0.01").exit_code == 0
         record = image.with_name("cells_labels.json")
         add_run(record, "cell")
-        options = ("--image", image, "--fresh")
+        options = ("--image", image, "--fresh", "--url", hosted.url)
         refused = run("replay", record, *options)
         assert refused.exit_code == 1
         assert "2 questions, 2 calls" in refused.stderr
@@ -505,7 +522,7 @@ class TestHosted:
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         clear_cache()
-        again = run("replay", target, "--image", image)
+        again = run("replay", target, "--image", image, "--url", hosted.url)
         assert again.exit_code == 0, again.output
         assert "other options" not in again.stderr
         assert "identical" in again.stdout

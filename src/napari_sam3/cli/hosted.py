@@ -40,7 +40,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 def hosted_options(typed: HostedOptions) -> SegmindOptions:
     """Make the engine's options, or end with a usage error."""
-    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.engines.segmind.options import SegmindOptions, set_url
 
     if typed.separate_masks and typed.overlay:
         raise typer.BadParameter("--separate-masks and --overlay are different answers: take one.")
@@ -53,7 +53,7 @@ def hosted_options(typed: HostedOptions) -> SegmindOptions:
     answer = "overlay" if typed.overlay else "separate masks" if typed.separate_masks else "mask"
     try:
         return SegmindOptions(
-            url=_url(typed.url),
+            url=typed.url or set_url(),
             api=cast(Any, typed.api),
             answer=cast(Any, answer),
             image_format=cast(Any, typed.image_format),
@@ -61,13 +61,6 @@ def hosted_options(typed: HostedOptions) -> SegmindOptions:
         )
     except PromptError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def _url(typed: str | None) -> str:
-    from napari_sam3.engines.segmind.options import DEFAULT_URL
-    from napari_sam3.settings import SEGMIND_URL, read_setting
-
-    return typed or str(read_setting(SEGMIND_URL, DEFAULT_URL))
 
 
 def tell_address(url: str) -> None:
@@ -152,14 +145,14 @@ def probe_segmind(
     Sends a picture that is drawn for this and nothing of yours; the report holds no key.
     """
     from napari_sam3.engines.segmind.key import find_key
-    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.engines.segmind.options import SegmindOptions, set_url
     from napari_sam3.engines.segmind.probe import iter_probe, probe_price
 
     with errors_as_sentences():
         found = find_key()
         if found is None:
             raise EngineError("The probe needs an API key: set SEGMIND_API_KEY.")
-        options = SegmindOptions(url=_url(url))
+        options = SegmindOptions(url=url or set_url())
         typer.echo(f"This makes {probe_price()}, with the key from {found[1]}.", err=True)
         if not yes and not (is_terminal() and typer.confirm("Go on?", err=True)):
             raise EngineError("Nothing was sent; agree to the price with --yes.")

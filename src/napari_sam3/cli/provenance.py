@@ -12,11 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from napari_sam3.cli.hosted import (
-    HostedOptions,
-    hosted_options,
-    tell_address,
-)
+from napari_sam3.cli.hosted import HostedOptions, hosted_options
 from napari_sam3.cli.parsing import Plane, parse_plane
 from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, tell
@@ -99,7 +95,7 @@ def replay(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Hosted: the service's address; default: as on record."),
+        typer.Option(metavar="URL", help="Hosted: the service's address; default: as set."),
     ] = None,
     cap: Annotated[
         float | None,
@@ -254,11 +250,8 @@ class _Play:
 
     def _agree(self, expected: Estimate, runs: list[Run], records: Records, *, yes: bool) -> None:
         """Ask once for all runs: each alone may cost too little to be asked about."""
-        hosted = [run for run in runs if run["engine"]["name"] == "segmind"]
-        first, *others = dict.fromkeys(self._hosted(run).url for run in hosted)
-        for address in others:
-            tell_address(address)
-        if not confirmation(records, first, yes=yes)(expected):
+        hosted = next(run for run in runs if run["engine"]["name"] == "segmind")
+        if not confirmation(records, self._hosted(hosted).url, yes=yes)(expected):
             raise CancelledError("Nothing was sent.")
 
     def _hosted(self, run: Run) -> SegmindOptions:
@@ -295,9 +288,10 @@ class _Play:
                 f"The record cannot be asked again: its max_side is {most!r:.40}, which is no "
                 "whole number."
             )
-        return hosted_options(
+        options = hosted_options(
             HostedOptions(
-                self._url or _recorded_url(str(parameters.get("service") or "")),
+                # what is not typed is what is set, whatever the record says
+                self._url,
                 "auto",
                 answer == "separate masks",
                 answer == "overlay",
@@ -305,6 +299,9 @@ class _Play:
                 most,
             )
         )
+        if self._url is None:
+            _require_same_service(str(parameters.get("service") or ""), options.url)
+        return options
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:
@@ -406,34 +403,23 @@ class _Play:
         return bool(labels_digest(self._labels) != self.record["labels"]["sha256"])
 
 
-def _recorded_url(service: str) -> str | None:
-    """Return the address of the service on record; None if the record names none.
+def _require_same_service(service: str, url: str) -> None:
+    """Refuse to ask another service than the one on record, unless the user named it.
 
     Raises
     ------
     ProvenanceError
-        If it is neither the vendor's, nor on this computer, nor the one that is set: a
-        record must not decide to whom key and picture go.
+        A record must not decide to whom key and picture go; it may only be compared.
     """
-    from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
-
-    # no typed address: the one that is set
-    usual = hosted_options(HostedOptions(None, "auto", False, False, "png", 2048)).url
+    asked = urlsplit(url).netloc
     if not service.isprintable():
         raise ProvenanceError(f"The record's service is no address: {service!a:.80}.")
-    for known in (usual, DEFAULT_URL):
-        if service in ("", urlsplit(known).netloc):
-            return known
-    try:
-        host = urlsplit(f"//{service}").hostname
-    except ValueError:
-        host = None
-    if is_loopback(host):
-        return f"http://{service}"
-    raise ProvenanceError(
-        f"The answers on record are from the service at {service}, but {urlsplit(usual).netloc} "
-        f"would be asked: name the one to ask with --url, for instance --url https://{service}."
-    )
+    if service not in ("", asked):
+        raise ProvenanceError(
+            f"The answers on record are from the service at {service}, but {asked} would be "
+            f"asked. If {service} is yours, or its users may have your key: "
+            f"--url https://{service}. To ask the other one: --url {url}."
+        )
 
 
 def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:

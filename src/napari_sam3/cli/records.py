@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,13 +22,14 @@ from napari_sam3.cli.hosted import (
     require_key,
     tell_address,
 )
-from napari_sam3.errors import ConsentError, ImageError, LedgerError
+from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
 
 if TYPE_CHECKING:
     from napari_sam3.jobs.collecting import Collected
     from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.ledger import Ledger
     from napari_sam3.jobs.records import Records
+    from napari_sam3.workflows.segment import SegmentAnswer
 
 cache_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look after the stored answers."
@@ -288,6 +290,20 @@ def what_is_left(records: Records) -> str:
     return "What had been answered is stored; napari-sam3 costs lists what was paid."
 
 
+@contextmanager
+def paid_answers_kept(records: Records, answer: SegmentAnswer) -> Iterator[None]:
+    """Say, where an output cannot be saved, how to get what was paid for."""
+    try:
+        yield
+    except Sam3Error as error:
+        keys = [result.record.key for result in answer.results if result.record is not None]
+        is_paid = answer.usage.credits is not None
+        if is_paid and all(records.can_have_again(key) for key in keys):
+            words = "What was paid for is not lost: repeat the command, and it costs nothing again."
+            error.args = (f"{error} {words}",)
+        raise
+
+
 def tell_unfinished(records: Records) -> None:
     """Say on stderr if paid answers wait to be collected."""
     try:
@@ -299,7 +315,8 @@ def tell_unfinished(records: Records) -> None:
     if count:
         noun = "answer was" if count == 1 else "answers were"
         typer.echo(
-            f"{count} paid {noun} never fetched; get them at no cost: napari-sam3 collect",
+            f"{count} paid {noun} never fetched or saved; get them at no cost: "
+            "napari-sam3 collect",
             err=True,
         )
 

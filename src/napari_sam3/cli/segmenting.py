@@ -28,7 +28,12 @@ from napari_sam3.cli.parsing import (
     parse_point,
 )
 from napari_sam3.cli.prompting import Typed, prompts_of
-from napari_sam3.cli.records import confirmation, tell_estimate, with_limits
+from napari_sam3.cli.records import (
+    confirmation,
+    paid_answers_kept,
+    tell_estimate,
+    with_limits,
+)
 from napari_sam3.cli.telling import tell
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import ObjectPrompt, Point, Prompt
@@ -264,13 +269,15 @@ def segment_file(
         if answer.unanswered and is_file(target):
             # half an answer does not take the place of a whole one
             target = target.with_stem(f"{target.stem}_partial")
+        # before it is saved: should that fail, they say what was paid for and where it is
+        for notice in answer.notices:
+            typer.echo(notice, err=True)
         labels = None if picture else answer.instances.to_labels()
         record = record_of_file(
             image.name, run, answer, engine=who.name, plane=plane, labels=labels
         )
-        written = _save(picture or target, answer, record, labels)
-    for notice in answer.notices:
-        typer.echo(notice, err=True)
+        with paid_answers_kept(records, answer):
+            written = _save(picture or target, answer, record, labels)
     tell(f"{summary(answer)} → {written}")
     if answer.unanswered:
         raise typer.Exit(UNANSWERED)
@@ -325,7 +332,7 @@ def _save(
 ) -> Path:
     from napari_sam3.workflows.files import save_labels
     from napari_sam3.workflows.object_records import objects_of, with_objects
-    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+    from napari_sam3.workflows.sidecars import settle_answers, sidecar_path, write_sidecar
 
     if labels is None:
         save_pictures(target, answer)
@@ -334,6 +341,7 @@ def _save(
         title = str(record["runs"][-1]["engine"].get("title", ""))
         record = with_objects(record, objects_of(answer.instances, title))
     write_sidecar(sidecar_path(target), record, labels, target.name)
+    settle_answers(record)
     return target
 
 

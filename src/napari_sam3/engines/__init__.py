@@ -34,7 +34,7 @@ def _create_builtin(_options: Any) -> Engine:
 def _create_segmind(options: Any) -> Engine:
     from napari_sam3.engines.segmind.engine import SegmindEngine
 
-    return SegmindEngine(options)
+    return SegmindEngine(options or _options("segmind", {}))
 
 
 def _resume_segmind(packed: bytes, url: str | None) -> tuple[BilledEngine, Ticket]:
@@ -149,7 +149,8 @@ def create_engine(name: str = DEFAULT_ENGINE, options: Any = None, **settings: A
     options : object, optional
         How it works, where it can be chosen: `SegmindOptions` for ``"segmind"``.
     **settings
-        The same by name, for instance ``url`` or ``answer``.
+        The same by name, for instance ``url`` or ``answer``; the address of the service is by
+        default the one that is set.
 
     Returns
     -------
@@ -169,10 +170,10 @@ def create_engine(name: str = DEFAULT_ENGINE, options: Any = None, **settings: A
 def _options(name: str, settings: dict[str, Any]) -> Any:
     if name != "segmind":
         raise PromptError(f"The engine {name!r} has no settings: leave out {', '.join(settings)}.")
-    from napari_sam3.engines.segmind.options import SegmindOptions
+    from napari_sam3.engines.segmind.options import SegmindOptions, set_url
 
     try:
-        return SegmindOptions(**settings)
+        return SegmindOptions(**{"url": set_url(), **settings})
     except TypeError as error:
         raise PromptError(f"The engine {name!r} has no such setting: {error}.") from error
 

@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from napari_sam3.jobs.ledger_entries import (
     Origin,
     State,
     answered_with_ticket,
+    delivered,
     drop_ticket,
     find,
     has_ticket,
@@ -250,26 +251,21 @@ class Ledger:
                 (request_id, owners.here(), entry_id),
             )
 
-    def settle(self, key: str, request_id: str | None) -> None:
-        """Write down that an answer is saved in a file, and drop what would collect it.
+    def settle(self, answers: Iterable[tuple[str, str | None]]) -> None:
+        """Write down that answers are saved in a file, and drop what would collect them.
 
         Parameters
         ----------
-        key : str
-            Of the question, as in the answer's record.
-        request_id : str or None
-            As in the answer's usage: the same question may have been sent more than once.
+        answers : iterable of (key, request id)
+            As in the answer's record and its usage: the same question may have been sent more
+            than once.
         """
         with self._writing(SENT_BEFORE) as db:
-            for entry in select(
-                db,
-                "WHERE key = ? AND ((state = 'answered' AND request_id IS ?) "
-                "OR (state IN ('submitted', 'unknown') AND request_id = ?))",
-                (key, request_id, request_id),
-            ):
-                if entry.state != "answered":
-                    move(db, entry.id, _SENT, "answered", ended_at=self._clock(), message="")
-                drop_ticket(db, entry.id)
+            for key, request_id in answers:
+                for entry in delivered(db, key, request_id):
+                    if entry.state != "answered":
+                        move(db, entry.id, _SENT, "answered", ended_at=self._clock(), message="")
+                    drop_ticket(db, entry.id)
 
     def fail(self, entry_id: int, message: str) -> None:
         """Write down that a question got no answer and certainly was not billed.
@@ -325,6 +321,12 @@ class Ledger:
                 return at_hand
             lost, answered = newest(db, key, "unknown"), newest(db, key, "answered")
         return None if lost and answered and answered.id > lost.id else lost
+
+    def can_collect(self, key: str) -> bool:
+        """Return whether there is what collects an answer to a question once more."""
+        query = "SELECT 1 FROM entries WHERE key = ? AND id IN (SELECT entry FROM tickets)"
+        with self._reading() as db:
+            return db.execute(query, (key,)).fetchone() is not None
 
     def packed(self, entry_id: int) -> bytes | None:
         """Return what collects the answer of a question, if it was accepted and is not here."""
@@ -456,8 +458,8 @@ class Ledger:
         under_way = newest(db, key, "submitted")
         if under_way is not None:
             return under_way
-        delivered = answered_with_ticket(db, key)
-        return None if delivered is None or self.is_owned(delivered) else delivered
+        unsaved = answered_with_ticket(db, key)
+        return None if unsaved is None or self.is_owned(unsaved) else unsaved
 
     def _arrive(
         self,

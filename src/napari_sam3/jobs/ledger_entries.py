@@ -157,6 +157,17 @@ def answered_with_ticket(db: sqlite3.Connection, key: str) -> Entry | None:
     return found[0] if found else None
 
 
+def delivered(db: sqlite3.Connection, key: str, request_id: str | None) -> list[Entry]:
+    """Return the entries of a key that an answer with this request id may be the answer of."""
+    # where the service gave no id, one that was lost must not be taken for it
+    return select(
+        db,
+        "WHERE key = ? AND ((state = 'answered' AND request_id IS ?) "
+        "OR (state IN ('submitted', 'unknown') AND request_id = ?))",
+        (key, request_id, request_id),
+    )
+
+
 def has_ticket(db: sqlite3.Connection, entry_id: int) -> bool:
     """Return whether there is what collects the answer of an entry."""
     found = db.execute("SELECT 1 FROM tickets WHERE entry = ?", (entry_id,)).fetchone()

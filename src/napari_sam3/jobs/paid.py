@@ -309,10 +309,10 @@ class _PaidQuestion:
         try:
             self._ledger.accept(entry_id, ticket.request_id, packed)
         except LedgerError as error:
-            words = str(error), _not_collectable(ticket)
+            words = _not_collectable(ticket)
             # at once, for nobody else knows of it should this process end now
-            _LOG.warning("%s %s", *words)
-            self._notices += words
+            _LOG.warning(words)
+            self._notices += [str(error), words]
         return ticket
 
     def _reserved(self) -> str:

@@ -105,6 +105,15 @@ class Records:
         run = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(4)}"
         return Origin(run, SESSION, self.project)
 
+    def can_have_again(self, key: str) -> bool:
+        """Return whether an answer that was paid for can be had again at no cost."""
+        if self.cache is not None and self.cache.has(key):
+            return True
+        try:
+            return self.ledger.can_collect(key)
+        except LedgerError:
+            return False
+
     def unfinished(self) -> list[Entry]:
         """Return paid questions whose answers may still be collected; oldest first.
 

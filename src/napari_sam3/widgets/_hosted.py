@@ -21,10 +21,10 @@ from qtpy.QtWidgets import (
 from napari_sam3.engines.segmind.engine import SegmindEngine
 from napari_sam3.engines.segmind.key import ApiKey, find_key, remember_key
 from napari_sam3.engines.segmind.options import (
-    DEFAULT_URL,
     UPLOAD_NOTICE,
     SegmindOptions,
     price_of,
+    set_url,
 )
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.errors import PromptError, Sam3Error
@@ -72,7 +72,7 @@ class HostedPart(QWidget):
             value=2048, min=64, max=8192, step=64, tooltip="Larger pictures are shrunk to this."
         )
         self.url = LineEdit(
-            value=str(read_setting(SEGMIND_URL, DEFAULT_URL)),
+            value=set_url(),
             tooltip="The service's address, for a proxy or the stand-in.",
         )
         self.limits = LimitsPart()

@@ -25,7 +25,7 @@ from napari_sam3.widgets._plane_states import capture_states, is_in_step
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import Record, is_record, new_record
-from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
+from napari_sam3.workflows.sidecars import own_sidecar_path, settle_answers, write_sidecar
 from napari_sam3.workflows.syncing import PlaneState, sync
 
 Array = npt.NDArray[Any]
@@ -105,6 +105,7 @@ def save_layer_data(path: str | Path, labels: ToSave) -> list[str]:
     save_labels(path, data)
     record = with_objects(labels.record, objects)
     write_sidecar(beside, record, data, Path(path).name)
+    settle_answers(record)
     return [str(path), str(beside)]
 
 

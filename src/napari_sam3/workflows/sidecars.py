@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.errors import ProvenanceError
+from napari_sam3.errors import LedgerError, ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
 from napari_sam3.workflows.paths import is_file
 from napari_sam3.workflows.provenance import Record, check_record, is_record
@@ -122,6 +123,33 @@ def read_sidecar(path: str | Path) -> Record:
     except OSError as error:
         raise ProvenanceError(f"{path} cannot be read: {error.strerror}.") from error
     return check_record(value, str(path))
+
+
+def settle_answers(record: Mapping[str, Any]) -> None:
+    """Note that the paid answers of a record are saved: nothing else has to hold them any more.
+
+    Parameters
+    ----------
+    record : mapping
+        Of labels that were saved, with it beside them.
+    """
+    from napari_sam3.engines import ENGINES
+
+    billed = {info.name for info in ENGINES if info.capabilities.billed}
+    paid = [
+        (question["question_sha256"], question.get("request_id"))
+        for run in record["runs"]
+        if run["engine"]["name"] in billed
+        for question in run["questions"]
+        if question.get("question_sha256")
+    ]
+    if not paid:
+        return
+    from napari_sam3.jobs.records import open_ledger
+
+    # they are offered to be collected once more if this fails, and nothing is lost
+    with suppress(LedgerError):
+        open_ledger().settle(paid)
 
 
 def _load(path: Path) -> Any:

@@ -34,6 +34,7 @@ from napari_sam3.engines.segmind.options import (
     PRICE_RANGE,
     TYPICAL_S,
     SegmindOptions,
+    set_url,
 )
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.engines.segmind.results import make_result, usage_of
@@ -47,7 +48,6 @@ from napari_sam3.errors import (
     RequestRejectedError,
     ResponseError,
 )
-from napari_sam3.settings import SEGMIND_URL, read_setting
 
 POLL_S = 1.0
 LONGEST_POLL_S = 10.0
@@ -359,7 +359,7 @@ def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Ticket
         If the question was sent to another address.
     """
     options, ticket = unpack_ticket(packed)
-    known = (DEFAULT_URL, read_setting(SEGMIND_URL, DEFAULT_URL))
+    known = (DEFAULT_URL, set_url())
     if options.url != url and (url is not None or options.url not in known):
         raise EngineUnavailableError(
             f"It was sent to {options.url}, which is not the address in the settings, so the key "

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from napari_sam3.errors import PromptError
+from napari_sam3.settings import SEGMIND_URL, read_setting
 
 DEFAULT_URL = "https://api.segmind.com"
 MODEL = "sam3-image"
@@ -22,6 +23,11 @@ TYPICAL_S = 4.8
 
 PRICE_RANGE = (0.005, 0.007)
 """US dollars per call as the vendor states them (averages, 2026-11); a cold start may cost more."""
+
+
+def set_url() -> str:
+    """Return the service's address that the user has set; the vendor's if none is."""
+    return str(read_setting(SEGMIND_URL, DEFAULT_URL))
 
 
 @dataclass(frozen=True, slots=True)
