@@ -101,7 +101,20 @@ def without_a_table(path):
     raw(path, "DROP TABLE tickets")
 
 
+def emptied(path):
+    filled(path)
+    os.truncate(path, 0)
+
+
+def without_any_table(path):
+    filled(path)
+    tables = "entries", "tickets"
+    raw(path, *(f"DROP TABLE {table}" for table in tables), "VACUUM")
+
+
 UNUSABLE = [
+    emptied,
+    without_any_table,
     garbage,
     zeros,
     text,
@@ -185,6 +198,33 @@ class TestUnusableFile:
             ledger.entries()
         plan(ledger)
         assert len(ledger.notices) == len(set_aside(path)) == 1
+
+    def test_the_journal_of_an_emptied_file_is_kept_with_it(self, path, open_ledger):
+        filled(path)
+        journal = path.with_name(f"{path.name}-wal")
+        # as a process leaves it that ends without closing
+        os.truncate(path, 0)
+        journal.write_bytes(b"what was written last")
+        plan(open_ledger())
+        (kept,) = set_aside(path)
+        assert kept.with_name(f"{kept.name}-wal").read_bytes() == b"what was written last"
+
+    def test_one_that_was_removed_is_told_of(self, path, open_ledger):
+        filled(path)
+        path.unlink()
+        ledger = open_ledger()
+        plan(ledger)
+        (notice,) = ledger.notices
+        assert "was removed" in notice
+        assert set_aside(path) == []
+
+    def test_a_folder_that_was_emptied_has_no_history(self, path, open_ledger):
+        filled(path)
+        for part in path.parent.iterdir():
+            part.unlink()
+        ledger = open_ledger()
+        plan(ledger)
+        assert ledger.notices == ()
 
     @pytest.mark.parametrize("size", [0, None])
     def test_an_empty_file_is_a_new_ledger(self, path, open_ledger, size):

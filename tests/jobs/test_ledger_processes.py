@@ -11,6 +11,8 @@ import pytest
 
 from napari_sam3.jobs.ledger import InFlightError, Ledger, Origin
 
+ROUNDS = 30
+
 HEAD = """
 import sys, time
 from pathlib import Path
@@ -73,6 +75,17 @@ def all_at_once(start, program, count):
     return said
 
 
+def overwritten(path):
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xee" * (size - 4096))
+
+
+def emptied(path):
+    os.truncate(path, 0)
+
+
 class TestTogether:
     def test_of_two_processes_that_submit_one_question_exactly_one_sends_it(self, start, ledger):
         said = all_at_once(
@@ -126,6 +139,34 @@ class TestTogether:
         (kept,) = path.parent.glob("*set-aside*")
         assert kept.read_bytes() == b"garbage" * 1000
         assert sorted(entry.key for entry in ledger.entries()) == ["0", "1", "2", "3"]
+
+    @pytest.mark.parametrize("damage", [overwritten, emptied])
+    def test_processes_that_find_a_lost_file_all_go_on_with_one_new_file(
+        self, start, tmp_path, damage
+    ):
+        """Again and again: one may open the file just while another sets it aside."""
+        rounds = [tmp_path / str(number) / "ledger.sqlite" for number in range(ROUNDS)]
+        for number, path in enumerate(rounds):
+            ledger = Ledger(path)
+            keys = [(f"{number} {n}", "nucleus") for n in range(1000)]
+            ledger.plan(Origin("run", "session"), "segmind", "sam3-image", keys, 0.05)
+            ledger.close()
+            damage(path)
+        program = f"""
+        wait_for_all()
+        for number in range({ROUNDS}):
+            own = Ledger(path.parent / str(number) / "ledger.sqlite")
+            own.plan(origin, "segmind", "sam3-image", [(name, "nucleus")], 0.05)
+            print(len(own.notices))
+            own.close()
+        """
+        said = all_at_once(start, program, 4)
+        # whoever said it first: one for each file
+        assert [sum(map(int, notices)) for notices in zip(*said, strict=True)] == [1] * ROUNDS
+        for path in rounds:
+            ledger = Ledger(path)
+            assert sorted(entry.key for entry in ledger.entries()) == ["0", "1", "2", "3"]
+            ledger.close()
 
 
 def kill(process):

@@ -1,4 +1,8 @@
-"""The ledger as a file: opened, understood, or set aside and begun anew."""
+"""The ledger as a file: opened, understood, or set aside and begun anew.
+
+Beside a ledger that was begun lies an empty file ``ledger.begun``.  With it a ledger that is
+empty or gone is one that was lost, and not one that nobody has made yet.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +27,7 @@ NOTHING_SENT = "nothing was sent or billed"
 SENT_BEFORE = "what became of a question that was sent could not be written down"
 
 _LEDGER = "The ledger of paid questions"
+_EMPTY = "was damaged (it is empty)"
 _JOURNAL_LIMIT = 4 << 20
 # so many that two never coincide, and all of them are exact in JSON and JavaScript
 _FIRST_IDS = 1 << 48
@@ -179,22 +184,63 @@ def _open_or_replace(path: Path, notices: list[str]) -> sqlite3.Connection:
         return _open(path)
     except _NotALedgerError:
         pass
+    except sqlite3.OperationalError as error:
+        if not _is_being_moved(error):
+            raise
     with _alone(path):
         # judged again: another process may have replaced it while this one waited
         try:
             return _open(path)
         except _NotALedgerError as reason:
+            kept = _set_aside(path)
+            where = f"It is kept as {kept}, and a" if kept.exists() else "A"
             notices.append(
-                f"{_LEDGER} {reason}. It is kept as {_set_aside(path)}, and a new one was begun: "
-                "costs and caps count from now on, and what was unfinished is in the old one only."
+                f"{_LEDGER} {reason}. {where} new one was begun: costs and caps count from now "
+                "on, and what was sent before may be billed again if it is sent once more."
             )
-        return _open(path)
+        return _open(path, is_new=True)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _is_being_moved(error: sqlite3.Error) -> bool:
+    """Whether an error may come of another process that sets the file aside right now."""
+    code = _code(error)
+    return code & 0xFF == sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_READONLY_DBMOVED
+
+
+def _open(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
+    was_begun = not is_new and _was_begun(path)
+    if was_begun:
+        # before it is opened: SQLite removes the journal of an empty file
+        _refuse_lost(path)
+    db = _connect(path, was_begun)
+    # a ledger that can only be read is of use without it
+    with suppress(OSError):
+        _mark(path).touch(mode=0o600)
+    return db
+
+
+def _was_begun(path: Path) -> bool:
+    journal = Path(f"{path}-wal")
+    return _mark(path).exists() or (journal.exists() and journal.stat().st_size > 0)
+
+
+def _refuse_lost(path: Path) -> None:
+    try:
+        is_empty = path.stat().st_size == 0
+    except FileNotFoundError:
+        raise _NotALedgerError("was removed") from None
+    if is_empty:
+        raise _NotALedgerError(_EMPTY)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".begun")
+
+
+def _connect(path: Path, was_begun: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(db)
+        _prepare(db, was_begun)
     except sqlite3.DatabaseError as error:
         db.close()
         if is_damage(error):
@@ -206,10 +252,12 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection) -> None:
+def _prepare(db: sqlite3.Connection, was_begun: bool) -> None:
     with db:
         db.execute("BEGIN")
         head = _judge(db)
+    if not head.tables and was_begun:
+        raise _NotALedgerError(_EMPTY)
     if not head.tables:
         _create(db)
     else:
