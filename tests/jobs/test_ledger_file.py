@@ -181,6 +181,26 @@ class TestUnusableFile:
         assert [entry.key for entry in ledger.entries()] == ["of another process"]
         assert (len(set_aside(path)), ledger.notices) == (1, ())
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows keeps open files where they are")
+    @pytest.mark.parametrize("step", ["_judge", "_check", "_use_wal"])
+    def test_a_file_that_is_set_aside_while_it_is_opened_is_judged_again(
+        self, path, open_ledger, monkeypatch, step
+    ):
+        filled(path, 3)
+        usual = getattr(ledger_file, step)
+
+        def while_another_sets_it_aside(db):
+            monkeypatch.setattr(ledger_file, step, usual)
+            ledger_file._set_aside(path)
+            plan(open_ledger(), "of another process")
+            return usual(db)
+
+        monkeypatch.setattr(ledger_file, step, while_another_sets_it_aside)
+        ledger = open_ledger()
+        plan(ledger, "own")
+        assert [entry.key for entry in ledger.entries()] == ["own", "of another process"]
+        assert set_aside(path) != []
+
     def test_damage_found_in_the_middle_of_work_is_said_and_mended(self, path, open_ledger):
         filled(path, 3000)
         ledger = open_ledger()

@@ -11,7 +11,7 @@ import pytest
 
 from napari_sam3.jobs.ledger import InFlightError, Ledger, Origin
 
-ROUNDS = 30
+ROUNDS = 8
 
 HEAD = """
 import sys, time

@@ -526,7 +526,9 @@ class Ledger:
             # removed or set aside meanwhile: other processes would not see what is written
             self.close()
         if self._db is None:
+            before = identify(self.path)
             self._db = open_ledger(self.path, self._notices)
             self._finalizer = weakref.finalize(self, self._db.close)
-            self._opened_by, self._opened_file = os.getpid(), identify(self.path)
+            # one that was replaced meanwhile, by this process or another, is opened once more
+            self._opened_by, self._opened_file = os.getpid(), before or identify(self.path)
         return self._db

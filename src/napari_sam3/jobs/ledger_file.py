@@ -212,7 +212,11 @@ def _open(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
     if was_begun:
         # before it is opened: SQLite removes the journal of an empty file
         _refuse_lost(path)
+    before = identify(path)
     db = _connect(path, was_begun)
+    if before not in (None, identify(path)):
+        db.close()
+        raise _NotALedgerError("was replaced")
     # a ledger that can only be read is of use without it
     with suppress(OSError):
         _mark(path).touch(mode=0o600)
@@ -349,9 +353,9 @@ def _set_aside(path: Path) -> Path:
         number += 1
     # the journal first: beside a new file it would be taken for that one's
     for ending in ("-wal", "-shm", "-journal", ""):
-        part = Path(f"{path}{ending}")
-        if part.exists():
-            os.replace(part, f"{kept}{ending}")  # noqa: PTH105  (kept has no path of its own)
+        # whoever had it open until now may take its journal away at any moment
+        with suppress(FileNotFoundError):
+            os.replace(f"{path}{ending}", f"{kept}{ending}")  # noqa: PTH105  (they are no paths)
     return kept
 
 
