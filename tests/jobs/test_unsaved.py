@@ -21,7 +21,6 @@ from .paid import (
     PaidEngine,
     key_for,
     later,
-    records_in,
     request_for,
     states,
     without_cache,

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
-from napari_sam3.cli.telling import tell
+from napari_sam3.cli.telling import print_table, tell
 from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
@@ -102,12 +101,7 @@ def _print_metrics(found: Evaluation) -> None:
     table.add_column("what it is")
     for metric in found.metrics():
         table.add_row(metric.name, _shown(metric), metric.meaning)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        # a line that is searched or cut apart is one line
-        unbounded = console.options.update(width=10_000)
-        console.width = Measurement.get(console, unbounded, table).maximum
-    console.print(table)
+    print_table(table)
     noun = "image" if len(found.images) == 1 else "images"
     typer.echo(f"{len(found.images)} {noun}; an object is found where IoU ≥ the threshold.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import typer
@@ -28,6 +29,17 @@ class Plane(tuple[int, ...]):
     """Indices of a plane; typer would count the entries of a plain tuple."""
 
     __slots__ = ()
+
+
+def parse_amount(text: str) -> float:
+    """Return an amount of US dollars, 0 or more."""
+    try:
+        amount = float(text.strip().removeprefix("$"))
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise typer.BadParameter(f"{text!r} is no amount of US dollars; give one like 0.5.")
+    return amount
 
 
 def _numbers(text: str, kind: type, names: str) -> list[Any]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from napari_sam3.cli.hosted import HostedOptions, hosted_options
-from napari_sam3.cli.parsing import Plane, parse_plane
-from napari_sam3.cli.records import confirmation, with_limits
-from napari_sam3.cli.telling import errors_of_strangers, tell
+from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
+from napari_sam3.cli.records import confirmation, pay_again_option, with_limits
+from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import describe
@@ -87,6 +87,7 @@ def replay(
     yes: Annotated[
         bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
     ] = False,
+    pay_again: Annotated[bool, pay_again_option] = False,
     tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="Least IoU of an object with what it was.")
     ] = 0.99,
@@ -99,7 +100,9 @@ def replay(
     ] = None,
     cap: Annotated[
         float | None,
-        typer.Option(min=0, metavar="USD", help="Hosted: most that all of it may cost."),
+        typer.Option(
+            parser=parse_amount, metavar="USD", help="Hosted: most that all of it may cost."
+        ),
     ] = None,
     project: Annotated[
         str | None, typer.Option(help="Hosted: count the cost under this project.")
@@ -120,9 +123,10 @@ def replay(
             check_label_path(output)
             if kind_at(output) != "nothing":
                 raise ImageError(f"{output} exists already; choose another --output.")
-        play = _Play(record, image, plane, url)
+        confirm = partial(confirmation, yes=yes, pay_again=pay_again)
+        play = _Play(record, image, plane, url, confirm)
         records = with_limits(open_records(project=project), cap)
-        is_within = play.again(records, fresh=fresh, yes=yes, tolerance=tolerance)
+        is_within = play.again(records, fresh=fresh, tolerance=tolerance)
         if output is not None:
             save_labels(output, play.rebuilt)
             tell(f"→ {output}")
@@ -136,7 +140,12 @@ class _Play:
     rebuilt: npt.NDArray[Any]
 
     def __init__(
-        self, path: Path, image: Path | None, plane: Plane | None, url: str | None
+        self,
+        path: Path,
+        image: Path | None,
+        plane: Plane | None,
+        url: str | None,
+        confirm: Callable[[Records, str], Callable[[Estimate], bool]],
     ) -> None:
         from napari_sam3.workflows.label_files import open_labels
         from napari_sam3.workflows.replay import (
@@ -154,7 +163,7 @@ class _Play:
             raise ProvenanceError(
                 f"{path} is of pictures for the eye only: there are no labels to make again."
             )
-        self._image, self._plane, self._url = image, plane, url
+        self._image, self._plane, self._url, self._confirm = image, plane, url, confirm
         if altered := altered_questions(self.record):
             raise ProvenanceError(f"{ALTERED.format(count=len(altered))} Nothing was made of it.")
         self._pictures: dict[str, RecordedPicture] = {}
@@ -178,7 +187,7 @@ class _Play:
                 )
             self._base = without_own(self.record, self._labels)
 
-    def again(self, records: Records, *, fresh: bool, yes: bool, tolerance: float) -> bool:
+    def again(self, records: Records, *, fresh: bool, tolerance: float) -> bool:
         """Make the labels again and tell of it; return whether they are as they were."""
         from napari_sam3.jobs.records import open_cache
         from napari_sam3.workflows.replay import rebuild, stored_answers
@@ -191,14 +200,14 @@ class _Play:
             self.rebuilt = rebuild(self.record, stored.answers, self._base, self._max_pixels)
             is_uncovered = self._tell_before(stored.answers, tolerance)
             return self._tell_rebuilt(tolerance) and is_uncovered
-        answers = self._asked_again(stored, records, fresh=fresh, yes=yes)
+        answers = self._asked_again(stored, records, fresh=fresh)
         if not fresh:
             # those of other questions may have been replaced by newer ones
             answers |= stored.answers
         return self._tell_asked(stored, answers, tolerance)
 
     def _asked_again(
-        self, stored: Stored, records: Records, *, fresh: bool, yes: bool
+        self, stored: Stored, records: Records, *, fresh: bool
     ) -> dict[QuestionId, Instances]:
         from napari_sam3.workflows.provenance import was_answered
         from napari_sam3.workflows.reasking import as_one_run, estimate_again, iter_asked_again
@@ -227,9 +236,15 @@ class _Play:
 
         expected = estimate_again(self.record, self._picture, engine, records, fresh=fresh)
         if expected.calls:
-            self._agree(expected, asked, records, yes=yes)
+            self._agree(expected, asked, records)
         steps = iter_asked_again(
-            self.record, self._picture, engine, as_one_run(records), lambda _: True, fresh=fresh
+            self.record,
+            self._picture,
+            engine,
+            as_one_run(records),
+            lambda _: True,
+            fresh=fresh,
+            on_notice=self._tell_once,
         )
         while True:
             try:
@@ -248,10 +263,10 @@ class _Play:
             self._pictures[sha256] = picture_of(self.record, run, image, self._plane)
         return self._pictures[sha256]
 
-    def _agree(self, expected: Estimate, runs: list[Run], records: Records, *, yes: bool) -> None:
+    def _agree(self, expected: Estimate, runs: list[Run], records: Records) -> None:
         """Ask once for all runs: each alone may cost too little to be asked about."""
         hosted = next(run for run in runs if run["engine"]["name"] == "segmind")
-        if not confirmation(records, self._hosted(hosted).url, yes=yes)(expected):
+        if not self._confirm(records, self._hosted(hosted).url)(expected):
             raise CancelledError("Nothing was sent.")
 
     def _hosted(self, run: Run) -> SegmindOptions:
@@ -434,10 +449,7 @@ def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
     known = [drift for drift in rows.values() if drift is not None]
     if len(rows) > 1 and known:
         table.add_row("all", *_cells(sum(known, Drift()), tolerance))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    print_table(table)
     if len(known) < len(rows):
         tell(
             "“?”: the answer is another one, and neither the former one nor the label image is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from napari_sam3.cli.hosted import (
@@ -22,6 +22,8 @@ from napari_sam3.cli.hosted import (
     require_key,
     tell_address,
 )
+from napari_sam3.cli.parsing import parse_amount
+from napari_sam3.cli.telling import print_table
 from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ cache_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look after the stored answers."
 )
 
-Amount = Annotated[float | None, typer.Option(min=0, metavar="USD")]
+pay_again_option = typer.Option(
+    "--pay-again",
+    help="Hosted: send again what was sent before and lost, though it may be billed twice.",
+)
 
 GROUPS = ("question", "run", "session", "day", "project")
 
@@ -92,6 +97,8 @@ def cache_set(
         _remember(CACHE_FOLDER, str(folder.resolve()))
     if default_folder:
         _remember(CACHE_FOLDER, None)
+    if max_mb is not None and not math.isfinite(max_mb):
+        raise typer.BadParameter("--max-mb must be a number of megabytes.")
     if max_mb is not None:
         _remember(CACHE_MAX_MB, max_mb)
     cache_info()
@@ -121,10 +128,10 @@ def costs(
     table = Table(box=None, pad_edge=False)
     for position, name in enumerate(names):
         is_number = bool(cells) and (name == "usd" or isinstance(cells[0][position], int))
-        table.add_column(name, justify="right" if is_number else "left")
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in cells:
         table.add_row(*(str(cell) or "(none)" for cell in row))
-    Console(highlight=False, markup=False).print(table)
+    print_table(table)
     typer.echo(f"Today: ${today:.4f}.  Where the service told no cost, what it may be is counted.")
 
 
@@ -152,16 +159,22 @@ def limits(
     confirm_above: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="USD", help="Ask before a run that may cost more; 0.10 if never set."
+            parser=parse_amount,
+            metavar="USD",
+            help="Ask before a run that may cost more; 0.10 if never set.",
         ),
     ] = None,
     per_run: Annotated[
         float | None,
-        typer.Option(min=0, metavar="USD", help="Most that a run may cost; 2 if never set."),
+        typer.Option(
+            parser=parse_amount, metavar="USD", help="Most that a run may cost; 2 if never set."
+        ),
     ] = None,
     per_day: Annotated[
         float | None,
-        typer.Option(min=0, metavar="USD", help="Most that a day may cost; 10 if never set."),
+        typer.Option(
+            parser=parse_amount, metavar="USD", help="Most that a day may cost; 10 if never set."
+        ),
     ] = None,
     no_caps: Annotated[
         bool, typer.Option("--no-caps", help="Let run and day cost any amount.")
@@ -171,6 +184,7 @@ def limits(
     ] = None,
 ) -> None:
     """Show, or set, what may be spent without being asked, and at all."""
+    from napari_sam3.jobs.costs import dollars
     from napari_sam3.jobs.records import read_limits
     from napari_sam3.settings import CAP_PER_DAY, CAP_PER_RUN, CONFIRM_ABOVE, PROJECT, read_setting
 
@@ -187,7 +201,7 @@ def limits(
         if project is not None:
             _remember(PROJECT, project.strip())
     found = read_limits()
-    typer.echo(f"asks above  ${found.confirm_above:.2f}")
+    typer.echo(f"asks above  {dollars(found.confirm_above)}")
     typer.echo(f"per run     {_cap(found.caps.per_run)}")
     typer.echo(f"per day     {_cap(found.caps.per_day)}")
     typer.echo(f"project     {read_setting(PROJECT, '') or '(none)'}")
@@ -315,8 +329,7 @@ def tell_unfinished(records: Records) -> None:
     if count:
         noun = "answer was" if count == 1 else "answers were"
         typer.echo(
-            f"{count} paid {noun} never fetched or saved; get them at no cost: "
-            "napari-sam3 collect",
+            f"{count} paid {noun} never fetched or saved; get them at no cost: napari-sam3 collect",
             err=True,
         )
 
@@ -327,8 +340,21 @@ def tell_estimate(expected: Estimate) -> None:
     _tell(expected.warnings)
 
 
-def confirmation(records: Records, url: str, *, yes: bool) -> Callable[[Estimate], bool]:
-    """Return what asks whether to go on, once it is known what a run costs."""
+def confirmation(
+    records: Records, url: str, *, yes: bool, pay_again: bool
+) -> Callable[[Estimate], bool]:
+    """Return what asks whether to go on, once it is known what a run costs.
+
+    Parameters
+    ----------
+    records : Records
+    url : str
+        Where it would be sent.
+    yes : bool
+        Whether the price is agreed to.
+    pay_again : bool
+        Whether it is agreed to pay for what may have been billed before.
+    """
 
     def confirm(expected: Estimate) -> bool:
         require_key()
@@ -338,25 +364,40 @@ def confirmation(records: Records, url: str, *, yes: bool) -> Callable[[Estimate
         if len(expected.calls) > 1 or expected.needs_consent:
             typer.echo(f"{expected.words}.", err=True)
         _tell(expected.warnings)
-        if not expected.needs_consent or yes:
+        is_too_dear = expected.is_dear and not yes
+        is_repeated = expected.may_repeat and not pay_again
+        if not (is_too_dear or is_repeated):
             return True
-        why = (
-            "may have been billed before"
-            if expected.unknown
-            else f"may cost more than ${expected.confirm_above:.2f}"
-        )
         if not is_terminal():
-            raise ConsentError(f"Nothing was sent: this {why}; agree to it with --yes.")
+            why = _unagreed(expected, price=is_too_dear, again=is_repeated)
+            raise ConsentError(f"Nothing was sent: {why}")
         return typer.confirm("Send it?", err=True)
 
     return confirm
+
+
+def _unagreed(expected: Estimate, *, price: bool, again: bool) -> str:
+    """Say what nobody agreed to, and how to."""
+    from napari_sam3.jobs.costs import dollars
+
+    parts, flags = [], []
+    if price:
+        parts.append(f"this may cost more than {dollars(expected.confirm_above)}")
+        flags.append("--yes")
+    if again:
+        parts.append("this may have been billed before")
+        flags.append("--pay-again")
+    if price and expected.over_cap:
+        # to agree would be of no use
+        return f"{' and '.join(parts)}, but a cap stops it before its end."
+    return f"{' and '.join(parts)}; agree to it with {' '.join(flags)}."
 
 
 def with_limits(records: Records, cap: float | None) -> Records:
     """Return the records with another cap for this run."""
     if cap is None:
         return records
-    caps = replace(records.limits.caps, per_run=cap)
+    caps = replace(records.limits.caps, per_run=cap, raised_by="--cap USD")
     return replace(records, limits=replace(records.limits, caps=caps))
 
 
@@ -386,7 +427,9 @@ def _harmless(cell: object) -> object:
 
 
 def _cap(amount: float | None) -> str:
-    return "no cap" if amount is None else f"${amount:.2f}"
+    from napari_sam3.jobs.costs import dollars
+
+    return "no cap" if amount is None else dollars(amount)
 
 
 def _moment(seconds: float) -> str:

@@ -21,6 +21,7 @@ from napari_sam3.cli.parsing import (
     Limits,
     Outline,
     Plane,
+    parse_amount,
     parse_box,
     parse_limits,
     parse_outline,
@@ -31,6 +32,7 @@ from napari_sam3.cli.prompting import Typed, prompts_of
 from napari_sam3.cli.records import (
     confirmation,
     paid_answers_kept,
+    pay_again_option,
     tell_estimate,
     with_limits,
 )
@@ -185,11 +187,14 @@ def segment_file(
     ] = None,
     cap: Annotated[
         float | None,
-        typer.Option(min=0, metavar="USD", help="Hosted: most that this run may cost."),
+        typer.Option(
+            parser=parse_amount, metavar="USD", help="Hosted: most that this run may cost."
+        ),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
     ] = False,
+    pay_again: Annotated[bool, pay_again_option] = False,
     project: Annotated[
         str | None, typer.Option(help="Hosted: count the cost under this project.")
     ] = None,
@@ -260,7 +265,7 @@ def segment_file(
         if estimate_only:
             tell_estimate(estimate_run(who, run, records, fresh=fresh))
             return
-        confirm = confirmation(records, options.url, yes=yes)
+        confirm = confirmation(records, options.url, yes=yes, pay_again=pay_again)
 
         def ask(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
             return iter_accounted(who, run, records, confirm, stop, fresh=fresh)

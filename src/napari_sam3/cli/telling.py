@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.errors import Sam3Error
@@ -16,6 +19,16 @@ def tell(sentence: str, *, err: bool = False) -> None:
     from napari_sam3.workflows.provenance import printable
 
     typer.echo(printable(sentence), err=err)
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where it is piped, nothing in it is cut or broken, however long."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        # a line that is searched or cut apart is one line
+        unbounded = console.options.update(width=1_000_000)
+        console.width = Measurement.get(console, unbounded, table).maximum
+    console.print(table)
 
 
 @contextmanager

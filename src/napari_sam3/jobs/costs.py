@@ -7,12 +7,16 @@ import sqlite3
 import statistics
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from napari_sam3.errors import CapReachedError, PromptError
 from napari_sam3.jobs.ledger_entries import State
 
 Grouping = Literal["run", "session", "day", "project"]
+
+Period = Literal["run", "day"]
+_PERIODS: tuple[Period, ...] = ("run", "day")
 
 _RECENT, _ENOUGH = 50, 3
 # sums of cents in binary are off by less than this, which nobody can pay
@@ -44,6 +48,8 @@ class Caps:
     ----------
     per_run, per_day : float, optional
         US dollars.
+    raised_by : str
+        What raises the cap of a run, where that is not the setting.
 
     Raises
     ------
@@ -53,6 +59,7 @@ class Caps:
 
     per_run: float | None = None
     per_day: float | None = None
+    raised_by: str = ""
 
     def __post_init__(self) -> None:
         for cap in (self.per_run, self.per_day):
@@ -60,6 +67,16 @@ class Caps:
                 raise PromptError(
                     f"A cap must be an amount of money, 0 dollars or more, but it is {cap}."
                 )
+
+    def of(self, period: Period) -> float | None:
+        """Return the cap for a run or for a day."""
+        return self.per_run if period == "run" else self.per_day
+
+    def how_to_raise(self, period: Period) -> str:
+        """Return the sentence that says how to raise a cap."""
+        if period == "run" and self.raised_by:
+            return f"Raise it with {self.raised_by}."
+        return f"Raise it under “Spending limits”, or: napari-sam3 limits --per-{period} USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +150,32 @@ def refuse_above_cap(
     db: sqlite3.Connection, run: str, expected: float, caps: Caps, now: float
 ) -> None:
     """Raise `CapReachedError` if one more question may cost more than was allowed."""
-    if caps.per_run is not None:
-        _refuse("This run", "run", spent(db, run=run), expected, caps.per_run)
-    if caps.per_day is not None:
-        _refuse("Today", "day", spent(db, since=midnight(now)), expected, caps.per_day)
+    for period in _PERIODS:
+        cap = caps.of(period)
+        if cap is None:
+            continue
+        so_far = spent(db, run=run) if period == "run" else spent(db, since=midnight(now))
+        if so_far + expected > cap + _ROUNDING:
+            whose = "This run has cost" if period == "run" else "Today you have spent"
+            raise CapReachedError(
+                f"{whose} {dollars(so_far)} so far, and the next question may cost "
+                f"{dollars(expected)} more: that is above the cap of {dollars(cap)} per {period}, "
+                f"so it was not sent. {caps.how_to_raise(period)}"
+            )
 
 
-def _refuse(whose: str, period: str, so_far: float, expected: float, cap: float) -> None:
-    if so_far + expected <= cap + _ROUNDING:
-        return
-    verb = "has cost" if period == "run" else "you have spent"
-    raise CapReachedError(
-        f"{whose} {verb} {_dollars(so_far)} so far, and the next question may cost "
-        f"{_dollars(expected)} more: that is above the cap of {_dollars(cap)} per {period}, so it "
-        f"was not sent. Raise it under “Spending limits”, or: napari-sam3 limits --per-{period} USD"
-    )
+def dollars(amount: float) -> str:
+    """Return an amount as it is, in whole cents or with as many digits as it has.
 
-
-def _dollars(amount: float) -> str:
-    text = f"{amount:.4f}"
-    # whole cents where that is the truth, more digits where a question costs less
-    return f"${text[:-2] if text.endswith('00') else text}"
+    Examples
+    --------
+    >>> dollars(2), dollars(0.006), dollars(0.1 + 0.2)
+    ('$2.00', '$0.006', '$0.30')
+    """
+    # sums of cents in binary are off by less than this, and a smaller amount is none of them
+    exact = Decimal(repr(round(amount, 6) or amount))
+    whole, _, digits = f"{exact:f}".partition(".")
+    return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
 def rate(db: sqlite3.Connection, engine: str, model: str) -> Rate | None:

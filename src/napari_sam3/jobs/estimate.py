@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from napari_sam3.engines.base import BilledEngine, Engine
+from napari_sam3.jobs.costs import Period, dollars
 from napari_sam3.jobs.ledger import Entry
 from napari_sam3.jobs.paid import expected_price
 from napari_sam3.jobs.question import Question
@@ -61,10 +62,22 @@ class Estimate:
     notices: tuple[str, ...] = ()
 
     @property
+    def is_dear(self) -> bool:
+        """Whether somebody has to agree to the price."""
+        return bool(self.calls) and self.high > self.confirm_above
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether somebody has to agree to pay for what may have been billed before.
+
+        That is so, too, where the ledger had to begin anew.
+        """
+        return bool(self.calls) and bool(self.unknown or self.notices)
+
+    @property
     def needs_consent(self) -> bool:
         """Whether somebody has to agree before anything is sent."""
-        is_dear = self.high > self.confirm_above
-        return bool(self.calls) and (is_dear or bool(self.unknown or self.notices))
+        return self.is_dear or self.may_repeat
 
     @property
     def words(self) -> str:
@@ -176,12 +189,16 @@ def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
 
 def _over_cap(low: float, high: float, records: Records) -> str:
     caps = records.limits.caps
-    today = records.ledger.today()
-    for cap, period, spent in ((caps.per_run, "run", 0.0), (caps.per_day, "day", today)):
+    periods: tuple[tuple[Period, float], ...] = (("run", 0.0), ("day", records.ledger.today()))
+    for period, spent in periods:
+        cap = caps.of(period)
         if cap is not None and spent + high > cap + ROUNDING:
             stops = "stops" if spent + low > cap else "may stop"
-            words = f"; ${spent:.2f} were spent today" if period == "day" else ""
-            return f"The cap of ${cap:.2f} for a {period} {stops} it before its end{words}."
+            words = f"; {dollars(spent)} were spent today" if period == "day" else ""
+            return (
+                f"The cap of {dollars(cap)} for a {period} {stops} it before its end{words}. "
+                f"{caps.how_to_raise(period)}"
+            )
     return ""
 
 

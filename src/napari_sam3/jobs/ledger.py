@@ -25,7 +25,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from napari_sam3.errors import LedgerError
 from napari_sam3.jobs import costs, owners

@@ -147,8 +147,13 @@ class RecordedEngine:
         try:
             return self._till.answer(question, request, stop)
         except ConsentError as error:
-            # why it would have to be paid for is known here only
-            raise ConsentError(" ".join((*notices, str(error)))) from error
+            if not notices:
+                raise
+            # what was taken for stored cannot be read: that, and nothing else, is why
+            raise ConsentError(
+                f"{' '.join(notices)} To ask again costs money, so nothing was sent; run it again "
+                "to see the price."
+            ) from error
 
     def _free(self, question: Question, result: SegmentationResult) -> SegmentationResult:
         kept = self._kept(question, result)

@@ -191,6 +191,7 @@ def iter_asked_again(
     stop: threading.Event = NEVER,
     *,
     fresh: bool = False,
+    on_notice: Callable[[str], object] = lambda _: None,
 ) -> Generator[Progress, None, dict[QuestionId, Instances]]:
     """Ask all answered questions of a record again; those whose answer is stored are free.
 
@@ -201,6 +202,8 @@ def iter_asked_again(
         Given a run: its picture; who answers.
     records, confirm, stop, fresh
         As in `iter_accounted`.
+    on_notice : callable
+        Told what the user should read of each new answer, such as that it was not stored.
 
     Returns
     -------
@@ -225,6 +228,8 @@ def iter_asked_again(
     for run, again in asked:
         answer = yield from iter_accounted(engines(run), again, records, confirm, stop, fresh=fresh)
         _refuse_partial(answer)
+        for notice in answer.notices:
+            on_notice(notice)
         found = zip(_indices(run), answer.results, strict=True)
         answers |= {(run["id"], index): each.instances for index, each in found}
     return answers
