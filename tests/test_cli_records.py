@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,16 @@ def half(image, fields):
 @pytest.fixture
 def server(monkeypatch):
     quick = Behaviour(queued_polls=0, processing_polls=0)
-    with SegmindServer(quick, model=half, credits=1.0) as server:
+    meanwhile = []
+
+    def model(image, fields):
+        while meanwhile:
+            meanwhile.pop()()
+        return half(image, fields)
+
+    with SegmindServer(quick, model=model, credits=1.0) as server:
+        # what happens once while the service computes
+        server.meanwhile = meanwhile
         monkeypatch.setenv("SEGMIND_API_KEY", server.key)
         monkeypatch.setattr(segmind_engine, "POLL_S", 0.002)
         yield server
@@ -176,20 +186,84 @@ class TestConsent:
         assert server.ledger.billed == 2
         assert tifffile.imread(image.with_name("cells_labels.tif")).any()
 
-    def test_a_lost_answer_is_sent_again_only_with_yes(self, segment, server):
+    @pytest.mark.parametrize("agreed", [(), ("--yes",)], ids=["", "--yes"])
+    def test_a_lost_answer_is_sent_again_only_with_a_word_of_its_own(self, segment, server, agreed):
         lose_an_answer(segment)
-        done = segment("--text", "nucleus")
+        done = segment("--text", "nucleus", *agreed)
         assert done.exit_code == 1
-        assert "may have been billed" in done.stderr
+        assert "may have been billed before; agree to it with --pay-again." in done.stderr
         assert server.ledger.billed == 1
-        assert segment("--text", "nucleus", "--yes").exit_code == 0
+        assert segment("--text", "nucleus", "--pay-again").exit_code == 0
         assert server.ledger.billed == 2
 
+    def test_who_agrees_to_pay_again_has_not_agreed_to_any_price(self, segment, server):
+        invoke("limits", "--confirm-above", 0.001)
+        lose_an_answer(segment, "--yes")
+        done = segment("--text", "nucleus", "--pay-again")
+        assert "may cost more than $0.001; agree to it with --yes." in done.stderr
+        done = segment("--text", "nucleus")
+        assert "agree to it with --yes --pay-again." in done.stderr
+        assert server.ledger.billed == 1
+        assert segment("--text", "nucleus", "--pay-again", "--yes").exit_code == 0
 
-def lose_an_answer(segment):
+    def test_a_ledger_that_was_emptied_is_no_leave_to_pay_again(self, segment, server):
+        segment("--text", "nucleus", "--no-cache")
+        ledger = open_ledger()
+        ledger.close()
+        ledger.path.write_bytes(b"")
+        done = segment("--text", "nucleus", "--no-cache", "--yes")
+        assert done.exit_code == 1
+        assert "was damaged (it is empty)" in done.stderr
+        assert "--pay-again" in done.stderr
+        assert server.ledger.billed == 1
+
+    def test_yes_is_not_offered_where_a_cap_stops_the_run_anyway(self, segment, server):
+        invoke("limits", "--confirm-above", 0.001)
+        done = segment(*POINTS, "--cap", 0.006)
+        assert done.exit_code == 1
+        assert "The cap of $0.006 for a run stops it before its end. Raise it with --cap" in (
+            done.stderr
+        )
+        assert "--yes" not in done.stderr
+        assert server.ledger.posts == 0
+
+    @pytest.mark.parametrize(
+        ("typed", "set_before", "says"),
+        [
+            (("--cap", 0.006), (), "Raise it with --cap USD."),
+            ((), ("--per-run", 0.006), "napari-sam3 limits --per-run USD"),
+            ((), ("--per-day", 0.006), "napari-sam3 limits --per-day USD"),
+        ],
+    )
+    def test_a_cap_that_is_reached_says_what_raises_it(
+        self, segment, server, typed, set_before, says
+    ):
+        if set_before:
+            invoke("limits", *set_before)
+        done = segment("--text", "nucleus", *typed)
+        assert done.exit_code == 1
+        refusal = done.stderr.splitlines()[-1]
+        assert "above the cap of $0.006 per" in refusal
+        assert refusal.endswith(says)
+        assert server.ledger.posts == 0
+
+    def test_a_damaged_stored_answer_is_called_damaged(self, segment, server):
+        segment("--text", "nucleus")
+        (stored,) = open_cache().folder.rglob("*.answer")
+        stored.write_bytes(stored.read_bytes()[:-30])
+        done = segment("--text", "nucleus")
+        assert done.exit_code == 1
+        assert "it is damaged" in done.stderr
+        assert "run it again to see the price" in done.stderr
+        assert "is gone" not in done.stderr
+        assert server.ledger.billed == 1
+        assert segment("--text", "nucleus").exit_code == 0
+
+
+def lose_an_answer(segment, *options):
     """Leave the ledger as if a program had ended between sending a question and its answer."""
     ledger = open_ledger()
-    segment("--text", "nucleus", "--no-cache")
+    segment("--text", "nucleus", "--no-cache", *options)
     (entry,) = ledger.entries()
     asked = [(entry.key, entry.question)]
     (lost,) = ledger.plan(open_records().origin(), entry.engine, entry.model, asked, 0.007)
@@ -267,6 +341,15 @@ class TestCosts:
             ("nucleus", "answered", "0.0060"),
         ]
 
+    def test_a_piped_list_is_never_cut(self, segment):
+        text = "the dark granules in the middle of the very large cells " * 3
+        segment("--text", text.strip(), "--project", "a project with quite a long name")
+        told = invoke("costs", "--by", "question").stdout
+        (line,) = (line for line in told.splitlines() if "segmind" in line)
+        assert text.strip() in line
+        assert "a project with quite a long name" in line
+        assert open_ledger().entries()[0].request_id in line
+
     def test_questions_add_up_to_the_sums(self, segment):
         lose_an_answer(segment)
         rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
@@ -296,11 +379,104 @@ class TestLimits:
             assert part in told
         assert read_limits().caps.per_run == 3.0
 
+    @pytest.mark.parametrize("amount", ["inf", "nan", "-1", "-inf", "two"])
+    @pytest.mark.parametrize("option", ["--per-day", "--per-run", "--confirm-above"])
+    def test_what_is_no_amount_is_refused_and_not_remembered(self, option, amount):
+        before = read_limits()
+        done = invoke("limits", option, amount)
+        assert done.exit_code == 2
+        assert "no amount of US dollars" in done.stderr
+        assert read_limits() == before
+
+    @pytest.mark.parametrize("amount", ["inf", "nan", "-1"])
+    def test_what_is_no_amount_is_no_cap_of_a_run(self, segment, server, amount):
+        assert segment("--text", "nucleus", "--cap", amount).exit_code == 2
+        assert server.ledger.posts == 0
+
+    @pytest.mark.parametrize(("amount", "shown"), [("0.006", "$0.006"), ("0.0005", "$0.0005")])
+    def test_a_small_amount_is_not_rounded_away(self, amount, shown):
+        for option, line in (("--per-run", "per run"), ("--confirm-above", "asks above")):
+            told = invoke("limits", option, amount).stdout
+            assert re.search(rf"{line} +{re.escape(shown)}\n", told)
+
     def test_caps_can_be_taken_away(self):
         invoke("limits", "--no-caps")
         caps = read_limits().caps
         assert (caps.per_run, caps.per_day) == (None, None)
         assert invoke("limits", "--no-caps", "--per-run", 1).exit_code == 2
+
+
+@pytest.fixture
+def full_disk(tmp_path, monkeypatch):
+    """Where neither answers nor labels can be stored, once the service answers; make room."""
+    cache, outputs = tmp_path / "full", tmp_path / "outputs"
+    cache.write_text("a file where the folder should be")
+    outputs.mkdir()
+    monkeypatch.setenv("NAPARI_SAM3_CACHE", str(cache))
+
+    def fill():
+        outputs.rmdir()
+        outputs.write_text("a file where the folder should be")
+
+    def make_room():
+        cache.unlink()
+        outputs.unlink()
+        outputs.mkdir()
+
+    return SimpleNamespace(output=outputs / "cells.tif", fill=fill, make_room=make_room)
+
+
+class TestNoRoomForAnAnswer:
+    @pytest.fixture(params=["v1", "v2"])
+    def api(self, request):
+        return "--api", request.param
+
+    @pytest.fixture
+    def failed(self, segment, server, full_disk, api):
+        """What is said where nothing can be saved after the service has answered."""
+        server.meanwhile.append(full_disk.fill)
+        done = segment("--text", "nucleus", *api, "--output", full_disk.output)
+        assert done.exit_code == 1
+        assert server.ledger.billed == 1
+        return done
+
+    def test_it_is_said_before_saving_and_kept(self, failed):
+        kept, unsaved = failed.stderr.splitlines()[-2:]
+        assert "could not be stored" in kept
+        assert "napari-sam3 collect" in kept
+        assert "outputs" in unsaved
+        assert "not lost" in unsaved
+
+    def test_it_is_collected_at_no_cost(self, failed, server, full_disk, segment):
+        full_disk.make_room()
+        done = invoke("collect", "--url", server.url)
+        assert done.exit_code == 0, done.stderr
+        assert "nucleus: 1 object" in done.stdout
+        assert "from cache" in segment("--text", "nucleus").stdout
+        assert server.ledger.billed == 1
+
+    def test_the_next_run_fetches_it_at_no_cost(self, failed, server, full_disk, segment, api):
+        full_disk.make_room()
+        done = segment("--text", "nucleus", *api, "--output", full_disk.output)
+        assert done.exit_code == 0, done.stderr
+        assert "$0.0000" in done.stdout
+        assert tifffile.imread(full_disk.output).sum() == 20 * 21
+        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert server.ledger.billed == 1
+        assert "$0.0060" in invoke("costs").stdout
+
+
+def test_labels_that_are_saved_settle_an_answer_that_could_not_be_stored(
+    segment, server, tmp_path, monkeypatch
+):
+    blocked = tmp_path / "full"
+    blocked.write_text("a file where the folder should be")
+    monkeypatch.setenv("NAPARI_SAM3_CACHE", str(blocked))
+    done = segment("--text", "nucleus")
+    assert done.exit_code == 0
+    assert "could not be stored" in done.stderr
+    assert open_ledger().unfinished() == []
+    assert invoke("collect", "--url", server.url).stdout == "Nothing is unfinished.\n"
 
 
 class TestCollect:

@@ -56,7 +56,17 @@ engine_module.POLL_S = engine_module.LONGEST_POLL_S = 0.01
 def say(*words):
     os.write(1, (json.dumps(words) + "\\n").encode())
 
-def ask(url, api, in_flight, count, cache, data):
+def save(records, results, boxes, output):
+    # once they are saved, nothing else has to hold the answers
+    beside = output + ".part"
+    with open(beside, "w") as file:
+        json.dump(boxes, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, output)
+    records.ledger.settle([(r.record.key, r.usage.request_id) for r in results])
+
+def ask(url, api, in_flight, count, cache, data, output):
     os.environ.update(NAPARI_SAM3_CACHE=cache, NAPARI_SAM3_DATA=data)
     engine, records = create_engine("segmind", url=url, api=api), open_records()
     image = (np.arange(31 * 47) % 251).astype(np.uint8).reshape(31, 47)
@@ -73,6 +83,8 @@ def ask(url, api, in_flight, count, cache, data):
     answer = finish(iter_accounted(engine, run, records, confirm))
     boxes = [[(i.box.top, i.box.left, i.box.bottom, i.box.right) for i in r.instances]
              for r in answer.results]
+    if output:
+        save(records, answer.results, boxes, output)
     say("finished", boxes, answer.notices, [r.record.key for r in answer.results])
 
 for line in sys.stdin:
@@ -128,10 +140,13 @@ def nursery():
 class Rounds:
     """One run on one pair of folders, by as many processes as it takes."""
 
-    def __init__(self, nursery, server, folder, api, in_flight):
+    def __init__(self, nursery, server, folder, api, in_flight, *, is_full=False):
         self.nursery, self.server = nursery, server
         self.cache, self.data = folder / "cache", folder / "data"
-        where = [str(self.cache), str(self.data)]
+        self.output = folder / "output.json" if is_full else None
+        if is_full:
+            self.cache.write_text("a file where the folder should be")
+        where = [str(self.cache), str(self.data), str(self.output or "")]
         self.command = [server.url, api, in_flight, QUESTIONS, *where]
         self.agreed, self.agreed_again = Counter(), Counter()
         self.request_ids = set()
@@ -188,7 +203,12 @@ class Rounds:
     def check(self, finished):
         boxes, notices, keys = finished
         assert boxes == expected_boxes()
-        assert all(notice.startswith("instances: split") for notice in notices)
+        known = (
+            ("instances: split", "The answer could not be stored")
+            if self.output
+            else ("instances: split")
+        )
+        assert all(notice.startswith(known) for notice in notices)
         posts = self.server.ledger.of("v1") + self.server.ledger.of("submit")
         sent = Counter(post.fields["text_prompt"] for post in posts)
         assert self.server.ledger.billed <= sum(self.agreed.values())
@@ -196,18 +216,23 @@ class Rounds:
             assert count <= self.agreed[name]
             # more than once only where somebody knew that it may be billed twice
             assert count <= 1 + self.agreed_again[name]
-        self._settle()
-        self._check_ledger()
-        self._check_cache(keys)
-        assert self.server.leaked_keys == 0
-
-    def _settle(self):
-        """Write down what was stored by a process that was killed before it could say so."""
-        seen = len(self.server.ledger.requests)
         ledger = Ledger(self.data / "ledger.sqlite")
         ledger.forget_planned()
-        collected = [*iter_collect(Records(AnswerCache(self.cache, 1 << 30), ledger))]
+        if self.output:
+            assert json.loads(self.output.read_text()) == expected_boxes()
+            # all is saved, so that there is nothing to collect
+            assert ledger.unfinished() == []
+        else:
+            self._settle(ledger)
+            self._check_cache(keys)
         ledger.close()
+        self._check_ledger()
+        assert self.server.leaked_keys == 0
+
+    def _settle(self, ledger):
+        """Write down what was stored by a process that was killed before it could say so."""
+        seen = len(self.server.ledger.requests)
+        collected = [*iter_collect(Records(AnswerCache(self.cache, 1 << 30), ledger))]
         assert {entry.state for entry in collected} <= {"submitted"}
         # all that is left is at hand: nothing has to be fetched
         assert len(self.server.ledger.requests) == seen
@@ -243,3 +268,23 @@ def test_killed_anywhere_nothing_paid_is_lost_or_paid_twice(
             if finished is not None:
                 break
         rounds.check(rounds.start())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("in_flight", [1, 3])
+@pytest.mark.parametrize("api", ["v1", "v2"])
+def test_killed_where_no_answer_can_be_stored_all_are_fetched_until_they_are_saved(
+    nursery, tmp_path, api, in_flight, seed
+):
+    chance = random.Random(f"full {api} {in_flight} {seed}")
+    with SegmindServer(Behaviour(), model=model, credits=10.0) as server:
+        rounds = Rounds(nursery, server, tmp_path, api, in_flight, is_full=True)
+        for _ in range(MOST_KILLS):
+            seen = len(server.ledger.requests)
+            finished = rounds.start(
+                seen + chance.randint(1, 3 * QUESTIONS), chance.choice(DELAYS_S)
+            )
+            rounds.read_ledger()
+            if finished is not None:
+                break
+        rounds.check(finished or rounds.start())
