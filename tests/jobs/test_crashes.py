@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from napari_sam3 import engines
 from napari_sam3.core.prompts import ConceptPrompt
-from napari_sam3.errors import Sam3Error
+from napari_sam3.errors import CacheError, Sam3Error
 from napari_sam3.jobs import owners, paid, question
 from napari_sam3.jobs import records as records_module
 from napari_sam3.jobs.cache import AnswerCache
@@ -35,7 +35,18 @@ from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish, segm
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
 
 TEXTS = ("a", "b", "c")
-WRITES = ("plan", "submit", "accept", "answer", "fail", "lose", "cancel", "cancel_run", "release")
+WRITES = (
+    "plan",
+    "submit",
+    "accept",
+    "answer",
+    "deliver",
+    "fail",
+    "lose",
+    "cancel",
+    "cancel_run",
+    "release",
+)
 
 texts = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4)
 # after how many steps the process dies, if it does
@@ -57,7 +68,10 @@ class Process:
         cache = AnswerCache(folder / "cache", 1 << 30)
         for name in (*WRITES, "hold"):
             setattr(ledger, name, self._mortal(getattr(ledger, name)))
-        cache.put = self._mortal(cache.put)
+        self.put = cache.put
+        cache.put = self._mortal(self._put)
+        # no answer can be stored
+        self.is_full = False
         self.records = Records(cache, ledger, Limits(0.0), "crashes")
 
     def engine(self, *, at_once):
@@ -71,6 +85,11 @@ class Process:
             self.is_dead |= self.steps_left < 0
         if self.is_dead:
             raise Crash
+
+    def _put(self, *args, **kwargs):
+        if self.is_full:
+            raise CacheError("There is no room.")
+        self.put(*args, **kwargs)
 
     def _mortal(self, act):
         def mortal(*args, **kwargs):
@@ -104,6 +123,8 @@ class Crashes(RuleBasedStateMachine):
         self.wrongs = []
         # key → newest entry whose answer was stored and then taken away
         self.evicted = Counter()
+        # entries whose answers came where none could be stored
+        self.unstored = set()
         # entry → the service's id, once the client has it on disk
         self.tickets = {}
         accept = self.service.accept
@@ -124,7 +145,9 @@ class Crashes(RuleBasedStateMachine):
         if not self.is_fresh:
             if records.cache.has(key):
                 self.wrongs.append(f"{job.words} was sent although it is stored")
-            if answered > self.evicted[key]:
+            # one that nothing could store is gone once the service forgets it
+            is_kept = self.service.find(self.tickets.get(answered)) is not None
+            if answered > self.evicted[key] and (is_kept or answered not in self.unstored):
                 self.wrongs.append(f"{job.words} was answered, and its answer is gone")
         return job
 
@@ -153,7 +176,13 @@ class Crashes(RuleBasedStateMachine):
         records_module._under_way.clear()
         self.process = Process(self.folder, self.service, self.clock)
         ledger = self.process.records.ledger
-        accept = ledger.accept
+        accept, deliver = ledger.accept, ledger.deliver
+
+        def delivered(entry_id, *args):
+            self.unstored.add(entry_id)
+            deliver(entry_id, *args)
+
+        ledger.deliver = delivered
 
         def accepted(entry_id, *args):
             try:
@@ -232,6 +261,10 @@ class Crashes(RuleBasedStateMachine):
         self.service.submit_mishaps.extend(submits)
         self.service.collect_mishaps.extend(collections)
 
+    @rule(is_full=st.booleans())
+    def the_disk_fills_up_or_has_room_again(self, is_full):
+        self.process.is_full = is_full
+
     @rule(fails=st.booleans())
     def jobs_will_fail(self, fails):
         self.service.jobs_fail = fails
@@ -286,7 +319,7 @@ class Crashes(RuleBasedStateMachine):
         """What the client has a ticket of, and the service still keeps, costs nothing more."""
         for mishaps in (self.service.submit_mishaps, self.service.collect_mishaps):
             mishaps.clear()
-        self.process.steps_left = None
+        self.process.steps_left, self.process.is_full = None, False
         records, service = self.process.records, self.service
         entries = {entry.id: entry for entry in records.ledger.entries()}
         kept = {
