@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -404,6 +405,21 @@ class TestLimits:
         caps = read_limits().caps
         assert (caps.per_run, caps.per_day) == (None, None)
         assert invoke("limits", "--no-caps", "--per-run", 1).exit_code == 2
+
+
+def test_a_call_refused_for_credits_that_others_reserve_says_so(segment, server):
+    # once the price is known, calls are made at the same time
+    assert segment(*POINTS).exit_code == 0
+    server.behaviour = replace(server.behaviour, latency_s=1.0, reserved=0.99)
+    more = ("--point", "5,6", "--point", "20,30", "--in-flight", 2)
+    done = segment(*more)
+    assert done.exit_code == 4, done.stderr
+    assert "Insufficient credits" in done.stderr
+    assert "another request is under way, and the service may reserve credits" in done.stderr
+    assert server.ledger.billed == 4
+    # one after the other they are answered
+    assert segment(*more[:4]).exit_code == 0
+    assert server.ledger.billed == 5
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.engines.segmind import key as keys
 from napari_sam3.errors import EngineError
 from napari_sam3.jobs.ledger import Caps
+from napari_sam3.jobs.paid import COLLECTABLE
 from napari_sam3.jobs.records import open_ledger, open_records, read_limits
 from napari_sam3.settings import (
     CACHE_USED,
@@ -26,6 +27,7 @@ from napari_sam3.settings import (
 from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.widgets import _consent
 from napari_sam3.widgets.panel import SegmentPanel
+from napari_sam3.widgets.saving import capture_labels, save_layer_data
 from napari_sam3.workflows.provenance import check_record
 
 from .conftest import only_labels
@@ -382,6 +384,23 @@ class TestUnfinished:
         assert panel.hosted.max_side.value == 1024
         assert panel.form.rule.value == "smallest"
         assert panel.hosted.url.value == address
+
+    def test_one_that_could_not_be_stored_is_offered_until_its_labels_are_saved(
+        self, panel, wait_for, server, monkeypatch, tmp_path
+    ):
+        blocked = tmp_path / "full"
+        blocked.write_text("a file where the folder should be")
+        monkeypatch.setenv("NAPARI_SAM3_CACHE", str(blocked))
+        panel.run()
+        wait_for(panel)
+        assert "1 paid answer was never fetched" in panel.form.unfinished.text()
+        assert COLLECTABLE in panel.form.result.text()
+        panel.run()
+        wait_for(panel)
+        assert server.ledger.billed == 1
+        (layer,) = [one for one in panel._viewer.layers if isinstance(one, Labels)]
+        save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+        assert panel.history.records().unfinished() == []
 
     def test_the_next_start_offers_it(self, panel, wait_for, monkeypatch, make_napari_viewer):
         self.break_off(panel, wait_for, monkeypatch)

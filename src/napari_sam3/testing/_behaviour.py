@@ -114,6 +114,8 @@ class Behaviour:
           delays_s            X  step → seconds by which the answer itself is late
           price               D  credits per call; None: by time (I)
           rate_per_s          I  credits per second of the model
+          reserved            I  credits that a v2 job withholds from other calls until
+                                 it is done
           generation_s        C  the model's seconds as told; None: latency_s
           rpm                 D  posts per minute; more are 429
           max_body            I  bytes; larger posts are 413
@@ -174,6 +176,7 @@ class Behaviour:
     delays_s: Mapping[Step, float] = field(default_factory=dict)
     price: float | None = 0.006
     rate_per_s: float = 0.00145
+    reserved: float = 0.0
     generation_s: float | None = None
     rpm: int | None = None
     max_body: int = 64 * 2**20

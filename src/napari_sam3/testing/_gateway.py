@@ -73,7 +73,7 @@ class Call:
     key : str
         The account's.
     balance : callable
-        → credits left.
+        → credits left to this call.
     may_post : callable
         Behaviour → whether the limit of posts per minute allows one more.
     bait_url : str

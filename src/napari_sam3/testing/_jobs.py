@@ -117,6 +117,12 @@ class Jobs:
         for job in jobs:
             self._settle(job)
 
+    def reserved(self) -> float:
+        """Return the credits that jobs which are not done withhold from other calls."""
+        with self._lock:
+            running = [job for job in self._jobs.values() if not job.is_settled]
+        return sum(job.behaviour.reserved for job in running)
+
     def _settle(self, job: Job) -> None:
         if self._is_closed or self._clock.now() - job.since < job.behaviour.latency_s:
             return

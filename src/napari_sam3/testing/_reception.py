@@ -137,7 +137,7 @@ class Reception:
 
     def _balance(self) -> float:
         self._jobs.settle()
-        return sum(self._books.credits_left())
+        return sum(self._books.credits_left()) - self._jobs.reserved()
 
     def _may_post(self, behaviour: Behaviour) -> bool:
         return behaviour.rpm is None or self._books.allows(behaviour.rpm, self._clock.now())

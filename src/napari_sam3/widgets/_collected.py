@@ -39,7 +39,8 @@ def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
         layer = Labels(labels, name=name, metadata=metadata, affine=_affine(one.about))
         viewer.add_layer(layer)
         objects = f"{count} object{'' if count == 1 else 's'}"
-        said.append(f"“{one.entry.question}”: {objects} → “{layer.name}”; asking again is free.")
+        done_with = f"“{one.entry.question}”: {objects} → “{layer.name}”; asking again is free."
+        said.append(" ".join((done_with, *one.result.notices)))
     return said
 
 

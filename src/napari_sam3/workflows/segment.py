@@ -417,7 +417,10 @@ def segment(
         Stored answers, ledger and caps; by default those that the settings name, see
         `napari_sam3.jobs.records.open_records`.
     remember : bool
-        Whether answers are looked up and stored.  The ledger is kept in any case.
+        Whether answers are looked up and stored.  The ledger is kept in any case.  A paid
+        answer that is not stored can be fetched again for an hour once this process has ended
+        (``napari-sam3 collect``), until `napari_sam3.jobs.ledger.Ledger.settle` is told that
+        it is saved.
     ask_again : bool
         Whether to send a paid question although it was sent before and its answer lost,
         so that it may be billed twice.

@@ -5,8 +5,25 @@ import math
 
 import pytest
 
-from napari_sam3.engines.segmind.options import SegmindOptions, is_loopback, price_of
+from napari_sam3.engines import create_engine
+from napari_sam3.engines.segmind.options import (
+    DEFAULT_URL,
+    SegmindOptions,
+    is_loopback,
+    price_of,
+)
 from napari_sam3.errors import PromptError
+from napari_sam3.settings import SEGMIND_URL, write_setting
+
+
+def test_where_no_address_is_given_the_one_that_is_set_is_asked():
+    assert create_engine("segmind").options.url == DEFAULT_URL
+    write_setting(SEGMIND_URL, "https://proxy.example")
+    for settings in ({}, {"api": "v1"}):
+        assert create_engine("segmind", **settings).options.url == "https://proxy.example"
+    assert create_engine("segmind", url="https://other.example").options.url.endswith(
+        "other.example"
+    )
 
 
 def test_the_defaults_are_the_service_itself():
