@@ -172,6 +172,16 @@ class Rounds:
                 break
         return self._heard(said)
 
+    def kill_until_finished(self, chance, most):
+        """Kill one process after the other somewhere, each after at most so many requests."""
+        for _ in range(MOST_KILLS):
+            seen = len(self.server.ledger.requests)
+            finished = self.start(seen + chance.randint(1, most), chance.choice(DELAYS_S))
+            self.read_ledger()
+            if finished is not None:
+                return finished
+        return None
+
     def _heard(self, said):
         finished = None
         for kind, *words in said:
@@ -260,13 +270,7 @@ def test_killed_anywhere_nothing_paid_is_lost_or_paid_twice(
     chance = random.Random(f"{api} {in_flight} {seed}")
     with SegmindServer(Behaviour(), model=model, credits=10.0) as server:
         rounds = Rounds(nursery, server, tmp_path, api, in_flight)
-        for _ in range(MOST_KILLS):
-            seen = len(server.ledger.requests)
-            more = chance.randint(1, 2 if api == "v1" else 6)
-            finished = rounds.start(seen + more, chance.choice(DELAYS_S))
-            rounds.read_ledger()
-            if finished is not None:
-                break
+        rounds.kill_until_finished(chance, 2 if api == "v1" else 6)
         rounds.check(rounds.start())
 
 
@@ -279,12 +283,5 @@ def test_killed_where_no_answer_can_be_stored_all_are_fetched_until_they_are_sav
     chance = random.Random(f"full {api} {in_flight} {seed}")
     with SegmindServer(Behaviour(), model=model, credits=10.0) as server:
         rounds = Rounds(nursery, server, tmp_path, api, in_flight, is_full=True)
-        for _ in range(MOST_KILLS):
-            seen = len(server.ledger.requests)
-            finished = rounds.start(
-                seen + chance.randint(1, 3 * QUESTIONS), chance.choice(DELAYS_S)
-            )
-            rounds.read_ledger()
-            if finished is not None:
-                break
+        finished = rounds.kill_until_finished(chance, 3 * QUESTIONS)
         rounds.check(finished or rounds.start())
