@@ -15,7 +15,7 @@ from napari_sam3.workflows.object_records import objects_of
 
 
 def main(folder: Path) -> None:
-    """Write ``coins.json`` (COCO), ``coins.geojson`` (QuPath) and ``coins.csv`` into a folder."""
+    """Write ``coins.coco.json``, ``coins.geojson`` (QuPath) and ``coins.csv`` into a folder."""
     image = coins()
     found = sam3.segment(image, sam3.Everything()).instances
     (plane,) = objects_of(found, engine="Built-in").planes
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         image_name="coins.png",
         intensity=image,
     )
-    for name in ("coins.json", "coins.geojson", "coins.csv"):
+    for name in ("coins.coco.json", "coins.geojson", "coins.csv"):
         export(folder / name, content)
     # the surest ones alone, against all of them
     surest = found.at_least(0.85).to_labels()

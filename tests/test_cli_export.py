@@ -19,7 +19,7 @@ from napari_sam3.core.object_json import StoredObjects, StoredPlane
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
-from napari_sam3.workflows.exporting import read_objects
+from napari_sam3.workflows.exporting import export, read_objects
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import with_objects
@@ -358,3 +358,31 @@ def test_what_a_file_says_cannot_move_the_cursor(tmp_path):
     done = run(path, "--output", tmp_path / "b.csv")
     assert done.exit_code == 1
     assert "\x1b" not in done.stderr
+
+
+def test_where_the_image_ends_unknown_that_is_said_and_the_column_stays_empty(source, tmp_path):
+    regions = tmp_path / "a.zip"
+    assert run(source, "--output", regions).exit_code == 0
+    done = run(regions, "--output", tmp_path / "a.csv", "--output", tmp_path / "a.geojson")
+    assert done.exit_code == 0, done.output
+    assert "50 × 80 pixels" in done.stderr
+    assert "--image" in done.stderr
+    assert {row["touches_edge"] for row in rows_of(tmp_path / "a.csv")} == {""}
+    # nor does what was only guessed become a fact of the next file
+    assert not read_objects(tmp_path / "a.geojson").has_edges
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros(SHAPE, np.uint8))
+    done = run(regions, "--image", tmp_path / "cells.tif", "--output", tmp_path / "b.csv")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert {row["touches_edge"] for row in rows_of(tmp_path / "b.csv")} == {"False"}
+
+
+def test_another_pixel_size_keeps_the_place_where_the_unit_is_the_same(source, tmp_path):
+    moved = replace(read_objects(source), translate=(100.0, 50.0))
+    export(tmp_path / "a.zarr", moved)
+    for unit, first in (("micrometer", 100), ("nanometer", 0)):
+        options = "--pixel-size", "2,3", "--unit", unit, "--overwrite"
+        done = run(tmp_path / "a.zarr", *options, "--output", tmp_path / "a.csv")
+        assert done.exit_code == 0, done.output
+        row = rows_of(tmp_path / "a.csv")[0]
+        there = float(row["centroid_row"])
+        assert there == pytest.approx(first + 2 * float(row["centroid_row_px"]))

@@ -31,7 +31,7 @@ def test_the_export_example_writes_files_that_others_read(tmp_path):
         [sys.executable, script, tmp_path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    coco = json.loads((tmp_path / "coins.json").read_text())
+    coco = json.loads((tmp_path / "coins.coco.json").read_text())
     assert len(coco["annotations"]) > 10
     rows = (tmp_path / "coins.csv").read_text().splitlines()
     assert len(rows) == len(coco["annotations"]) + 1

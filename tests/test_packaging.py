@@ -105,6 +105,13 @@ def test_the_choice_of_a_qt_binding_is_left_to_the_person_who_installs(project):
     assert not [d for d in project["dependencies"] if d.lower().startswith(bindings)]
 
 
+def test_ome_zarr_needs_zarr_and_no_client_of_a_cloud(project):
+    extras = project["optional-dependencies"]
+    for name in ("ome-zarr", "all"):
+        needs = {need.partition(">")[0].partition("[")[0] for need in extras[name]}
+        assert needs - {"napari"} == {"zarr"}
+
+
 def test_the_plugin_hub_can_find_the_package(project):
     assert "Framework :: napari" in project["classifiers"]
 

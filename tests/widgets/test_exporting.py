@@ -6,11 +6,15 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
+import typer
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from typer.testing import CliRunner
 
+from napari_sam3.cli.export import export_objects
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import PlaneIndex
@@ -21,8 +25,11 @@ from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.widgets._plane_states import capture_state
 from napari_sam3.widgets.exporting import capture_content, write_objects
-from napari_sam3.workflows.exporting import export, read_objects
+from napari_sam3.widgets.opening import read_others
+from napari_sam3.widgets.saving import capture_labels, save_layer_data
+from napari_sam3.workflows.exporting import export, format_of, read_objects
 from napari_sam3.workflows.provenance import new_record
+from napari_sam3.workflows.sidecars import is_sidecar
 
 from .conftest import solid
 
@@ -174,3 +181,75 @@ def test_labels_that_a_run_is_half_way_through_are_not_exported(tmp_path):
     with pytest.raises(ImageError, match="export again"):
         write_objects(str(tmp_path / "x.json"), *layer.as_layer_data_tuple()[:2])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_were_moved_lie_where_they_lay(layer, tmp_path):
+    layer.translate = (100, -7.5, 20.25)
+    layer.units = ("micrometer",) * 3
+    export(tmp_path / "x.zarr", captured(layer, whole=True)())
+    ((data, attributes, _),) = read_others(str(tmp_path / "x.zarr"))
+    again = Labels(data, **attributes)
+    np.testing.assert_array_equal(again.data, layer.data)
+    corner = (2, 39, 60)
+    np.testing.assert_allclose(again.data_to_world(corner), layer.data_to_world(corner))
+    assert again.units == layer.units
+
+
+@pytest.mark.parametrize("turn", [{}, {"rotate": (0, 0, 30)}, {"shear": (0, 0, 0.5)}])
+def test_coordinates_in_a_table_are_where_napari_shows_them(layer, tmp_path, turn):
+    made = Labels(layer.data, scale=layer.scale, translate=(100, -7.5, 20.25), **turn)
+    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), SECOND)
+    export(tmp_path / "x.csv", capture_content(made, SECOND, state, whole=False)())
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            pixel = 1, float(row["centroid_row_px"]), float(row["centroid_col_px"])
+            there = float(row["centroid_row"]), float(row["centroid_col"])
+            np.testing.assert_allclose(there, made.data_to_world(pixel)[1:])
+
+
+@pytest.mark.parametrize("turn", [{"rotate": (0, 0, 30)}, {"scale": (2, -0.5, 0.25)}])
+def test_what_a_label_image_cannot_say_of_a_layers_place_is_said(layer, tmp_path, turn):
+    made = Labels(layer.data, **turn)
+    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), SECOND)
+    content = capture_content(made, SECOND, state, whole=True)()
+    (notice,) = content.notices
+    assert "rotated, sheared or mirrored" in notice
+    export(tmp_path / "x.zarr", content)
+    np.testing.assert_allclose(read_objects(tmp_path / "x.zarr").scale, np.abs(made.scale))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (0.5, 0.25), "translate": (100, -20), "units": ("micrometer", "micrometer")},
+        {"scale": (0.5, 0.25), "translate": (100, -20), "rotate": 30, "shear": [0.2]},
+        {"affine": [[0, 2, 5], [3, 0, 7], [0, 0, 1]]},
+        {},
+    ],
+)
+def test_saved_labels_are_measured_on_the_command_line_as_in_the_window(tmp_path, place):
+    flat = flat_layer(PlaneIndex())
+    layer = Labels(flat.data, name="flat", metadata=flat.metadata, **place)
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    write_objects(str(tmp_path / "window.csv"), *layer.as_layer_data_tuple()[:2])
+    app = typer.Typer()
+    app.command()(export_objects)
+    line = str(tmp_path / "cells.tif"), "--output", str(tmp_path / "line.csv")
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    one, other = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("window", "line"))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_coco_is_the_default_under_a_name_that_no_record_has(layer, tmp_path, plugins):
+    flat = flat_layer(PlaneIndex())
+    viewer = ViewerModel()
+    viewer.add_layer(flat)
+    for name in ("cells.coco.json", "others.json"):
+        assert viewer.layers.save(str(tmp_path / name)) == [str(tmp_path / name)]
+        assert len(read_objects(tmp_path / name).objects) == 2
+        assert format_of(name).name == "coco"
+    assert format_of("x.json").suffixes[0] == ".coco.json"
+    save_layer_data(tmp_path / "cells.tif", capture_labels(flat))
+    assert is_sidecar(tmp_path / "cells.json")
+    assert len(read_objects(tmp_path / "cells.coco.json").objects) == 2

@@ -15,9 +15,9 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
 from napari_sam3.widgets.exporting import write_objects
-from napari_sam3.widgets.opening import get_reader, layer_data_of
+from napari_sam3.widgets.opening import get_reader, in_stack, layer_data_of
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
-from napari_sam3.workflows.exporting import Exported
+from napari_sam3.workflows.exporting import Exported, export, read_objects
 from napari_sam3.workflows.files import save_labels
 
 from .conftest import solid
@@ -183,3 +183,13 @@ def test_napari_opens_a_saved_record(layer, tmp_path, plugins):
     viewer = ViewerModel()
     viewer.open(str(tmp_path / "cells.json"), plugin="napari-sam3")
     assert len(ObjectRecord.find(viewer.layers[0])) == 2
+
+
+def test_a_placed_plane_of_a_stack_can_be_laid_into_the_stack_of_an_image(tmp_path):
+    labels = np.zeros((1, 20, 30), np.uint16)
+    labels[0, 2:9, 4:17] = 5
+    stack = Exported((), (20, 30), labels=labels, axes="ZYX", translate=(1.0, 2.0, 3.0))
+    export(tmp_path / "x.zarr", stack)
+    found = in_stack(read_objects(tmp_path / "x.zarr"), "ZYX", (4, 20, 30))
+    np.testing.assert_array_equal(found.labels[0], labels[0])
+    assert not found.labels[1:].any()

@@ -239,3 +239,10 @@ def test_a_tiff_of_another_program_is_read(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", labels(1, 2).astype(np.int32), imagej=False)
     save_labels(tmp_path / "b.tif", labels(1, 2))
     assert run(tmp_path / "a.tif", tmp_path / "b.tif")[0].counts[-1].tp == 2
+
+
+def test_masked_arrays_are_refused_rather_than_compared_with_what_they_hide():
+    labels = np.ma.MaskedArray(np.eye(4, 6, dtype=int), np.eye(4, 6, k=1))
+    for pair in ((labels, labels.data), (labels.data, labels)):
+        with pytest.raises(ImageError, match="masked array"):
+            evaluate_arrays(*pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -208,3 +209,125 @@ def test_several_label_images_are_listed(tmp_path):
     group.create_group("labels").attrs["ome"] = {"labels": ["nuclei", "cells"]}
     with pytest.raises(ImageError, match="cells, nuclei"):
         read_objects(tmp_path / "image.zarr")
+
+
+def placements(path):
+    datasets = zarr.open_group(path, mode="r").attrs["ome"]["multiscales"][0]["datasets"]
+    for one in datasets:
+        scale, *shift = one["coordinateTransformations"]
+        yield one["path"], scale["scale"], shift[0]["translation"] if shift else [0, 0]
+
+
+def test_every_pixel_of_every_level_lies_where_it_lies_in_the_image(tmp_path):
+    numbers = np.arange(300 * 700, dtype=np.uint32).reshape(300, 700)
+    placed = Exported(
+        (labelled(9, numbers % 7 == 0),),
+        numbers.shape,
+        PixelSize(0.5, 0.25, "micrometer"),
+        labels=(numbers % 7 == 0) * np.uint16(9),
+        scale=(0.5, 0.25),
+        translate=(1000.5, -30.25),
+        intensity=numbers,
+    )
+    (path,) = export(tmp_path / "cells.ome.zarr", placed)
+    for folder in (path, path / "labels/objects"):
+        levels = list(placements(folder))
+        assert len(levels) == 3
+        for name, scale, shift in levels:
+            values = zarr.open_group(folder, mode="r")[name][...]
+            at = np.stack(np.indices(values.shape), axis=-1) * scale + shift
+            full = np.rint((at - (1000.5, -30.25)) / (0.5, 0.25)).astype(int)
+            source = numbers if folder == path else placed.labels
+            np.testing.assert_array_equal(values, source[full[..., 0], full[..., 1]])
+    models.Image.from_zarr(zarr.open_group(path, mode="r"))
+    found = read_objects(path)
+    assert (found.scale, found.translate) == ((0.5, 0.25), (1000.5, -30.25))
+    assert found.pixel_size == placed.pixel_size
+
+
+def test_a_stack_keeps_the_place_and_the_unit_of_each_axis(tmp_path):
+    labels = np.zeros((2, 3, *SHAPE), np.uint16)
+    labels[1, 2][masks()[2]] = 4
+    stack = exported(
+        labels=labels,
+        axes="ZTYX",
+        scale=(3.0, 60.0, 0.5, 0.25),
+        translate=(7.0, 5.0, 3.0, 1.0),
+        units=("micrometer", "second", "nanometer", "nanometer"),
+    )
+    (path,) = export(tmp_path / "cells.zarr", stack)
+    group = zarr.open_group(path, mode="r")
+    models.ImageLabel.from_zarr(group)
+    axes = group.attrs["ome"]["multiscales"][0]["axes"]
+    assert [axis["unit"] for axis in axes] == ["second", "micrometer", "nanometer", "nanometer"]
+    whole = read_objects(path)
+    assert (whole.axes, whole.translate) == ("TZYX", (5.0, 7.0, 3.0, 1.0))
+    assert whole.units == ("second", "micrometer", "nanometer", "nanometer")
+    plane = read_objects(path, plane=(2, 1))
+    assert (plane.scale, plane.translate) == ((0.5, 0.25), (3.0, 1.0))
+
+
+def test_what_all_levels_are_placed_by_is_heeded_too(tmp_path):
+    both = [{"type": "scale", "scale": [2, 10]}, {"type": "translation", "translation": [1, 2]}]
+
+    def change(said):
+        said["multiscales"][0]["coordinateTransformations"] = both
+
+    found = read_objects(broken(tmp_path, change))
+    assert (found.scale, found.translate) == ((2, 10), (1, 2))
+
+
+@pytest.mark.parametrize(
+    "transformations",
+    [
+        [{"type": "scale", "scale": [1, 1]}, {"type": "translation", "translation": [1, 2, 3]}],
+        [{"type": "scale", "scale": [1, 1]}, {"type": "translation", "path": "elsewhere"}],
+        [{"type": "scale", "scale": [1, float("inf")]}],
+        [{"type": "scale", "scale": [1, 1]}, {"type": "rotation", "rotation": [1, 1]}],
+    ],
+)
+def test_a_place_that_is_none_is_a_sentence(tmp_path, transformations):
+    def change(said):
+        dataset = said["multiscales"][0]["datasets"][0]
+        dataset["coordinateTransformations"] = transformations
+
+    with pytest.raises(ImageError):
+        read_objects(broken(tmp_path, change))
+
+
+def test_no_other_library_than_zarr_writes_it(tmp_path):
+    script = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['ome_zarr', 's3fs', 'aiohttp', 'dask', 'fsspec']))\n"
+        "import numpy as np\n"
+        "from napari_sam3.workflows.exporting import Exported, export, read_objects\n"
+        "labels = np.eye(5, 7, dtype=np.uint16)\n"
+        "export(sys.argv[1], Exported((), (5, 7), labels=labels))\n"
+        "print(len(read_objects(sys.argv[1]).objects))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.zarr"], capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+def test_masked_pixels_are_background_in_labels_and_no_value_in_the_image(tmp_path):
+    hidden = np.zeros(SHAPE, bool)
+    hidden[:, :20] = True
+    labels = np.ma.MaskedArray(label_image(exported()).pixels, hidden)
+    given = exported(labels=labels, intensity=np.ma.MaskedArray(values(), hidden))
+    (path,) = export(tmp_path / "cells.zarr", given)
+    found = read_objects(path)
+    np.testing.assert_array_equal(found.labels, np.where(hidden, 0, labels.data))
+    np.testing.assert_array_equal(np.isnan(found.intensity), hidden)
+
+
+def test_a_mirrored_image_is_read_as_it_lies_and_not_written(tmp_path):
+    def change(said):
+        dataset = said["multiscales"][0]["datasets"][0]
+        dataset["coordinateTransformations"][0]["scale"] = [2, -3]
+
+    found = read_objects(broken(tmp_path, change))
+    assert found.scale == (2, -3)
+    with pytest.raises(ImageError, match="mirrored"):
+        export(tmp_path / "again.zarr", found)

@@ -134,7 +134,7 @@ def test_no_object_is_a_table_with_all_columns():
     table = measure([], SHAPE, intensity=np.zeros(SHAPE))
     assert table.empty
     assert tuple(table.columns[: len(COLUMNS)]) == COLUMNS
-    assert len(table.columns) == len(COLUMNS) + 4
+    assert len(table.columns) == len(COLUMNS) + 5
 
 
 def test_an_intensity_of_another_shape_is_refused():
@@ -182,3 +182,45 @@ def test_a_concept_that_looks_like_csv_stays_one_cell(tmp_path):
     (path,) = export(tmp_path / "cells.csv", Exported((one,), SHAPE))
     (row,) = read_csv(path)
     assert row["concept"] == concept
+
+
+def test_coordinates_are_those_of_the_world():
+    turn = np.array([[0.0, -0.5, 7.0], [0.25, 0.0, -3.0]])
+    table = measure(kept(), SHAPE, PixelSize(0.25, 0.5, "micrometer"), to_world=turn)
+    rows, cols = table["centroid_row_px"], table["centroid_col_px"]
+    np.testing.assert_allclose(table["centroid_row"], 7 - 0.5 * cols)
+    np.testing.assert_allclose(table["centroid_col"], 0.25 * rows - 3)
+    np.testing.assert_allclose(rows, [np.nonzero(mask)[0].mean() for mask in masks().values()])
+
+
+def test_a_table_of_placed_labels_says_where_they_lie_in_the_world(tmp_path):
+    (path,) = export(tmp_path / "cells.csv", exported(translate=(100.0, -20.0)))
+    for row, mask in zip(read_csv(path), masks().values(), strict=True):
+        middle = [places.mean() for places in np.nonzero(mask)]
+        assert float(row["centroid_row"]) == pytest.approx(100 + 0.5 * middle[0])
+        assert float(row["centroid_col"]) == pytest.approx(-20 + 0.25 * middle[1])
+
+
+def test_where_the_image_ends_unknown_nothing_is_said_to_touch_its_edge(tmp_path):
+    assert measure(kept(), SHAPE, has_edges=False)["touches_edge"].isna().all()
+    (path,) = export(tmp_path / "cells.csv", exported(has_edges=False))
+    assert {row["touches_edge"] for row in read_csv(path)} == {""}
+
+
+@pytest.mark.parametrize("hide", ["nan", "mask"])
+def test_pixels_without_a_value_are_left_out_of_the_intensities_and_counted(hide):
+    values = np.random.default_rng(1).normal(size=SHAPE)
+    gone = np.zeros(SHAPE, bool)
+    gone[8:12], gone[25:] = True, True
+    image = np.ma.MaskedArray(values, gone) if hide == "mask" else np.where(gone, np.nan, values)
+    table = measure(kept(), SHAPE, intensity=image).set_index("label")
+    for label, mask in masks().items():
+        row, left = table.loc[label], values[mask & ~gone]
+        assert row["intensity_missing_px"] == np.count_nonzero(mask & gone)
+        if left.size == 0:
+            assert row[["intensity_mean", "intensity_min", "intensity_std"]].isna().all()
+            continue
+        assert row["intensity_mean"] == pytest.approx(left.mean())
+        assert row["intensity_std"] == pytest.approx(left.std())
+        assert (row["intensity_min"], row["intensity_max"]) == (left.min(), left.max())
+    assert table.loc[300, "intensity_missing_px"] == masks()[300].sum()

@@ -21,6 +21,7 @@ from napari_sam3 import (
     segment,
 )
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, question_of
+from napari_sam3.errors import ImageError
 from napari_sam3.workflows import segment as segment_module
 from napari_sam3.workflows.asking import object_prompts, require_inside
 from napari_sam3.workflows.segment import (
@@ -459,3 +460,10 @@ class TestConcepts:
         answer = finish(iter_segment(engine, run_of(ConceptPrompt("cell"))))
         assert answer.found_words == "1 object"
         assert answer.instances[0].concept == "cell"
+
+
+def test_a_masked_image_is_refused_rather_than_sent_with_what_it_hides():
+    image = np.ma.MaskedArray(np.ones((20, 30)), np.eye(20, 30))
+    with pytest.raises(ImageError, match="fill them first"):
+        ArrayPicture(image)
+    assert ArrayPicture(image.filled(0)).read().shape == (20, 30, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,8 +57,8 @@ def export_objects(
         typer.Option(
             "--output",
             metavar="OUT",
-            help="Where to save; the name tells the format: .tif, .ome.zarr, .json (COCO), "
-            ".geojson (QuPath), .zip (ImageJ's ROIs) or .csv. Can be repeated.",
+            help="Where to save; the name tells the format: .tif, .ome.zarr, .coco.json or .json "
+            "(COCO), .geojson (QuPath), .zip (ImageJ's ROIs) or .csv. Can be repeated.",
         ),
     ],
     image: Annotated[
@@ -95,7 +96,7 @@ def export_objects(
         if pixel_size is not None:
             content = _calibrated(content, PixelSize(*pixel_size, unit))
         _check_fit(outputs, content)
-        for notice in content.notices:
+        for notice in (*content.notices, *_about_edges(source, content)):
             tell(notice, err=True)
         for path in outputs:
             export(path, content, overwrite)
@@ -174,6 +175,7 @@ def _on_plane(read: Callable[[Plane | None], T], plane: Plane | None) -> tuple[T
 
 def _with_record(source: Path, found: Exported) -> Exported:
     """Put the whole objects on record beside a label image in the place of its labels."""
+    from napari_sam3.workflows.exporting.recorded_place import placed
     from napari_sam3.workflows.files import LABEL_SUFFIXES
     from napari_sam3.workflows.object_records import record_beside, shown_on_record
     from napari_sam3.workflows.provenance import bare_name
@@ -183,7 +185,7 @@ def _with_record(source: Path, found: Exported) -> Exported:
     if record is None:
         return found
     name = found.image_name or bare_name(str(record["image"].get("name") or ""))
-    found = replace(found, image_name=name)
+    found = placed(replace(found, image_name=name), record["layer"])
     on_record = None
     if not found.is_stack:
         on_record = shown_on_record(record, found.labels, found.plane or ())
@@ -196,11 +198,33 @@ def _with_record(source: Path, found: Exported) -> Exported:
     return replace(found, notices=(*found.notices, changed))
 
 
+def _about_edges(source: Path, content: Exported) -> tuple[str, ...]:
+    if content.has_edges:
+        return ()
+    rows, cols = content.image_shape
+    said = (
+        f"{source} does not say how large its image is: {rows} × {cols} pixels are taken, which "
+        "just hold all objects, and touches_edge stays empty. Name the image with --image."
+    )
+    return (said,)
+
+
 def _calibrated(content: Exported, size: PixelSize) -> Exported:
-    scale = content.scale
+    """Give pixels another size; a place that is known in another unit is not known any more."""
+    scale, units, start = content.scale, content.units, content.translate
     if scale is not None:
-        scale = (*scale[:-2], size.row, size.col)
-    return replace(content, pixel_size=size, scale=scale)
+        sides = (
+            math.copysign(side, old)
+            for side, old in zip((size.row, size.col), scale[-2:], strict=True)
+        )
+        scale = (*scale[:-2], *sides)
+    if start is not None and content.pixel_size.unit != size.unit:
+        start = (*start[:-2], 0.0, 0.0)
+    if units is not None:
+        units = (*units[:-2], size.unit, size.unit)
+    return replace(
+        content, pixel_size=size, scale=scale, units=units, translate=start, to_world=None
+    )
 
 
 def _count(path: Path, content: Exported) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+UNNAMED = "unit"
+"""Of pixels that have a size in a unit that is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelSize:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Layer
 
-from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.calibration import UNNAMED, PixelSize
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.layers.transforms import LayerTransform
-
-UNNAMED = "unit"
-"""Of a layer that has a scale and says no unit."""
 
 
 def axis_steps(layer: Layer) -> tuple[float, ...]:
     """Return how far apart neighbouring pixels lie in the world, along each data axis."""
     linear = LayerTransform.of(layer).linear
     return tuple(float(step) for step in np.linalg.norm(linear, axis=0))
+
+
+def straight_steps(layer: Layer) -> tuple[float, ...] | None:
+    """Return the steps along each axis; None if the layer is rotated, sheared or mirrored."""
+    linear = LayerTransform.of(layer).linear
+    steps = np.diag(linear)
+    is_diagonal = np.abs(linear - np.diag(steps)).max() <= 1e-9 * np.abs(linear).max()
+    return tuple(steps.tolist()) if is_diagonal and (steps > 0).all() else None
+
+
+def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
+    """Return what takes (row, col, 1) of a plane to the world's axes of the same numbers.
+
+    Parameters
+    ----------
+    layer : Layer
+    index : PlaneIndex
+        Of the layer's own data.
+
+    Returns
+    -------
+    ndarray, shape (2, 3)
+    """
+    transform, shown = LayerTransform.of(layer), list(index.shown)
+    first = transform.to_world(index.to_data([(0, 0)]))[0]
+    return np.column_stack((transform.linear[np.ix_(shown, shown)], first[shown]))
 
 
 def pixel_size(layer: Layer, index: PlaneIndex) -> PixelSize:

@@ -64,8 +64,13 @@ class Sharing(QObject):
         """Ask where to export to; empty if the user thought better of it."""
         filters = [one.pattern for one in FORMATS]
         usual = re.sub(r"[^\w.-]+", "_", name).strip("_") or "objects"
+        coco = next(one for one in FORMATS if one.name == "coco")
         path, chosen = QFileDialog.getSaveFileName(
-            self._widget, "Export objects", f"{usual}.json", ";;".join(filters), filters[0]
+            self._widget,
+            "Export objects",
+            f"{usual}{coco.suffixes[0]}",
+            ";;".join(filters),
+            coco.pattern,
         )
         if path and not Path(path).suffix:
             path += FORMATS[filters.index(chosen) if chosen in filters else 0].suffixes[0]

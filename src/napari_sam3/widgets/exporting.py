@@ -14,10 +14,17 @@ from napari.layers import Image, Labels
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.calibrating import axis_letters, axis_steps, pixel_size
+from napari_sam3.layers.calibrating import (
+    axis_letters,
+    axis_steps,
+    pixel_size,
+    plane_to_world,
+    straight_steps,
+)
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.transforms import LayerTransform
 from napari_sam3.widgets._plane_states import capture_state
 from napari_sam3.workflows.exporting import Exported, format_of, iter_export
 from napari_sam3.workflows.provenance import bare_name
@@ -59,7 +66,12 @@ def capture_content(
         the data, also where the viewer shows them exchanged.
     """
     upright, is_turned = _upright(index), index.shown[0] > index.shown[1]
-    size, steps, axes = pixel_size(layer, upright), axis_steps(layer), axis_letters(layer)
+    size, axes, to_world = (
+        pixel_size(layer, upright),
+        axis_letters(layer),
+        plane_to_world(layer, upright),
+    )
+    placement = _placement(layer)
     letters = (
         "".join(axes[axis] for axis in range(layer.ndim) if axis not in index.shown) if axes else ""
     )
@@ -76,13 +88,38 @@ def capture_content(
         if is_turned:
             shown, labels = tuple(map(_transposed, shown)), labels.T
         rows, cols = labels.shape
-        made = Exported(shown, (rows, cols), size, name, labels, intensity=read((rows, cols)))
+        made = Exported(
+            shown,
+            (rows, cols),
+            size,
+            name,
+            labels,
+            intensity=read((rows, cols)),
+            to_world=to_world,
+        )
+        if whole and all_labels is None:
+            return replace(made, **placement)
         if all_labels is None:
             return replace(made, plane=index.fixed or None, plane_axes=letters)
         full = _with_plane(all_labels, upright, labels)
-        return replace(made, labels=full, scale=steps, axes=axes)
+        return replace(made, labels=full, axes=axes, **placement)
 
     return content
+
+
+def _placement(layer: Labels) -> dict[str, Any]:
+    """Return where all labels lie, as far as steps along axes and a first pixel can say it."""
+    steps = straight_steps(layer)
+    turned = (
+        f"“{layer.name}” is rotated, sheared or mirrored, which a label image cannot hold: only "
+        "its pixel size and where its first pixel lies are saved."
+    )
+    return {
+        "scale": steps or axis_steps(layer),
+        "translate": tuple(LayerTransform.of(layer).offset.tolist()),
+        "units": tuple(str(unit) for unit in layer.units),
+        "notices": () if steps else (turned,),
+    }
 
 
 def _upright(index: PlaneIndex) -> PlaneIndex:

@@ -21,7 +21,7 @@ from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.found import MAX_PIXELS
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
 from napari_sam3.workflows.exporting.ome_zarr_folders import label_groups
-from napari_sam3.workflows.exporting.units import METERS, full_name
+from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import OBJECTS, objects_of_bundle, stored_objects
 from napari_sam3.workflows.paths import is_folder
@@ -145,9 +145,9 @@ def in_stack(found: Exported, letters: str, shape: tuple[int, ...]) -> Exported 
     labels = np.zeros(shape, labels_dtype(max((one.label for one in found.everything), default=0)))
     for plane, objects in planes.items():
         labels[plane] = paint_objects(objects, found.image_shape, dtype=labels.dtype)
-    return replace(
-        found, objects=(), plane=None, planes=planes, labels=labels, axes=letters, scale=None
-    )
+    # a place that the file says is that of its one plane
+    found = replace(found, scale=None, translate=None, units=None, labels=None)
+    return replace(found, objects=(), plane=None, planes=planes, labels=labels, axes=letters)
 
 
 def layer_data_of(found: Exported, name: str) -> LayerData:
@@ -183,19 +183,26 @@ def layer_data_of(found: Exported, name: str) -> LayerData:
 
 def _calibration(found: Exported, ndim: int) -> dict[str, Any]:
     size = found.pixel_size
-    if not size.is_calibrated:
-        return {}
-    is_whole = found.labels is not None and found.labels.ndim == ndim
-    steps = found.scale if is_whole and found.scale else (*(1.0,) * (ndim - 2), size.row, size.col)
-    unit = full_name(size.unit)
-    if unit not in METERS:
-        # napari would refuse it, or take it for another one
-        return {"scale": steps}
-    axes = (found.axes if is_whole else None) or "Z" * ndim
-    return {
-        "scale": steps,
-        "units": tuple("pixel" if axis in "TC" else unit for axis in axes),
-    }
+    steps, start = found.scale or (), found.translate or ()
+    said: dict[str, Any] = {"translate": start} if len(start) == ndim else {}
+    if len(steps) != ndim:
+        steps = (*(1.0,) * (ndim - 2), size.row, size.col)
+    if not size.is_calibrated and set(steps) == {1.0}:
+        return said
+    said["scale"] = steps
+    if full_name(size.unit) in METERS:
+        # others napari would refuse, or take for one that they are not
+        said["units"] = _units(found, ndim)
+    return said
+
+
+def _units(found: Exported, ndim: int) -> tuple[str, ...]:
+    unit = full_name(found.pixel_size.unit)
+    if found.units is not None and len(found.units) == ndim:
+        known = (*METERS, *SECONDS)
+        return tuple(name if name in known else "pixel" for name in map(full_name, found.units))
+    axes = found.axes if found.axes is not None and len(found.axes) == ndim else "Z" * ndim
+    return tuple("pixel" if axis in "TC" else unit for axis in axes)
 
 
 def _placement(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
+from napari_sam3.core.masked import refuse_masked
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.label_files import as_labels, open_labels
@@ -73,6 +74,8 @@ def evaluate_arrays(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
             f"The segmentation{about} has the shape {_shape(pred)}, the ground truth "
             f"{_shape(truth)}; both must be of the same image, at the same size."
         )
+    refuse_masked(pred, f"The segmentation{about}")
+    refuse_masked(truth, f"The ground truth{about}")
     notices: list[str] = []
     pred = as_labels(pred, f"The segmentation{about}", notices.append)
     truth = as_labels(truth, f"The ground truth{about}", notices.append)

@@ -27,7 +27,7 @@ _SHAPE = {
     "solidity": "solidity",
     "perimeter": "perimeter",
 }
-_INTENSITY = tuple(f"intensity_{name}" for name in ("mean", "min", "max", "std"))
+_INTENSITY = tuple(f"intensity_{name}" for name in ("mean", "min", "max", "std", "missing_px"))
 
 COLUMNS = (
     *("label", "concept", "score", "engine", "state"),
@@ -45,9 +45,14 @@ def measure(
     image_shape: tuple[int, int],
     pixel_size: PixelSize | None = None,
     intensity: npt.NDArray[Any] | None = None,
+    *,
+    to_world: npt.NDArray[Any] | None = None,
+    has_edges: bool = True,
 ) -> pd.DataFrame:
     """Measure objects; see `iter_measure`, which tells how far it is."""
-    steps = iter_measure(objects, image_shape, pixel_size, intensity)
+    steps = iter_measure(
+        objects, image_shape, pixel_size, intensity, to_world=to_world, has_edges=has_edges
+    )
     while True:
         try:
             next(steps)
@@ -60,6 +65,9 @@ def iter_measure(
     image_shape: tuple[int, int],
     pixel_size: PixelSize | None = None,
     intensity: npt.NDArray[Any] | None = None,
+    *,
+    to_world: npt.NDArray[Any] | None = None,
+    has_edges: bool = True,
 ) -> Generator[Progress, None, pd.DataFrame]:
     """Measure objects, each whole, also where others hide it.
 
@@ -71,18 +79,27 @@ def iter_measure(
     pixel_size : PixelSize, optional
         By default, lengths are in pixels.
     intensity : ndarray, shape (rows, cols), optional
-        Values to take mean, least, greatest and standard deviation of.
+        Values to take mean, least, greatest and standard deviation of.  Pixels that are NaN, or
+        masked in a masked array, are left out, and counted.
+    to_world : ndarray of float, shape (2, 3), optional
+        Takes (row, col, 1) to world coordinates.  By default, the world begins at the centre of
+        the first pixel.
+    has_edges : bool
+        Whether the image is known to end where `image_shape` says.
 
     Returns
     -------
     DataFrame
         One row per object, in order, with the columns `COLUMNS` and, given an intensity,
-        ``intensity_mean``, ``intensity_min``, ``intensity_max`` and ``intensity_std``.
+        ``intensity_mean``, ``intensity_min``, ``intensity_max``, ``intensity_std`` and
+        ``intensity_missing_px``, the number of pixels without a value.
 
         ``area_px``, the centroid's ``…_px`` and the bounding box (half-open) are in pixels;
-        ``area``, centroid, diameter, lengths and ``perimeter`` are in ``unit`` or its square.
-        A pixel's centre has whole coordinates.  ``score`` is NaN where there is none, and so is
-        ``perimeter`` where pixels are not square.
+        ``area``, diameter, lengths and ``perimeter`` are in ``unit`` or its square, and
+        ``centroid_row`` and ``centroid_col`` are world coordinates in ``unit``.  A pixel's
+        centre has whole coordinates.  ``score`` is NaN where there is none, and so is
+        ``perimeter`` where pixels are not square.  ``touches_edge`` is missing where the edges
+        are not known.
 
     Raises
     ------
@@ -102,11 +119,18 @@ def iter_measure(
     parts, done = [], 0
     yield Progress(0, len(objects), "measuring")
     for sheet, chosen in _sheets(objects, image_shape):
-        parts.append(_measure_sheet(sheet, size, intensity))
+        parts.append(_measure_sheet(sheet, size))
         done += len(chosen)
         yield Progress(done, len(objects), "measuring")
     measured = _joined(parts) | _ellipses(objects, size)
-    return _table(objects, image_shape, size, measured, intensity is not None)
+    if intensity is not None:
+        measured |= _intensities(objects, intensity)
+    boxes = np.array(
+        [(b.top, b.left, b.bottom, b.right) for b in (one.instance.box for one in objects)], int
+    ).reshape(-1, 4)
+    measured |= _places(boxes, measured, size, to_world)
+    measured["touches_edge"] = _touching(boxes, image_shape if has_edges else None)
+    return _table(objects, size, measured, intensity is not None)
 
 
 def _sheets(
@@ -134,19 +158,15 @@ def _sheets(
         left = later
 
 
-def _measure_sheet(
-    sheet: npt.NDArray[Any], size: PixelSize, intensity: npt.NDArray[Any] | None
-) -> Columns:
+def _measure_sheet(sheet: npt.NDArray[Any], size: PixelSize) -> Columns:
     from skimage import measure as skimage_measure
 
     wanted = ["label", *dict.fromkeys(name.partition("-")[0] for name in _SHAPE)]
     if not size.is_square:
         wanted.remove("perimeter")
-    if intensity is not None:
-        wanted += _INTENSITY
     spacing = (size.row, _col(size))
     table: Any = skimage_measure.regionprops_table
-    found: Columns = table(sheet, intensity, wanted, spacing=spacing)
+    found: Columns = table(sheet, None, wanted, spacing=spacing)
     return {_SHAPE.get(name, name): values for name, values in found.items()}
 
 
@@ -174,6 +194,51 @@ def _ellipses(objects: Sequence[LabelledObject], size: PixelSize) -> Columns:
     }
 
 
+def _intensities(objects: Sequence[LabelledObject], intensity: npt.NDArray[Any]) -> Columns:
+    found = np.full((len(objects), len(_INTENSITY)), np.nan)
+    for index, one in enumerate(objects):
+        inside = intensity[one.instance.box.slices][one.instance.mask]
+        values = np.asarray(np.ma.compressed(inside), float)
+        values = values[~np.isnan(values)]
+        if values.size:
+            found[index, :-1] = values.mean(), values.min(), values.max(), values.std()
+        found[index, -1] = one.instance.area - values.size
+    columns: Columns = dict(zip(_INTENSITY, found.T, strict=True))
+    return columns | {_INTENSITY[-1]: found[:, -1].astype(np.int64)}
+
+
+def _places(
+    boxes: npt.NDArray[np.intp],
+    measured: Columns,
+    size: PixelSize,
+    to_world: npt.NDArray[Any] | None,
+) -> Columns:
+    nothing = np.full(len(boxes), np.nan)
+    row, col = (measured.get(f"centroid_{name}", nothing) for name in ("row", "col"))
+    places = {
+        "centroid_row_px": row / size.row,
+        "centroid_col_px": col / _col(size),
+        "bbox_top": boxes[:, 0],
+        "bbox_left": boxes[:, 1],
+        "bbox_bottom": boxes[:, 2],
+        "bbox_right": boxes[:, 3],
+    }
+    if to_world is not None:
+        points = np.array(
+            [places["centroid_row_px"], places["centroid_col_px"], np.ones(len(boxes))]
+        )
+        places["centroid_row"], places["centroid_col"] = to_world @ points
+    return places
+
+
+def _touching(boxes: npt.NDArray[np.intp], image_shape: tuple[int, int] | None) -> Any:
+    import pandas as pd
+
+    if image_shape is None:
+        return pd.array([pd.NA] * len(boxes), dtype="boolean")
+    return (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= image_shape).any(axis=1)
+
+
 def _joined(parts: Sequence[Columns]) -> Columns:
     """Put the sheets' columns together, in the objects' order."""
     if not parts:
@@ -184,16 +249,12 @@ def _joined(parts: Sequence[Columns]) -> Columns:
 
 def _table(
     objects: Sequence[LabelledObject],
-    image_shape: tuple[int, int],
     size: PixelSize,
     measured: Columns,
     has_intensity: bool,
 ) -> pd.DataFrame:
     import pandas as pd
 
-    boxes = np.array(
-        [(b.top, b.left, b.bottom, b.right) for b in (one.instance.box for one in objects)], int
-    ).reshape(-1, 4)
     scores = [one.instance.score for one in objects]
     nothing = np.full(len(objects), np.nan)
     columns: dict[str, Any] = {
@@ -204,13 +265,6 @@ def _table(
         "state": [one.state for one in objects],
         "area_px": np.array([one.instance.area for one in objects], np.int64),
         "unit": [size.unit] * len(objects),
-        "centroid_row_px": measured.get("centroid_row", nothing) / size.row,
-        "centroid_col_px": measured.get("centroid_col", nothing) / _col(size),
-        "bbox_top": boxes[:, 0],
-        "bbox_left": boxes[:, 1],
-        "bbox_bottom": boxes[:, 2],
-        "bbox_right": boxes[:, 3],
-        "touches_edge": (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= image_shape).any(axis=1),
     }
     names = (*COLUMNS, *(_INTENSITY if has_intensity else ()))
     return pd.DataFrame({name: columns.get(name, measured.get(name, nothing)) for name in names})

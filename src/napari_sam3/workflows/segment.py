@@ -15,6 +15,7 @@ import numpy.typing as npt
 from napari_sam3.core.images import Limits, auto_contrast_limits, to_rgb8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import count_overlapping
+from napari_sam3.core.masked import refuse_masked
 from napari_sam3.core.prompts import ObjectPrompt, Prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -346,6 +347,9 @@ class ArrayPicture:
     contrast_limits: tuple[float, float] | None = None
     # of an image of 10,000² pixels it takes long to find them, so that is done once
     _found: list[Limits] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        refuse_masked(self.image, "The image")
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""

@@ -55,11 +55,16 @@ class Exported:
     image_name : str
         The name of the image's file.
     labels : ndarray of int, shape (…, rows, cols), optional
-        The label image as it is shown, perhaps of more planes than this one.  By default, it
+        The label image as it is shown, perhaps of more planes than this one; what is masked in
+        a masked array is background.  By default, it
         is painted from the objects: of two that share a pixel, the one of smaller depth shows.
     scale : tuple of float, optional
         The step along each axis of `labels`, in the pixels' unit.  By default 1, and the
-        pixels' sides along the last two.
+        pixels' sides along the last two.  Below 0, where the axis runs backwards.
+    translate : tuple of float, optional
+        Where the centre of the first pixel lies, along each axis of `labels`.  By default 0.
+    units : tuple of str, optional
+        Of `scale` and `translate`.  By default the pixels' unit for lengths.
     axes : str, optional
         One letter for each axis of `labels`, of T, C, Z, Y and X.  By default the last of
         these.
@@ -74,6 +79,11 @@ class Exported:
     planes : mapping
         Of a file about several planes: the objects of each, by its place along the first axes
         of `labels`.  Then `objects` is empty.
+    to_world : ndarray of float, shape (2, 3), optional
+        Takes (row, col, 1) of the plane to world coordinates.  By default as `pixel_size` and
+        `translate` say.
+    has_edges : bool
+        Whether the image is known to end where `image_shape` says, and not only to reach so far.
 
     Raises
     ------
@@ -93,11 +103,17 @@ class Exported:
     plane: tuple[int, ...] | None = None
     plane_axes: str = ""
     planes: Planes = field(default_factory=dict)
+    translate: tuple[float, ...] | None = None
+    units: tuple[str, ...] | None = None
+    to_world: Array | None = None
+    has_edges: bool = True
 
     def __post_init__(self) -> None:
         rows, cols = self.image_shape
         object.__setattr__(self, "image_shape", (int(rows), int(cols)))
         object.__setattr__(self, "objects", tuple(self.objects))
+        if np.ma.isMaskedArray(self.labels):
+            object.__setattr__(self, "labels", np.ma.filled(self.labels, 0))
         for one in self.everything:
             box = one.instance.box
             if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
@@ -105,7 +121,7 @@ class Exported:
         if self.intensity is not None and self.intensity.shape != self.image_shape:
             raise ValueError(f"an intensity of shape {self.intensity.shape} for {rows} × {cols}")
         ndim = 2 if self.labels is None else self.labels.ndim
-        for name in ("scale", "axes"):
+        for name in ("scale", "axes", "translate", "units"):
             value = getattr(self, name)
             if value is not None and len(value) != ndim:
                 raise ValueError(f"{name} {value!r} for {ndim} axes")
@@ -114,6 +130,14 @@ class Exported:
     def everything(self) -> tuple[LabelledObject, ...]:
         """The objects of the plane, or of all planes."""
         return self.objects + tuple(one for objects in self.planes.values() for one in objects)
+
+    @property
+    def world(self) -> Array:
+        """What takes (row, col, 1) of the plane to world coordinates, shape (2, 3)."""
+        if self.to_world is not None:
+            return self.to_world
+        size, first = self.pixel_size, (self.translate or (0.0, 0.0))[-2:]
+        return np.array([[size.row, 0, first[0]], [0, size.col, first[1]]])
 
     @property
     def kept(self) -> tuple[LabelledObject, ...]:
@@ -158,11 +182,17 @@ class LabelImage:
         One letter for each axis, of T, C, Z, Y and X, in the order that was asked for.
     scale : tuple of float
         The step along each axis.
+    translate : tuple of float
+        Where the centre of the first pixel lies.
+    units : tuple of str
+        Of both; empty where there is none.
     """
 
     pixels: Array
     axes: str
     scale: tuple[float, ...]
+    translate: tuple[float, ...]
+    units: tuple[str, ...]
 
 
 def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
@@ -183,12 +213,17 @@ def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
     if labels is None:
         labels = paint_objects(exported.objects, exported.image_shape)
     axes = _axes(exported.axes, labels.ndim)
-    scale = exported.scale or _usual_scale(exported.pixel_size, axes)
+    size = exported.pixel_size
+    scale = exported.scale or _usual_scale(size, axes)
+    translate = exported.translate or (0.0,) * labels.ndim
+    units = exported.units or tuple(size.unit if axis in "ZYX" else "" for axis in axes)
     ranks = sorted(range(len(axes)), key=lambda at: order.index(axes[at]))
     return LabelImage(
         _storable(labels).transpose(ranks),
         "".join(axes[at] for at in ranks),
         tuple(float(scale[at]) for at in ranks),
+        tuple(float(translate[at]) for at in ranks),
+        tuple(units[at] for at in ranks),
     )
 
 

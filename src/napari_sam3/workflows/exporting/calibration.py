@@ -28,11 +28,17 @@ class Calibration:
         One letter for each axis; empty where they are not known.
     scale : tuple of float
         The step along each.
+    translate : tuple of float
+        Where the first pixel's centre lies along each; empty where that is not known.
+    units : tuple of str
+        Of both; likewise.
     """
 
     pixel_size: PixelSize = field(default_factory=PixelSize)
     axes: str = ""
     scale: tuple[float, ...] = ()
+    translate: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
 
 
 def read_calibration(path: str | Path) -> Calibration:

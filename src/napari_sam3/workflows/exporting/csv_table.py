@@ -21,7 +21,12 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
     tables = []
     for each in exported.by_plane():
         table = yield from iter_measure(
-            each.kept, each.image_shape, each.pixel_size, each.intensity
+            each.kept,
+            each.image_shape,
+            each.pixel_size,
+            each.intensity,
+            to_world=exported.world,
+            has_edges=exported.has_edges,
         )
         if each.plane is not None:
             table["plane"] = ",".join(map(str, each.plane))

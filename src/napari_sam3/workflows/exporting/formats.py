@@ -76,7 +76,7 @@ FORMATS = (
     Format(
         "coco",
         "COCO JSON",
-        (".json",),
+        (".coco.json", ".json"),
         "masks as run lengths, with scores and categories",
         keeps_overlaps=True,
     ),

@@ -79,6 +79,7 @@ def objects_of_geojson(
         plane,
         pixel_size=pixel_size_of(image.get("pixel_size")),
         image_name=str(image.get("name", "")),
+        has_edges="height" in image or image_shape is not None,
     )
 
 

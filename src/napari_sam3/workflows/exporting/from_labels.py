@@ -98,7 +98,9 @@ def objects_of_labels(
             f"The largest label, {labels.max()}, is too large: {np.iinfo(np.uint32).max} is the "
             "largest that is read."
         )
-    labels, axes, scale = _rows_and_cols_last(labels, calibration)
+    labels, calibration = _rows_and_cols_last(labels, calibration)
+    axes, scale = calibration.axes, calibration.scale
+    translate, units = calibration.translate or None, calibration.units or None
     if labels.dtype == bool:
         labels = labels.astype(np.uint8)
     names = axes or [f"axis {i}" for i in range(labels.ndim)]
@@ -107,7 +109,14 @@ def objects_of_labels(
     shape = labels.shape[-2:]
     if plane is None and any(count != 1 for _, count in sizes):
         return Exported(
-            (), shape, size, labels=labels, axes="".join(axes) or None, scale=scale or None
+            (),
+            shape,
+            size,
+            labels=labels,
+            axes=axes or None,
+            scale=scale or None,
+            translate=translate,
+            units=units,
         )
     chosen = choose_plane(sizes, plane)
     shown = labels[chosen]
@@ -118,6 +127,9 @@ def objects_of_labels(
         labels=shown,
         plane=chosen or None,
         plane_axes="".join(axes[:-2]),
+        scale=scale[-2:] or None,
+        translate=translate and translate[-2:],
+        units=units and units[-2:],
     )
 
 
@@ -160,18 +172,19 @@ def _box(found: tuple[slice, ...]) -> Box:
     return Box(rows.start, cols.start, rows.stop, cols.stop)
 
 
-def _rows_and_cols_last(
-    labels: Array, calibration: Calibration
-) -> tuple[Array, str, tuple[float, ...]]:
-    axes, scale = calibration.axes, calibration.scale
+def _rows_and_cols_last(labels: Array, calibration: Calibration) -> tuple[Array, Calibration]:
+    axes = calibration.axes
     if len(axes) != labels.ndim or not {"Y", "X"} <= set(axes):
-        return labels, "", ()
+        return labels, Calibration(calibration.pixel_size)
     order = sorted(range(labels.ndim), key=lambda at: "YX".find(axes[at]))
-    return (
-        labels.transpose(order),
-        "".join(axes[at] for at in order),
-        tuple(scale[at] for at in order),
+    calibration = replace(
+        calibration,
+        axes="".join(axes[at] for at in order),
+        scale=tuple(calibration.scale[at] for at in order),
+        translate=tuple(calibration.translate[at] for at in order if calibration.translate),
+        units=tuple(calibration.units[at] for at in order if calibration.units),
     )
+    return labels.transpose(order), calibration
 
 
 def _refuse_huge_file(path: Path) -> None:
@@ -262,31 +275,47 @@ def _level(group: Any, path: Path) -> tuple[Any, Calibration]:
         said = _metadata(group)["multiscales"][0]
         dataset = said["datasets"][0]
         axes = [dict(axis) for axis in said["axes"]]
-        steps = [float(step) for step in _scale(dataset)]
+        scale, translate = _placement(said, dataset, len(axes))
         array = group[str(dataset["path"])]
     _refuse_huge(path, math.prod(array.shape))
     if math.prod(array.chunks) > _MAX_CHUNK:
         raise ImageError(f"{path} is stored in pieces that are too large to be read.")
     letters = "".join(str(axis["name"])[:1].upper() for axis in axes)
-    if len(letters) != array.ndim or len(steps) != array.ndim:
+    if len(letters) != array.ndim:
         raise ImageError(f"{path} does not say what its axes are.")
-    return array, Calibration(_pixel_size(axes, letters, steps), letters, tuple(steps))
+    units = tuple(full_name(str(axis.get("unit", ""))) for axis in axes)
+    size = _pixel_size(letters, units, scale)
+    return array, Calibration(size, letters, scale, translate, units)
 
 
-def _scale(dataset: Mapping[str, Any]) -> Sequence[Any]:
-    for transformation in dataset["coordinateTransformations"]:
-        if transformation["type"] == "scale":
-            steps: Sequence[Any] = transformation["scale"]
-            return steps
-    raise ValueError("its pixels have no size")
+def _placement(
+    multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return scale and translation: the level's own, and then those of all levels."""
+    scale, translate = np.ones(ndim), np.zeros(ndim)
+    own = dataset["coordinateTransformations"]
+    if not any(one["type"] == "scale" for one in own):
+        raise ValueError("its pixels have no size")
+    for one in (*own, *(multiscale.get("coordinateTransformations") or ())):
+        if one["type"] == "identity":
+            continue
+        values = np.array(one[one["type"]], float)
+        if values.shape != (ndim,) or not np.isfinite(values).all():
+            raise ValueError("its axes have other sizes than its pixels")
+        if one["type"] == "scale":
+            scale, translate = scale * values, translate * values
+        elif one["type"] == "translation":
+            translate = translate + values
+        else:
+            raise ValueError(f"its pixels are placed by a {one['type']}")
+    return tuple(scale.tolist()), tuple(translate.tolist())
 
 
-def _pixel_size(axes: Sequence[Mapping[str, Any]], letters: str, steps: list[float]) -> PixelSize:
+def _pixel_size(letters: str, units: tuple[str, ...], scale: tuple[float, ...]) -> PixelSize:
     row, col = letters.index("Y"), letters.index("X")
-    unit = full_name(str(axes[row].get("unit", "")))
-    if unit != full_name(str(axes[col].get("unit", ""))):
+    if units[row] != units[col]:
         return PixelSize()
-    return PixelSize(steps[row], steps[col], unit)
+    return PixelSize(abs(scale[row]), abs(scale[col]), units[row])
 
 
 def _intensity(root: Any, read: Exported) -> Array | None:

@@ -68,7 +68,7 @@ def read_rois(
     for name, region in regions:
         with entries.reading(f"The region {name!r:.80} of {path}"):
             entries.add(region.object(room), region.place)
-    return entries.assembled(path, shape, plane)
+    return entries.assembled(path, shape, plane, has_edges=image_shape is not None)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:

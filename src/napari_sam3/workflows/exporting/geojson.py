@@ -52,8 +52,7 @@ def _image(exported: Exported) -> dict[str, Any]:
     size = exported.pixel_size
     return {
         "name": exported.image_name,
-        "height": rows,
-        "width": cols,
+        **({"height": rows, "width": cols} if exported.has_edges else {}),
         "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
         **described_plane(exported),
     }

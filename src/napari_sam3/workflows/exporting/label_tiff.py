@@ -39,7 +39,7 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
 
 
 def _options(image: LabelImage, size: PixelSize) -> dict[str, Any]:
-    steps = dict(zip(image.axes, image.scale, strict=True))
+    steps = dict(zip(image.axes, map(abs, image.scale), strict=True))
     if image.pixels.dtype != np.uint16 or image.pixels.nbytes > _MAX_IMAGEJ_BYTES:
         return _plain(image, size, steps)
     metadata: dict[str, Any] = {"axes": image.axes}

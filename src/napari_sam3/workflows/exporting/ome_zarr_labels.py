@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import math
-import warnings
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import (
@@ -22,7 +24,7 @@ from napari_sam3.workflows.exporting.bundle import (
 )
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
 from napari_sam3.workflows.exporting.colors import class_color
-from napari_sam3.workflows.exporting.units import METERS, full_name
+from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
 from napari_sam3.workflows.exporting.writing import replace_folder
 from napari_sam3.workflows.segment import Progress
 
@@ -38,88 +40,93 @@ _SMALLEST = 256
 """Levels are added until both sides are at most so long."""
 
 MISSING = (
-    "OME-Zarr needs libraries that are not installed. "
-    'Install them: pip install "napari-sam3[ome-zarr]"'
+    "OME-Zarr needs a library that is not installed. "
+    'Install it: pip install "napari-sam3[ome-zarr]"'
 )
+
+_VERSION = "0.5"
 
 
 def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
     """Write the label image in several resolutions, with what is known of each label."""
-    writer = _library()
+    try:
+        importlib.import_module("zarr")
+    except ImportError as error:
+        raise ImageError(MISSING) from error
     yield Progress(0, 1, "writing OME-Zarr")
     labels = label_image(exported, _ORDER)
-    replace_folder(path, lambda folder: _fill(folder, exported, labels, writer))
+    if min(labels.scale) <= 0:
+        raise ImageError(
+            "OME-Zarr holds no mirrored image, but an axis of this one runs backwards."
+        )
+    replace_folder(path, lambda folder: _fill(folder, exported, labels))
     yield Progress(1, 1, "writing OME-Zarr")
 
 
-def _library() -> Any:
-    """Return the module that writes the metadata; this one is imported without it too."""
-    try:
-        with warnings.catch_warnings():
-            # it deprecates a class, and uses it while it is imported
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return importlib.import_module("ome_zarr.writer")
-    except ImportError as error:
-        raise ImageError(MISSING) from error
-
-
-def _fill(folder: Path, exported: Exported, labels: LabelImage, writer: Any) -> None:
+def _fill(folder: Path, exported: Exported, labels: LabelImage) -> None:
     import zarr
 
     root = zarr.open_group(folder, mode="w", zarr_format=3)
-    levels = _Levels(writer, full_name(exported.pixel_size.unit))
-    about = _about_labels(exported)
+    about = {"version": _VERSION, **_about_labels(exported)}
     stem = Path(exported.image_name).stem
     image = exported.intensity
     if image is None or labels.pixels.shape != image.shape:
-        levels.write(root, labels, stem or NAME)
-        known = {"version": levels.format.version} | about
-        writer.add_metadata(root, {"image-label": known}, fmt=levels.format)
+        _describe(root, _write(root, labels, stem or NAME) | {"image-label": about})
         return
-    levels.write(root, LabelImage(image, labels.axes, labels.scale), stem or "image")
-    levels.write(root.require_group(f"labels/{NAME}"), labels, NAME)
-    listing = root.require_group("labels")
-    writer.add_metadata(listing, {"version": levels.format.version}, fmt=levels.format)
-    source = {"image": "../../"}
-    writer.write_label_metadata(listing, NAME, fmt=levels.format, source=source, **about)
+    _describe(root, _write(root, replace(labels, pixels=_values(image)), stem or "image"))
+    _describe(root.require_group("labels"), {"labels": [NAME]})
+    inside = root.require_group(f"labels/{NAME}")
+    about["source"] = {"image": "../../"}
+    _describe(inside, _write(inside, labels, NAME) | {"image-label": about})
 
 
-class _Levels:
-    """Writes images in several resolutions."""
+def _values(image: Array) -> Array:
+    """Return an image's own values as a file holds them; what is masked is NaN."""
+    if not np.ma.isMaskedArray(image):
+        return image
+    return np.ma.filled(image.astype(np.result_type(image, np.float32)), np.nan)
 
-    def __init__(self, writer: Any, unit: str) -> None:
-        self._writer, self._unit = writer, unit
-        self.format: Any = importlib.import_module("ome_zarr.format").FormatV05()
 
-    def write(self, group: zarr.Group, image: LabelImage, name: str) -> None:
-        """Write the pixels, and what they are, into a group."""
-        datasets = []
-        for number, (pixels, step) in enumerate(_levels(image.pixels)):
-            level = group.create_array(
-                f"s{number}",
-                shape=pixels.shape,
-                dtype=pixels.dtype,
-                chunks=_chunks(pixels.shape),
-                dimension_names=list(image.axes.lower()),
-            )
-            level[...] = pixels
-            steps = [
-                value * (step if axis in "YX" else 1)
-                for axis, value in zip(image.axes, image.scale, strict=True)
-            ]
-            scales = [{"type": "scale", "scale": steps}]
-            datasets.append({"path": f"s{number}", "coordinateTransformations": scales})
-        axes = [_axis(letter, self._unit) for letter in image.axes]
-        self._writer.write_multiscales_metadata(
-            group, datasets, fmt=self.format, axes=axes, name=name
+def _describe(group: zarr.Group, said: dict[str, Any]) -> None:
+    group.attrs["ome"] = {"version": _VERSION, **said}
+
+
+def _write(group: zarr.Group, image: LabelImage, name: str) -> dict[str, Any]:
+    """Write the pixels in several resolutions into a group, and return what they are."""
+    datasets = []
+    for number, (pixels, step) in enumerate(_levels(image.pixels)):
+        level = group.create_array(
+            f"s{number}",
+            shape=pixels.shape,
+            dtype=pixels.dtype,
+            chunks=_chunks(pixels.shape),
+            dimension_names=list(image.axes.lower()),
         )
+        level[...] = pixels
+        datasets.append(
+            {"path": f"s{number}", "coordinateTransformations": _placement(image, step)}
+        )
+    axes = [_axis(*one) for one in zip(image.axes, image.units, strict=True)]
+    return {"multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+
+
+def _placement(image: LabelImage, step: int) -> list[dict[str, Any]]:
+    """Return where the pixels of a level lie: in NGFF, their centres have whole coordinates."""
+    scale = [
+        value * (step if axis in "YX" else 1)
+        for axis, value in zip(image.axes, image.scale, strict=True)
+    ]
+    placement: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    if any(image.translate):
+        placement.append({"type": "translation", "translation": list(image.translate)})
+    return placement
 
 
 def _levels(pixels: Array) -> Iterator[tuple[Array, int]]:
     """Yield the pixels, and every second of them, until they are few.
 
-    A level's first pixel has its centre where the first one of the image has it, so the levels
-    need no translation.
+    A level's first pixel has its centre where the first one of the image has it, so all levels
+    have the same translation.
     """
     step = 1
     while True:
@@ -135,10 +142,9 @@ def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _axis(letter: str, unit: str) -> dict[str, str]:
-    if letter in "ZYX":
-        space = {"name": letter.lower(), "type": "space"}
-        return space | ({"unit": unit} if unit in METERS else {})
-    return {"name": letter.lower(), "type": {"T": "time", "C": "channel"}[letter]}
+    kind = {"T": "time", "C": "channel"}.get(letter, "space")
+    name, known = full_name(unit), {"time": SECONDS, "space": METERS}.get(kind, ())
+    return {"name": letter.lower(), "type": kind} | ({"unit": name} if name in known else {})
 
 
 def _about_labels(exported: Exported) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of lengths: each program has its own for the same."""
+"""Names of units: each program has its own for the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ METERS = {
     "meter": 1.0,
 }
 """Lengths by their full names, which are those of OME-Zarr, in metres."""
+
+SECONDS = {
+    "nanosecond": 1e-9,
+    "microsecond": 1e-6,
+    "millisecond": 1e-3,
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
+"""Times by their full names, which are those of OME-Zarr, in seconds."""
 
 _FULL = {
     "å": "angstrom",
