@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import threading
+import zipfile
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import roifile
 from napari._qt._qplugins._qnpe2 import _toggle_or_get_widget
 from napari.layers import Labels
 from napari.plugins import menu_item_template
@@ -395,3 +397,22 @@ def test_objects_of_slices_are_imported_onto_their_slices(seen, objects, still, 
     ]
     assert len(ObjectRecord.find(layer).all_objects()) == 3
     assert said(objects).startswith("3 objects")
+
+
+def test_regions_of_imagej_are_imported_where_they_were_drawn(seen, objects, still, tmp_path):
+    stack = seen.add_image(
+        np.zeros((5, *SHAPE), np.uint8), scale=(2, 0.5, 0.5), translate=(1, 2, 3)
+    )
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for slice_ in (2, 5):
+            roi = roifile.ImagejRoi.frompoints([[4, 2], [9, 2], [9, 7], [4, 7]])
+            roi.position = slice_
+            archive.writestr(f"{slice_}.roi", roi.tobytes())
+    objects.form.image.value = stack
+    objects.sharing.read(str(tmp_path / "a.zip"))
+    still()
+    layer = objects.layer
+    assert layer.data.shape == stack.data.shape
+    assert [np.count_nonzero(plane) for plane in layer.data] == [0, 25, 0, 0, 25]
+    np.testing.assert_allclose(layer.data_to_world((1, 3, 5)), stack.data_to_world((1, 3, 5)))
+    assert "not those" not in said(objects)

@@ -15,7 +15,7 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
 from napari_sam3.widgets.exporting import write_objects
-from napari_sam3.widgets.opening import get_reader, in_stack, layer_data_of
+from napari_sam3.widgets.opening import get_reader, layer_data_of, onto_image
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
 from napari_sam3.workflows.exporting import Exported, export, read_objects
 from napari_sam3.workflows.files import save_labels
@@ -190,6 +190,70 @@ def test_a_placed_plane_of_a_stack_can_be_laid_into_the_stack_of_an_image(tmp_pa
     labels[0, 2:9, 4:17] = 5
     stack = Exported((), (20, 30), labels=labels, axes="ZYX", translate=(1.0, 2.0, 3.0))
     export(tmp_path / "x.zarr", stack)
-    found = in_stack(read_objects(tmp_path / "x.zarr"), "ZYX", (4, 20, 30))
+    found = onto_image(read_objects(tmp_path / "x.zarr"), "ZYX", (4, 20, 30))
     np.testing.assert_array_equal(found.labels[0], labels[0])
     assert not found.labels[1:].any()
+
+
+def at_planes(*planes, axes="Z", **about):
+    mask = np.zeros((9, 12), bool)
+    mask[2:, 3:] = True
+    one = (LabelledObject(4, Instance.from_mask(mask)),)
+    if len(planes) == 1:
+        return Exported(one, mask.shape, plane=planes[0], plane_axes=axes, **about)
+    labels = np.zeros((*np.max(planes, axis=0) + 1, *mask.shape), np.uint16)
+    several = dict.fromkeys(planes, one)
+    return Exported((), mask.shape, labels=labels, axes=f"{axes}YX", planes=several, **about)
+
+
+@pytest.mark.parametrize(
+    ("axes", "planes", "letters", "sizes", "right"),
+    [
+        ("Z", [(1,), (3,)], "Z", (5,), [(1,), (3,)]),
+        ("Z", [(3,)], "Z", (5,), [(3,)]),
+        ("T", [(0,), (3,)], "Z", (5,), [(0,), (3,)]),
+        ("TCZ", [(0, 1, 2), (0, 1, 4)], "Z", (5,), [(2,), (4,)]),
+        ("TCZ", [(1, 0, 2), (3, 0, 4)], "TZ", (4, 5), [(1, 2), (3, 4)]),
+        ("Z", [(1,), (3,)], "TZ", (1, 5), [(0, 1), (0, 3)]),
+    ],
+)
+def test_objects_of_a_file_without_a_size_are_laid_on_the_planes_of_the_image(
+    axes, planes, letters, sizes, right
+):
+    found = onto_image(
+        at_planes(*planes, axes=axes, has_edges=False), f"{letters}YX", (*sizes, 20, 30)
+    )
+    assert sorted(found.planes) == right
+    assert found.labels.shape == (*sizes, 20, 30)
+    assert {at[:-2] for at in map(tuple, np.argwhere(found.labels).tolist())} == set(right)
+    assert (found.has_edges, found.notices) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("axes", "planes", "letters", "shape"),
+    [
+        ("Z", [(1,), (5,)], "Z", (5, 20, 30)),
+        ("Z", [(1,), (3,)], "Z", (5, 8, 30)),
+        ("C", [(0,), (1,)], "Z", (5, 20, 30)),
+        ("TZ", [(1, 2), (0, 2)], "Z", (5, 20, 30)),
+        ("Z", [(1,), (3,)], "TZ", (4, 5, 20, 30)),
+        ("Z", [(1,), (3,)], "", (2, 2, 2, 5, 20, 30)),
+    ],
+)
+def test_objects_that_lie_on_no_plane_of_the_image_stay_as_they_are_and_that_is_said(
+    axes, planes, letters, shape
+):
+    given = at_planes(*planes, axes=axes, has_edges=False)
+    found = onto_image(given, f"{letters}YX" if letters else "", shape)
+    assert list(found.planes) == planes
+    (notice,) = found.notices
+    assert "not those of the image" in notice
+
+
+def test_objects_of_another_image_keep_their_size():
+    given = at_planes((1,), (3,))
+    assert onto_image(given, "ZYX", (5, 20, 30)).image_shape == (9, 12)
+    flat = at_planes((), axes="", has_edges=False)
+    assert onto_image(flat, "YX", (20, 30)).image_shape == (20, 30)
+    assert onto_image(flat, "YX", (8, 30)).image_shape == (9, 12)
+    assert onto_image(flat, "ZYX", (5, 20, 30)).labels is None

@@ -150,3 +150,38 @@ def test_a_hostile_position_is_a_sentence_and_takes_no_memory(tmp_path):
     path = regions(tmp_path, rectangle(position=2**31 - 1, name="a"), rectangle(position=1))
     with pytest.raises(ImageError, match="Choose one plane"):
         read_objects(path)
+
+
+def test_what_qupath_says_no_plane_of_lies_on_the_first_one(tmp_path):
+    def feature(plane):
+        ring = [[2, 4], [9, 4], [9, 7], [2, 7], [2, 4]]
+        geometry = {"type": "Polygon", "coordinates": [ring], **plane}
+        return {"type": "Feature", "geometry": geometry, "properties": {}}
+
+    third = {"plane": {"c": -1, "z": 2, "t": 0}}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps([feature({}), feature(third), feature({})]))
+    found = read_objects(path)
+    assert {at: len(objects) for at, objects in found.planes.items()} == {(0,): 2, (2,): 1}
+    assert found.notices == ()
+    assert len(read_objects(path, plane=(0,)).objects) == 2
+    path.write_text(json.dumps([feature({}), feature({})]))
+    assert (read_objects(path).planes, read_objects(path).place) == ({}, {})
+
+
+@pytest.mark.parametrize("kind", ["TEXT", "IMAGE"])
+def test_what_only_decorates_a_picture_is_no_object(tmp_path, kind):
+    note = rectangle(name="note")
+    note.roitype, note.subtype = roifile.ROI_TYPE.RECT, roifile.ROI_SUBTYPE[kind]
+    note.image_data = b"\x89PNG"
+    found = read_objects(regions(tmp_path, rectangle(name="a"), note))
+    assert len(found.objects) == 1
+    assert f"1 region was left out: no area ({kind.lower()})." in found.notices[0]
+
+
+def test_what_a_mac_packs_beside_each_region_is_no_region(tmp_path):
+    path = regions(tmp_path, rectangle(name="a"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/._a.roi", b"\0\5\x16\7 and more")
+    found = read_objects(path)
+    assert (len(found.objects), found.notices) == (1, ())

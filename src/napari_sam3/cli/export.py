@@ -201,9 +201,10 @@ def _with_record(source: Path, found: Exported) -> Exported:
 def _about_edges(source: Path, content: Exported) -> tuple[str, ...]:
     if content.has_edges:
         return ()
-    rows, cols = content.image_shape
+    shape = content.image_shape if content.labels is None else content.labels.shape
+    size = " × ".join(map(str, shape))
     said = (
-        f"{source} does not say how large its image is: {rows} × {cols} pixels are taken, which "
+        f"{source} does not say how large its image is: {size} pixels are taken, which "
         "just hold all objects, and touches_edge stays empty. Name the image with --image."
     )
     return (said,)

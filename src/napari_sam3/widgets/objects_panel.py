@@ -32,7 +32,7 @@ from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._sharing import Sharing
 from napari_sam3.widgets._steps import Change, Step
 from napari_sam3.widgets.exporting import capture_content
-from napari_sam3.widgets.opening import in_stack, layer_data_of
+from napari_sam3.widgets.opening import layer_data_of, onto_image
 from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
 from napari_sam3.workflows.segment import Progress
@@ -479,8 +479,8 @@ class ObjectsPanel(Dock):
     def _on_imported(self, found: Exported, name: str) -> None:
         image = self.form.image.value
         shape = () if image is None else _full_shape(image)
-        if len(shape) > 2 and (letters := axis_letters(image)):
-            found = in_stack(found, letters, shape) or found
+        if image is not None:
+            found = onto_image(found, axis_letters(image) or "", shape)
         labels, attributes, _ = layer_data_of(found, name)
         if labels.shape == shape:
             attributes |= transform_kwargs(image)

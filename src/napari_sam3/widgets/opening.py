@@ -122,32 +122,84 @@ def _opened(found: Exported, name: str) -> LayerData:
     return layer_data_of(found, name)
 
 
-def in_stack(found: Exported, letters: str, shape: tuple[int, ...]) -> Exported | None:
-    """Return objects on their planes of a stack; None if they say none, or it has no such.
+def onto_image(found: Exported, letters: str, shape: tuple[int, ...]) -> Exported:
+    """Return objects as labels of an image, on the planes that they say.
 
     Parameters
     ----------
     found : Exported
         As `read_objects` returns it.
     letters : str
-        For each axis of the stack, of T, C, Z, Y and X, the last two rows and columns.
+        For each axis of the image, of T, C, Z, Y and X, the last two rows and columns; empty
+        where they are not known.
     shape : tuple of int
-        Of the stack.
+        Of the image.
+
+    Returns
+    -------
+    Exported
+        As it came, where it is of another image; a notice says so if planes are concerned.
     """
+    found = _grown(found, shape[-2:])
     placed = [(one.place, one.objects) for one in found.by_plane()]
-    axes, sizes = letters[:-2], shape[:-2]
-    if any(set(place) != set(axes) for place, _ in placed) or not axes:
-        return None
-    planes = {tuple(place[letter] for letter in axes): objects for place, objects in placed}
-    is_inside = all(at < size for plane in planes for at, size in zip(plane, sizes, strict=True))
-    if not is_inside or found.image_shape != shape[-2:] or math.prod(shape) > MAX_PIXELS:
-        return None
+    if len(shape) == 2 or not any(place for place, _ in placed):
+        return found
+    where = _within([place for place, _ in placed], letters[:-2], shape[:-2])
+    if where is None or found.image_shape != shape[-2:] or math.prod(shape) > MAX_PIXELS:
+        strange = "Its planes are not those of the image, so they were not laid over it."
+        return replace(found, notices=(*found.notices, strange))
+    planes = {at: objects for at, (_, objects) in zip(where, placed, strict=True)}
     labels = np.zeros(shape, labels_dtype(max((one.label for one in found.everything), default=0)))
     for plane, objects in planes.items():
         labels[plane] = paint_objects(objects, found.image_shape, dtype=labels.dtype)
-    # a place that the file says is that of its one plane
-    found = replace(found, scale=None, translate=None, units=None, labels=None)
-    return replace(found, objects=(), plane=None, planes=planes, labels=labels, axes=letters)
+    # what a file says of scale and place is said of its one plane
+    return replace(
+        found,
+        objects=(),
+        planes=planes,
+        plane=None,
+        labels=labels,
+        axes=letters,
+        scale=None,
+        translate=None,
+        units=None,
+    )
+
+
+def _grown(found: Exported, shape: tuple[int, ...]) -> Exported:
+    """Return what reaches no farther than an image, if that is all that is known, in its shape."""
+    rows, cols = shape
+    more = rows - found.image_shape[0], cols - found.image_shape[1]
+    if found.has_edges or min(more) < 0:
+        return found
+    labels = found.labels
+    if labels is not None:
+        labels = np.pad(labels, [*[(0, 0)] * (labels.ndim - 2), (0, more[0]), (0, more[1])])
+    return replace(found, image_shape=(rows, cols), labels=labels, has_edges=True)
+
+
+def _within(
+    places: list[dict[str, int]], axes: str, sizes: tuple[int, ...]
+) -> list[tuple[int, ...]] | None:
+    """Return where planes lie along the axes of a stack; None if one lies in no such stack."""
+    if "C" not in axes and len({place.get("C") for place in places}) > 1:
+        return None
+    found = [_at(place, axes, sizes) for place in places]
+    known = [at for at in found if at is not None]
+    return known if len(known) == len(found) else None
+
+
+def _at(place: dict[str, int], axes: str, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+    # regions are drawn on some channel, and labels have none
+    said = {letter: at for letter, at in place.items() if letter in axes or letter != "C"}
+    if len(axes) == len(said) == 1:
+        # frames or slices: a single axis is the same one, whatever it is called
+        said = dict(zip(axes, said.values(), strict=True))
+    if any(at for letter, at in said.items() if letter not in axes):
+        return None
+    steps = list(zip(axes, sizes, strict=True))
+    is_inside = all(said.get(name, 0 if size == 1 else size) < size for name, size in steps)
+    return tuple(said.get(name, 0) for name in axes) if axes and is_inside else None
 
 
 def layer_data_of(found: Exported, name: str) -> LayerData:

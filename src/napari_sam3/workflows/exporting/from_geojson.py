@@ -70,7 +70,9 @@ def objects_of_geojson(
     # QuPath says 0 along the axes that an image does not have
     axes = {letter for *_, at in outlined for letter, place in at.items() if place}
     for number, feature, outlines, said in outlined:
-        at = here or {letter: place for letter, place in said.items() if letter in axes}
+        # and nothing at all of the first plane
+        at = here or {**dict.fromkeys(axes - {"C"}, 0), **said}
+        at = {letter: place for letter, place in at.items() if here or letter in axes}
         with entries.reading(f"Feature {number} of {path}"):
             entries.add(_object(feature, outlines, room), at)
     return entries.assembled(

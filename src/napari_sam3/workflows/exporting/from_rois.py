@@ -97,7 +97,12 @@ def _read(path: Path) -> bytes:
 
 
 def _unpacked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bytes]]:
-    entries = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]
+    # a Mac packs a file of its own, which begins with “._”, beside each
+    entries = [
+        one
+        for one in archive.infolist()
+        if one.filename.lower().endswith(".roi") and not Path(one.filename).name.startswith("._")
+    ]
     if not entries:
         raise ImageError(f"{path} holds no regions of ImageJ.")
     # sizes may lie, so they are counted again as they come
@@ -143,6 +148,9 @@ class _Region:
                 self.corners = (top, left, top + roi.heightd, left + roi.widthd)
             rings = self._rings(roi, roifile)
             kind = str(roi.roitype.name).lower()
+            if roi.subtype in (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE):
+                # rectangles by their type
+                kind, rings = str(roi.subtype.name).lower(), []
         except Exception as error:  # a damaged file makes decoders raise anything
             raise ValueError(str(error) or type(error).__name__) from error
         self.rings = [np.asarray(ring, float)[:, ::-1] for ring in rings if len(ring) >= 3]
