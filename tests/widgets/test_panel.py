@@ -582,7 +582,7 @@ def test_a_second_billed_run_is_refused_with_a_sentence(
     panel.form.max_masks.value = 5
     qtbot.waitUntil(lambda: said(panel) == "segmenting …", timeout=LIMIT_MS)
     panel.run()
-    assert said(panel) == "A paid question is under way; wait for its answer."
+    assert said(panel) == "A paid request is under way; wait for its result."
     paid_engine.release()
     settle()
     assert len(paid_engine.requests) == 1
@@ -624,7 +624,7 @@ def test_a_billed_answer_before_cancel_is_kept(
     panel.cancel()
     settle()
     assert values(only_labels(viewer)) == [0, 1]
-    assert "Only 1 of 2 questions were answered." in said(panel)
+    assert "Only 1 of 2 requests were answered." in said(panel)
 
 
 def test_a_billed_engine_is_never_asked_live(panel, click, paid_engine):

@@ -81,10 +81,14 @@ class Dock(QWidget):
                 continue
             self._bound.append(key)
 
-    def _act(self, action: Callable[[], object]) -> None:
+    @property
+    def is_seen(self) -> bool:
+        """Whether a part of the panel shows, as far as its window does."""
         # behind another tab Qt moves a dock out of sight, and still calls it visible
-        is_seen = not self.visibleRegion().isEmpty()
-        if self._acts_unseen or is_seen or not self.window().isVisible():
+        return not self.visibleRegion().isEmpty() or not self.window().isVisible()
+
+    def _act(self, action: Callable[[], object]) -> None:
+        if self._acts_unseen or self.is_seen:
             action()
             return
         # nobody would see what the key decides
@@ -144,6 +148,12 @@ class Dock(QWidget):
 PanelT = TypeVar("PanelT", bound=Dock)
 
 
+def docked(viewer: napari.viewer.Viewer, kind: type[PanelT]) -> PanelT | None:
+    """Return the panel of a kind that a viewer has, if it has one."""
+    widgets = viewer.window.dock_widgets.values()
+    return next((widget for widget in widgets if isinstance(widget, kind)), None)
+
+
 def find_dock(viewer: napari.viewer.Viewer, kind: type[PanelT], title: str) -> PanelT:
     """Bring a panel to the front, opening it if it is not there.
 
@@ -154,8 +164,7 @@ def find_dock(viewer: napari.viewer.Viewer, kind: type[PanelT], title: str) -> P
     title : str
         As in the manifest: under the name that napari's menu gives it, the menu finds it too.
     """
-    docked = (widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, kind))
-    panel = next(docked, None)
+    panel = docked(viewer, kind)
     if panel is None:
         panel = kind(viewer)
         viewer.window.add_dock_widget(panel, name=f"{title} (SAM3)", area="right")

@@ -90,6 +90,11 @@ class ObjectsPanel(Dock):
         parts = (self.keeper, self.refining, self.sharing, self.saving)
         return self._refresh_timer.isActive() or any(part.is_busy for part in parts)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether it is still to be found out which objects there are."""
+        return self._refresh_timer.isActive() or self.keeper.is_busy
+
     def look_at(self, layer: Labels) -> None:
         """Show the objects of this layer."""
         own = next((one for _, one in self._labels(None) if one == layer), None)
@@ -285,36 +290,58 @@ class ObjectsPanel(Dock):
 
     # ------------------------------------------------------------------ steps
 
-    def accept(self) -> None:
-        """Say that the current objects are right, and go on to the next doubtful one."""
-        self._decide("accepted", "Accepted")
+    def accept(self) -> bool:
+        """Say that the current objects are right, and go on to the next doubtful one.
 
-    def reject(self) -> None:
-        """Hide the current objects, and go on to the next doubtful one."""
-        self._decide("rejected", "Rejected")
+        Returns
+        -------
+        bool
+            False if there are none, which is said.
+        """
+        return self._decide("accepted", "Accepted")
 
-    def _decide(self, state: Any, words: str) -> None:
+    def reject(self) -> bool:
+        """Hide the current objects, and go on to the next doubtful one.
+
+        Returns
+        -------
+        bool
+            As in `accept`.
+        """
+        return self._decide("rejected", "Rejected")
+
+    def _decide(self, state: Any, words: str) -> bool:
         if self._refuse_none():
-            return
+            return False
         self.refining.end()
         labels = self.review.decide(state)
         self._show_progress()
         if not labels:
             self._say("That object is not on record any more.")
-            return
+            return False
         done, total = self.review.reviewed
         many = f"{len(labels)} objects" if len(labels) > 1 else f"{labels[0]}"
         said = f"{words} {many}; {done} of {total} reviewed."
         following = self._what(self.review.current[0]) if self.review.current else NOTHING_LEFT
         self._say(f"{said} {following}")
+        return True
 
-    def next(self, by: int = 1) -> None:
-        """Go to the next doubtful object, or the one before."""
+    def next(self, by: int = 1) -> bool:
+        """Go to the next doubtful object, or the one before.
+
+        Returns
+        -------
+        bool
+            False if there is none, which is said.
+        """
         self.refining.end()
         if self._index() is None:
             self._say(self._no_plane())
-        elif not self.review.move(by):
+            return False
+        if not self.review.move(by):
             self._say(NOTHING_LEFT)
+            return False
+        return True
 
     def undo(self) -> None:
         """Take the last step back."""

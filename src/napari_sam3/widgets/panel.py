@@ -172,10 +172,21 @@ class SegmentPanel(Dock):
 
     # ------------------------------------------------------------------ running
 
-    def run(self) -> None:
-        """Ask the engine what the panel says, if it can be asked."""
+    def run(self) -> bool:
+        """Ask the engine what the panel says.
+
+        Returns
+        -------
+        bool
+            False if it cannot be asked, which is said.
+        """
         self.prompts.drop_unfinished()
-        self._start(live=False)
+        return self._start(live=False)
+
+    def run_everything(self) -> bool:
+        """Choose *Everything*, and run it; as `run`."""
+        self._choose("everything")
+        return self.run()
 
     def cancel(self) -> None:
         """Stop waiting for what runs."""
@@ -198,33 +209,35 @@ class SegmentPanel(Dock):
     def _is_live(self) -> bool:
         return bool(self.form.live.value) and not self.engine_info.capabilities.billed
 
-    def _start(self, *, live: bool) -> None:
+    def _start(self, *, live: bool) -> bool:
         if self.engine_info.missing:
             self._say(self.engine_info.missing)
-            return
+            return False
         try:
             context = self.asking.context(live=live)
         except Sam3Error as error:
             # while something is being drawn it may well be incomplete
             self._say(str(error) if not live or self._anything_drawn() else "")
-            return
+            return False
         lane = (self.question, context.image_id, context.place.plane.key)
         if not context.keys:
             # what was drawn is answered already; what runs was asked for something else
             self.runner.drop(lane)
             self._forget_state()
-            return
+            return True
         billed = self.engine_info.capabilities.billed
         if billed and self.committer.is_busy:
-            self._say("The answer before this one is just being written; press Run again.")
-            return
+            self._say("The result before this one is just being written; press Run again.")
+            return False
         job = Job(self._workflow(context), context, lane, billed, self.asking.identity(context))
         if not self.runner.start(job):
-            self._say("A paid question is under way; wait for its answer.")
-        elif self.runner.is_waiting(job):
+            self._say("A paid request is under way; wait for its result.")
+            return False
+        if self.runner.is_waiting(job):
             self.form.cancel.enabled = True
             if not live:
                 self._say("Waiting for the run before this one to end …")
+        return True
 
     def _anything_drawn(self) -> bool:
         kinds: tuple[Kind, ...] = ("points", "boxes")
@@ -461,12 +474,24 @@ class SegmentPanel(Dock):
         words = DRAW_WORDS[tool] if positive or tool != "scribble" else BESIDE
         self._say("Click on the image." if kind == "points" else words)
 
-    def next_object(self) -> None:
-        """Let what is drawn next belong to another object."""
+    def next_object(self) -> bool:
+        """Let what is drawn next belong to another object.
+
+        Returns
+        -------
+        bool
+            False if there is nothing to draw on, which is said.
+        """
+        try:
+            self.asking.plane()
+        except ImageError as error:
+            self._say(str(error))
+            return False
         number = self.prompts.start_next_object()
         self._chosen = ()
         self._show_drawn()
         self._say(f"What you draw next belongs to object {number}.")
+        return True
 
     def toggle_polarity(self) -> None:
         """Turn what is selected, or what is drawn next, from + to − and back."""
