@@ -14,10 +14,7 @@ import napari_sam3 as sam3
 
 def main(folder: Path) -> None:
     """Write ``coins_labels.png`` into a folder."""
-    examples = (
-        sam3.Exemplar(sam3.Box(40, 25, 85, 70)),
-        sam3.Exemplar(sam3.Box(45, 165, 85, 205)),
-    )
+    examples = [(40, 25, 85, 70), (45, 165, 85, 205)]
     result = sam3.segment(coins(), sam3.ConceptPrompt(exemplars=examples))
     for coin in result.instances:
         print(f"{coin.area:5d} px, score {coin.score:.2f}, at {coin.box}")

@@ -34,8 +34,9 @@ def run(program):
 @pytest.mark.parametrize(
     "question",
     [
-        "sam3.ObjectPrompt(points=(sam3.Point(15, 37),))",
-        "sam3.ObjectPrompt(box=sam3.Box(8, 28, 22, 47))",
+        "sam3.ObjectPrompt(points=[(15, 37)])",
+        "sam3.ObjectPrompt(box=(8, 28, 22, 47))",
+        "'cells'",
         "sam3.ConceptPrompt(exemplars=(sam3.Exemplar(sam3.Box(8, 28, 22, 47)),))",
         "sam3.Everything()",
     ],
@@ -56,7 +57,7 @@ def test_importing_the_package_loads_only_what_its_types_need():
 import sys
 import napari_sam3
 heavy = {"napari", "qtpy", "magicgui", "superqt", "torch", "scipy", "skimage", "requests",
-         "PIL", "tifffile", "typer", "rich", "PyQt6", "PySide6"}
+         "PIL", "tifffile", "pandas", "sqlite3", "typer", "rich", "PyQt6", "PySide6"}
 print(*sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
     assert run(program).split() == []

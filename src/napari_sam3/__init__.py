@@ -6,15 +6,32 @@ nor torch.
 Examples
 --------
 >>> import numpy as np
->>> import napari_sam3
+>>> import napari_sam3 as sam3
 >>> image = np.zeros((40, 60), np.uint8)
 >>> image[10:20, 30:45] = 200
->>> prompt = napari_sam3.ObjectPrompt(points=(napari_sam3.Point(15, 37),))
->>> result = napari_sam3.segment(image, prompt)
->>> int(result.instances.to_labels().sum())
+
+One object by a click, all objects of a kind by their name, or several prompts at once:
+
+>>> sam3.segment(image, sam3.ObjectPrompt(points=[(15, 37)])).instances[0].box
+Box(top=10, left=30, bottom=20, right=45)
+>>> found = sam3.segment(image, "cells")
+>>> int(found.instances.to_labels().sum())
 150
+>>> sam3.segment(image, ["bright", "cells"]).found_words
+'1 bright, 1 cells'
+
+What was found is measured, compared and written for other programs:
+
+>>> sam3.measure(found, image)[["area_px", "intensity_mean"]]
+   area_px  intensity_mean
+0      150           200.0
+>>> sam3.evaluate(found, image > 0)
+Evaluation(1 image, 1 predicted, 1 true, AP50 1.0000, mean AP 1.0000, F1 1.0000)
+>>> sam3.export(found, folder / "cells.geojson").name
+'cells.geojson'
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3.core.geometry import Box
@@ -54,10 +71,11 @@ from napari_sam3.errors import (
     Sam3Error,
     UnsupportedPromptError,
 )
-from napari_sam3.workflows.segment import segment
+from napari_sam3.workflows.segment import SegmentAnswer, segment
 
 if TYPE_CHECKING:
     from napari_sam3.workflows.accounted import estimate
+    from napari_sam3.workflows.scripting import evaluate, export, measure
 
 __version__ = "0.1.0"
 
@@ -89,6 +107,7 @@ __all__ = [
     "RequestRejectedError",
     "ResponseError",
     "Sam3Error",
+    "SegmentAnswer",
     "SegmentationRequest",
     "SegmentationResult",
     "UnsupportedPromptError",
@@ -96,14 +115,28 @@ __all__ = [
     "__version__",
     "create_engine",
     "estimate",
+    "evaluate",
+    "export",
+    "measure",
     "segment",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load what only some need: an estimate brings the ledger's database along."""
-    if name == "estimate":
-        from napari_sam3.workflows.accounted import estimate
+_LATER = {
+    "estimate": "accounted",
+    "evaluate": "scripting",
+    "export": "scripting",
+    "measure": "scripting",
+}
 
-        return estimate
+
+def __getattr__(name: str) -> Any:
+    """Load what only some need: the ledger's database, tables, files of other programs."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"napari_sam3.workflows.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name also what is loaded later."""
+    return [*globals(), *_LATER]

@@ -101,7 +101,7 @@ class TestInstance:
             assert item.area == 6
             assert [copied.area for copied in (copy.copy(item), copy.deepcopy(item))] == [6, 6]
             assert pickle.loads(pickle.dumps(item)).area == 6
-        assert "area" not in repr(item)
+        assert "_area" not in repr(item)
 
     @pytest.mark.parametrize("counted_before", [False, True])
     def test_what_is_made_of_it_has_an_area_of_its_own(self, counted_before):

@@ -14,6 +14,7 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
     describe,
+    to_prompt,
 )
 from napari_sam3.errors import PromptError
 
@@ -69,14 +70,41 @@ def test_a_box_marks_an_object_even_with_negative_clicks_only():
 @pytest.mark.parametrize(
     ("kind", "parts", "word"),
     [
-        (ObjectPrompt, {"points": [(1, 2)]}, "points"),
-        (ObjectPrompt, {"box": (1, 2, 4, 8)}, "box"),
-        (ConceptPrompt, {"exemplars": [BOX]}, "exemplars"),
+        (ObjectPrompt, {"points": [(1, 2, 3)]}, "points of a prompt.* as in"),
+        (ObjectPrompt, {"points": (1, 2)}, "points of a prompt.*1 is neither"),
+        (ObjectPrompt, {"points": 7}, "list of points"),
+        (ObjectPrompt, {"box": (1, 2, 4)}, "box of a prompt.*four numbers"),
+        (ObjectPrompt, {"box": (1, 2, 4.5, 8)}, "whole number"),
+        (ConceptPrompt, {"exemplars": ["nucleus"]}, "box of a prompt.*nucleus"),
+        (ConceptPrompt, {"exemplars": (1, 2, 4, 8)}, "box of a prompt.*1 is neither"),
     ],
 )
-def test_a_prompt_holds_its_own_types_only(kind, parts, word):
+def test_a_prompt_of_other_things_is_refused_with_what_it_takes(kind, parts, word):
     with pytest.raises(PromptError, match=word):
         kind(**parts)
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array])
+def test_pairs_are_positive_points_and_four_numbers_a_box(kind):
+    typed = ObjectPrompt([kind((3, 4.5)), Point(9, 9, False)], kind((1, 2, 4, 8)))
+    assert typed == ObjectPrompt((Point(3, 4.5), Point(9, 9, False)), BOX)
+    assert json.dumps(prompt_to_json(typed))
+    assert CombinedPrompt(points=[kind((3, 4))]) == CombinedPrompt(points=(Point(3, 4),))
+    assert ObjectPrompt(points=np.array([(3, 4), (5, 6)])).points[1] == Point(5, 6)
+
+
+def test_boxes_are_examples_of_what_is_meant():
+    for exemplars in ([BOX], [(1, 2, 4, 8)], (Exemplar(BOX),), np.array([[1, 2, 4, 8]])):
+        assert ConceptPrompt("a", exemplars).exemplars == (Exemplar(BOX),)
+
+
+def test_a_text_is_a_concept_and_a_prompt_stays_itself():
+    assert to_prompt(" nucleus ") == ConceptPrompt("nucleus")
+    assert to_prompt(Everything()) == Everything()
+    with pytest.raises(PromptError, match="this is a int"):
+        to_prompt(3)
+    with pytest.raises(PromptError, match="nothing to find"):
+        to_prompt(" ")
 
 
 def test_prompts_are_frozen_through_and_through():
@@ -183,8 +211,8 @@ def test_a_combination_may_be_of_clicks_only():
 def test_a_combination_holds_each_kind_as_the_single_prompts_do():
     prompt = CombinedPrompt(" nucleus ", [Exemplar(BOX)], [Point(1, 2)])
     assert prompt == CombinedPrompt("nucleus", (Exemplar(BOX),), (Point(1, 2),))
-    with pytest.raises(PromptError, match="exemplars"):
-        CombinedPrompt("nucleus", [BOX])
+    with pytest.raises(PromptError, match="box of a prompt"):
+        CombinedPrompt("nucleus", ["box"])
 
 
 @pytest.mark.parametrize(

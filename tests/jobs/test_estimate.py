@@ -49,7 +49,7 @@ def test_what_is_stored_or_asked_twice_costs_nothing(engine, records):
     ask(engine, records, "a")
     found = estimated(engine, records, "a", "b", "b", "c")
     assert ([call.words for call in found.calls], found.cached) == (["b", "c"], 2)
-    assert found.words.startswith("4 questions, 2 from cache, 2 calls, about $")
+    assert found.words.startswith("4 requests, 2 from cache, 2 calls, about $")
 
 
 def test_asked_afresh_what_is_stored_costs_again(engine, records):
@@ -64,7 +64,7 @@ def test_a_run_that_costs_nothing_needs_neither_consent_nor_the_ledger(engine, r
     (tmp_path / "data" / "ledger.sqlite").unlink()
     found = estimated(engine, records, "a", "a")
     assert not found.needs_consent
-    assert found.words == "2 questions, 2 from cache, 0 calls"
+    assert found.words == "2 requests, 2 from cache, 0 calls"
     assert not (tmp_path / "data" / "ledger.sqlite").exists()
 
 
@@ -72,7 +72,7 @@ def test_a_free_engine_costs_nothing_and_needs_no_ledger(records):
     asked = [Question.of(BuiltinEngine(), request_for("a"))]
     found = estimate(BuiltinEngine(), asked, records)
     assert found == Estimate(1)
-    assert found.words == "1 question"
+    assert found.words == "1 request"
     assert not records.ledger.path.exists()
 
 
@@ -180,7 +180,7 @@ def test_a_cap_that_is_used_up_is_no_warning_where_nothing_is_sent(engine, recor
 def test_the_time_is_told_in_units_that_are_read_at_once(seconds, words):
     call = Question("0" * 64, "a", {})
     found = Estimate(1, calls=(call,), low=0.006, high=0.006, seconds=seconds)
-    assert found.words == f"1 question, 1 call, about $0.006, about {words}"
+    assert found.words == f"1 request, 1 call, about $0.006, about {words}"
 
 
 def test_cheap_answers_do_not_make_the_next_ones_look_free(engine, records, service):

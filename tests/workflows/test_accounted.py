@@ -162,7 +162,7 @@ class TestCaps:
         assert "stops it before its end" in confirm.asked[0].over_cap
         assert service.sent == ["a", "b"]
         assert len(answer.instances) == 2
-        assert any("2 of 4 questions were answered" in notice for notice in answer.notices)
+        assert any("2 of 4 requests were answered" in notice for notice in answer.notices)
         assert states(records) == ["answered", "answered", "cancelled", "cancelled"]
         # tomorrow, or with another cap, only the rest is paid for
         accounted(engine, records, "a", "b", "c", "d")
@@ -257,7 +257,7 @@ class TestMishaps:
     def test_what_failed_is_told_and_what_was_answered_is_kept(self, engine, records, service):
         service.submit_mishaps.extend(["", "refused"])
         answer = accounted(engine, records, "a", "b", "c")
-        assert any("1 of 3 questions" in notice for notice in answer.notices)
+        assert any("1 of 3 requests" in notice for notice in answer.notices)
         assert states(records) == ["answered", "failed", "cancelled"]
         accounted(engine, records, "a", "b", "c")
         assert service.billed == {"a": 1, "b": 1, "c": 1}

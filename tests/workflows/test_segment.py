@@ -180,7 +180,7 @@ class TestBilledEngine:
         assert len(answer.instances) == 1
         assert answer.notices == (
             "Slow.",
-            "Only 1 of 2 questions were answered. No credits are left.",
+            "Only 1 of 2 requests were answered. No credits are left.",
         )
 
     def test_what_was_paid_is_returned_though_the_user_stops(self):
@@ -191,7 +191,7 @@ class TestBilledEngine:
         stop.set()
         answer = finish(workflow)
         assert len(answer.instances) == 1
-        assert answer.notices == ("Only 1 of 2 questions were answered. Cancelled.",)
+        assert answer.notices == ("Only 1 of 2 requests were answered. Cancelled.",)
 
     def test_a_stop_before_anything_was_paid_is_a_stop(self):
         stop = threading.Event()
@@ -368,7 +368,7 @@ class TestInFlight:
         engine = self.Engine(broken=self.prompts[:1])
         answer = finish(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
         assert [len(result.instances) for result in answer.results] == [0, 1]
-        assert answer.notices == ("Only 1 of 2 questions were answered. It broke.",)
+        assert answer.notices == ("Only 1 of 2 requests were answered. It broke.",)
 
     def test_no_more_begin_after_a_failure(self):
         engine = self.Engine(broken=self.prompts[:2])

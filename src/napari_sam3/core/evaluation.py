@@ -157,6 +157,13 @@ class ImageScores:
     counts: tuple[Counts, ...]
     objects: tuple[ObjectScore, ...]
 
+    def __repr__(self) -> str:
+        half, mean = self.counts[0], self.mean_average_precision
+        return (
+            f"ImageScores({self.name!r}, {half.predicted} predicted, {half.true} true, "
+            f"AP50 {half.average_precision:.4f}, mean AP {mean:.4f})"
+        )
+
     @property
     def mean_average_precision(self) -> float:
         """Mean of the average precision over `THRESHOLDS`."""
@@ -206,6 +213,14 @@ class Evaluation:
 
     images: tuple[ImageScores, ...] = ()
     notices: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, half = len(self.images), self.counts[0]
+        return (
+            f"Evaluation({count} image{'' if count == 1 else 's'}, {half.predicted} predicted, "
+            f"{half.true} true, AP50 {half.average_precision:.4f}, "
+            f"mean AP {self.mean_average_precision:.4f}, F1 {half.f1:.4f})"
+        )
 
     def __add__(self, other: Evaluation) -> Evaluation:
         return Evaluation(self.images + other.images, self.notices + other.notices)

@@ -54,6 +54,12 @@ class Instance:
                 f"not {self.mask.dtype} of shape {self.mask.shape}"
             )
 
+    def __repr__(self) -> str:
+        parts = [f"area={self.area}", f"box={self.box}"]
+        parts += [f"score={self.score:g}"] if self.score is not None else []
+        parts += [f"concept={self.concept!r}"] if self.concept else []
+        return f"Instance({', '.join(parts)})"
+
     @property
     def area(self) -> int:
         """Number of pixels, counted when first asked for."""
@@ -134,9 +140,14 @@ class Instances:
                 raise ValueError(f"{box} lies outside an image of shape {self.image_shape}")
 
     def __repr__(self) -> str:
+        return f"Instances({self.words})"
+
+    @property
+    def words(self) -> str:
+        """How many objects, and on what, e.g. ``"2 objects, 40 × 60 pixels"``."""
         rows, cols = self.image_shape
         count = "1 object" if len(self.items) == 1 else f"{len(self.items)} objects"
-        return f"Instances({count}, {rows} × {cols} pixels)"
+        return f"{count}, {rows} × {cols} pixels"
 
     def __len__(self) -> int:
         return len(self.items)

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.errors import PromptError
@@ -26,6 +26,9 @@ MAX_POSITION = 1e9
 
 Proposal = Literal["", "small", "medium", "large"]
 PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)
+
+Pair = tuple[float, float]
+Corners = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +87,34 @@ class ConceptPrompt:
     text : str
         A short noun phrase, e.g. ``"nucleus"``; surrounding white space is dropped.
     exemplars : tuple of Exemplar
-        Examples of what is meant and of what is not.
+        Examples of what is meant and of what is not.  A `Box`, or its four numbers, is an
+        example of what is meant.
 
     Raises
     ------
     PromptError
         Without text and without a positive exemplar: there would be nothing to find.
+
+    Examples
+    --------
+    >>> ConceptPrompt("nucleus", [(10, 20, 50, 80)]).exemplars[0].box.shape
+    (40, 60)
     """
 
     text: str = ""
     exemplars: tuple[Exemplar, ...] = ()
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, text: str = "", exemplars: Iterable[Exemplar | Box | Corners] = ()
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise PromptError("The text of a concept must be a string.")
         object.__setattr__(self, "text", self.text.strip())
-        object.__setattr__(self, "exemplars", _frozen(self.exemplars, Exemplar, "exemplars"))
+        object.__setattr__(self, "exemplars", _exemplars(self.exemplars))
         if not self.text and not any(e.positive for e in self.exemplars):
             raise PromptError(
                 "There is nothing to find yet: type what to find, or draw a box around "
@@ -114,9 +129,10 @@ class ObjectPrompt:
     Parameters
     ----------
     points : tuple of Point
-        Clicks on the object (positive) and beside it (negative).
+        Clicks on the object (positive) and beside it (negative).  A pair (row, col) is a
+        positive one.
     box : Box, optional
-        A box around the object.
+        A box around the object; or its four numbers, top, left, bottom and right.
     outline : tuple of (row, col), optional
         A rough outline of the object, drawn by hand: at least three corners, in order.
         It takes the place of a box.
@@ -129,6 +145,13 @@ class ObjectPrompt:
     PromptError
         Without a box, an outline and a positive point: no object is meant.  With a box
         and an outline, or an outline that surrounds nothing.
+
+    Examples
+    --------
+    >>> ObjectPrompt(points=[(15, 37)]).points
+    (Point(row=15.0, col=37.0, positive=True),)
+    >>> ObjectPrompt(box=(10, 20, 50, 80)).box
+    Box(top=10, left=20, bottom=50, right=80)
     """
 
     points: tuple[Point, ...] = ()
@@ -136,11 +159,20 @@ class ObjectPrompt:
     outline: tuple[tuple[float, float], ...] = ()
     proposal: Proposal = ""
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            points: Iterable[Point | Pair] = (),
+            box: Box | Corners | None = None,
+            outline: Iterable[Pair] = (),
+            proposal: Proposal = "",
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", _frozen(self.points, Point, "points"))
+        object.__setattr__(self, "points", _points(self.points))
         object.__setattr__(self, "outline", _corners(self.outline))
-        if self.box is not None and not isinstance(self.box, Box):
-            raise PromptError("The box of an object must be a Box.")
+        object.__setattr__(self, "box", None if self.box is None else _box(self.box))
         if self.box is not None and self.outline:
             raise PromptError("An object is marked by a box or by an outline, not by both.")
         if self.proposal not in PROPOSALS:
@@ -235,8 +267,17 @@ class CombinedPrompt:
     exemplars: tuple[Exemplar, ...] = ()
     points: tuple[Point, ...] = ()
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            text: str = "",
+            exemplars: Iterable[Exemplar | Box | Corners] = (),
+            points: Iterable[Point | Pair] = (),
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", _frozen(self.points, Point, "points"))
+        object.__setattr__(self, "points", _points(self.points))
         if self.text.strip() or self.exemplars or not any(p.positive for p in self.points):
             # the same rules, and the same sentences
             concept = ConceptPrompt(self.text, self.exemplars)
@@ -245,6 +286,24 @@ class CombinedPrompt:
 
 
 Prompt = ConceptPrompt | ObjectPrompt | Everything | CombinedPrompt
+
+
+def to_prompt(value: str | Prompt) -> Prompt:
+    """Return a prompt as it is, and a text as what is to be found.
+
+    Examples
+    --------
+    >>> to_prompt("nucleus")
+    ConceptPrompt(text='nucleus', exemplars=())
+    """
+    if isinstance(value, str):
+        return ConceptPrompt(value)
+    if not isinstance(value, Prompt):
+        raise PromptError(
+            "A prompt is a text, a ConceptPrompt, an ObjectPrompt or Everything, but this is a "
+            f"{type(value).__name__}."
+        )
+    return value
 
 
 def describe(prompt: Prompt) -> str:
@@ -294,8 +353,44 @@ def _is_flat(corners: tuple[tuple[float, float], ...]) -> bool:
     return all(abs(down * c - right * r) < 1e-9 * (down**2 + right**2) for r, c in steps)
 
 
-def _frozen(values: Iterable[Any], kind: type, name: str) -> tuple[Any, ...]:
-    values = tuple(values)
-    if not all(isinstance(value, kind) for value in values):
-        raise PromptError(f"The {name} of a prompt must be {kind.__name__} objects.")
-    return values
+def _points(values: Iterable[Any]) -> tuple[Point, ...]:
+    return tuple(one if isinstance(one, Point) else _point(one) for one in _listed(values))
+
+
+def _point(pair: Any) -> Point:
+    try:
+        row, col = map(float, pair)
+    except (TypeError, ValueError) as error:
+        raise PromptError(
+            "The points of a prompt are Points or pairs (row, col), as in [(15, 37)]; "
+            f"{pair!s:.40} is neither."
+        ) from error
+    return Point(row, col)
+
+
+def _exemplars(values: Iterable[Any]) -> tuple[Exemplar, ...]:
+    return tuple(
+        one if isinstance(one, Exemplar) else Exemplar(_box(one)) for one in _listed(values)
+    )
+
+
+def _box(value: Any) -> Box:
+    if isinstance(value, Box):
+        return value
+    try:
+        top, left, bottom, right = value
+    except (TypeError, ValueError) as error:
+        raise PromptError(
+            "The box of a prompt is a Box or its four numbers (top, left, bottom, right); "
+            f"{value!s:.40} is neither."
+        ) from error
+    return Box(top, left, bottom, right)
+
+
+def _listed(values: Iterable[Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(values)
+    except TypeError as error:
+        raise PromptError(
+            f"A prompt takes a list of points and of exemplars, not {values!s:.40}."
+        ) from error

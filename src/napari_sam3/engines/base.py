@@ -81,6 +81,11 @@ class SegmentationRequest:
                 f"max_masks must lie between 0 and {MAX_MASKS}, but it is {self.max_masks}."
             )
 
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        numbers = f"min_score={self.min_score:g}, max_masks={self.max_masks}"
+        return f"SegmentationRequest({self.prompt}, {rows} × {cols} pixels, {numbers})"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the image."""
@@ -107,6 +112,17 @@ class Usage:
     seconds: float | None = None
     request_id: str | None = None
     cached: bool = False
+
+    def __repr__(self) -> str:
+        parts = [*self.words, *([self.request_id] if self.request_id else [])]
+        return f"Usage({', '.join(parts)})"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Price, time and cache, as far as they are known."""
+        parts = [f"${self.credits:.4f}"] if self.credits is not None else []
+        parts += [f"{self.seconds:.1f} s"] if self.seconds is not None else []
+        return (*parts, *(["from cache"] if self.cached else []))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +193,11 @@ class SegmentationResult:
     pictures: tuple[npt.NDArray[np.uint8], ...] = ()
     raw: tuple[RawPart, ...] = field(default=(), repr=False)
     record: AnswerRecord | None = None
+
+    def __repr__(self) -> str:
+        counts = ((len(self.pictures), "picture"), (len(self.notices), "notice"))
+        more = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts if n]
+        return f"SegmentationResult({', '.join([self.instances.words, *self.usage.words, *more])})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +283,7 @@ CAPABILITY_WORDS: dict[Capability, str] = {
     "proposal": "choose between a small, a medium and a large object",
     "everything": "segment everything without a prompt",
     "diameter": "be told how wide objects are",
-    "combined": "take text, examples and clicks in one question",
+    "combined": "take text, examples and clicks in one request",
 }
 
 

@@ -61,6 +61,9 @@ class Estimate:
     today: float = 0.0
     notices: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Estimate({self.words})"
+
     @property
     def is_dear(self) -> bool:
         """Whether somebody has to agree to the price."""
@@ -82,7 +85,7 @@ class Estimate:
     @property
     def words(self) -> str:
         """The estimate in one line, e.g. for a terminal or beside the Run button."""
-        parts = [f"{self.questions} question{'' if self.questions == 1 else 's'}"]
+        parts = [f"{self.questions} request{'' if self.questions == 1 else 's'}"]
         parts += [f"{self.cached} from cache"] if self.cached else []
         parts += [f"{self.paid} paid for already"] if self.paid else []
         if self.seconds is not None:

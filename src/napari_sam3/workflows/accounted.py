@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -30,6 +30,7 @@ from napari_sam3.workflows.segment import (
     SegmentRun,
     iter_segment,
     new_request,
+    to_prompts,
 )
 
 Confirm = Callable[[Estimate], bool]
@@ -46,7 +47,7 @@ class ReadPicture:
         Where they came from.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
     source: Picture
 
     def read(self) -> npt.NDArray[np.uint8]:
@@ -56,6 +57,17 @@ class ReadPicture:
     def describe(self) -> dict[str, Any]:
         """Return how the values of the image became the picture's."""
         return self.source.describe()
+
+
+def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:
+    """Read the picture of a run, and return what the engine would be asked about it.
+
+    Raises
+    ------
+    ImageError
+        If the picture cannot be read.
+    """
+    return [Question.of(engine, request) for request in run.requests()]
 
 
 def estimate_run(
@@ -87,7 +99,7 @@ def estimate_run(
 
 def estimate(
     image: npt.ArrayLike,
-    prompts: Prompt | Sequence[Prompt],
+    prompts: str | Prompt | Sequence[str | Prompt],
     engine: str | Engine,
     min_score: float | None = None,
     *,
@@ -101,7 +113,7 @@ def estimate(
     ----------
     image, engine, min_score, max_masks, contrast_limits, records
         As in `napari_sam3.segment`.
-    prompts : prompt or sequence of prompt
+    prompts : str or prompt, or a list of them
 
     Returns
     -------
@@ -114,12 +126,9 @@ def estimate(
         As in `napari_sam3.segment`.
     """
     chosen = create_engine(engine) if isinstance(engine, str) else engine
-    asked = tuple(prompts) if isinstance(prompts, Sequence) else (prompts,)
-    opened = records or open_records()
-    requests = [
-        new_request(to_rgb8(image, contrast_limits), prompt, min_score, max_masks)
-        for prompt in asked
-    ]
+    asked, opened = to_prompts(prompts), records or open_records()
+    picture = to_rgb8(image, contrast_limits)
+    requests = [new_request(picture, prompt, min_score, max_masks) for prompt in asked]
     for request in requests:
         refuse_unsupported(chosen.name, chosen.capabilities, request.prompt)
     questions = [Question.of(chosen, request) for request in requests]

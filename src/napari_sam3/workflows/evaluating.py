@@ -148,6 +148,17 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
     return found
 
 
+def evaluate_files(pred: str | Path, truth: str | Path) -> Evaluation:
+    """Compare files or folders as `iter_evaluate` does, and show no progress."""
+    steps = iter_evaluate(pred, truth)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Evaluation = end.value
+            return found
+
+
 def _writable(text: str) -> str:
     """Return a text without what a file's name may hold and UTF-8 may not."""
     return text.encode("utf-8", "replace").decode()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from napari_sam3.core.images import Limits, auto_contrast_limits, to_rgb8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import count_overlapping
 from napari_sam3.core.masked import refuse_masked
-from napari_sam3.core.prompts import ObjectPrompt, Prompt
+from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
     NEVER,
@@ -27,7 +27,7 @@ from napari_sam3.engines.base import (
     Usage,
     raise_if_stopped,
 )
-from napari_sam3.errors import Sam3Error
+from napari_sam3.errors import PromptError, Sam3Error
 from napari_sam3.workflows.provenance import software
 
 if TYPE_CHECKING:
@@ -140,6 +140,12 @@ class SegmentAnswer:
     unanswered: int = 0
     concepts: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        rows, cols = self.image_shape
+        parts = [self.found_words, f"{rows} × {cols} pixels", f"{len(self.results)} prompts"]
+        parts += [f"{self.unanswered} without result"] if self.unanswered else []
+        return f"SegmentAnswer({', '.join([*parts, *self.usage.words])})"
+
     @property
     def instances(self) -> Instances:
         """All objects, in the order of the prompts, each with what it was asked for as.
@@ -173,10 +179,14 @@ class SegmentAnswer:
         return tuple(dict.fromkeys(sentences))
 
     @property
+    def cached(self) -> int:
+        """How many answers came from the cache."""
+        return sum(result.usage.cached for result in self.results)
+
+    @property
     def cached_words(self) -> str:
         """Say how many answers came from the cache; empty if none did."""
-        count = sum(result.usage.cached for result in self.results)
-        is_all = count == len(self.results)
+        count, is_all = self.cached, self.cached == len(self.results)
         return "" if not count else "from cache" if is_all else f"{count} from cache"
 
     @property
@@ -222,17 +232,27 @@ def iter_segment(
     start = time.perf_counter()
     total = len(run.prompts)
     yield Progress(0, total, "reading the image")
-    requests = list(run.requests())
-    answers = _Answers(engine, requests, stop)
-    yield from answers.iter_asked(run.in_flight)
+    answer = yield from _iter_answered(engine, list(run.requests()), run.in_flight, stop)
     # for the record, which is made where looking it up for the first time would take too long
     software()
+    seconds = time.perf_counter() - start
+    return replace(answer, picture=run.picture.describe(), seconds=seconds)
+
+
+def _iter_answered(
+    engine: Engine,
+    requests: Sequence[SegmentationRequest],
+    in_flight: int,
+    stop: threading.Event,
+) -> Generator[Progress, None, SegmentAnswer]:
+    start = time.perf_counter()
+    answers = _Answers(engine, requests, stop)
+    yield from answers.iter_asked(in_flight)
     answer = SegmentAnswer(
         answers.kept(),
         requests[0].shape if requests else (0, 0),
-        picture=run.picture.describe(),
         unanswered=answers.unanswered,
-        concepts=tuple(getattr(prompt, "text", "") for prompt in run.prompts),
+        concepts=tuple(getattr(request.prompt, "text", "") for request in requests),
     )
     overlapping = count_overlapping(answer.instances)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
@@ -310,7 +330,7 @@ class _Answers:
             answered = len(self._results)
             is_known = isinstance(self._error, Sam3Error)
             why = str(self._error) if is_known else f"Then a bug ended it: {self._error!r}."
-            notice = f"Only {answered} of {len(listed)} questions were answered. {why}"
+            notice = f"Only {answered} of {len(listed)} requests were answered. {why}"
             last = results[-1]
             results[-1] = replace(last, notices=(*last.notices, notice))
         return tuple(results)
@@ -343,7 +363,7 @@ class ArrayPicture:
         Values shown as black and white; found from the image if not given.
     """
 
-    image: npt.ArrayLike
+    image: npt.ArrayLike = field(repr=False)
     contrast_limits: tuple[float, float] | None = None
     # of an image of 10,000² pixels it takes long to find them, so that is done once
     _found: list[Limits] = field(default_factory=list, init=False, repr=False)
@@ -379,9 +399,41 @@ class ArrayPicture:
         return self._found[0]
 
 
+@overload
+def segment(  # type: ignore[overload-overlap]  # a text is a sequence of texts, but one prompt
+    image: npt.ArrayLike,
+    prompt: str | Prompt,
+    engine: str | Engine = ...,
+    min_score: float | None = ...,
+    *,
+    max_masks: int = ...,
+    contrast_limits: tuple[float, float] | None = ...,
+    stop: threading.Event = ...,
+    records: Records | None = ...,
+    remember: bool = ...,
+    ask_again: bool = ...,
+) -> SegmentationResult: ...
+
+
+@overload
 def segment(
     image: npt.ArrayLike,
-    prompt: Prompt,
+    prompt: Sequence[str | Prompt],
+    engine: str | Engine = ...,
+    min_score: float | None = ...,
+    *,
+    max_masks: int = ...,
+    contrast_limits: tuple[float, float] | None = ...,
+    stop: threading.Event = ...,
+    records: Records | None = ...,
+    remember: bool = ...,
+    ask_again: bool = ...,
+) -> SegmentAnswer: ...
+
+
+def segment(
+    image: npt.ArrayLike,
+    prompt: str | Prompt | Sequence[str | Prompt],
     engine: str | Engine = "builtin",
     min_score: float | None = None,
     *,
@@ -391,47 +443,50 @@ def segment(
     records: Records | None = None,
     remember: bool = True,
     ask_again: bool = False,
-) -> SegmentationResult:
+) -> SegmentationResult | SegmentAnswer:
     """Segment one image.
 
-    An answer that is stored already is returned as it is, at no cost.  A question to an
-    engine that is billed is written into the ledger before it is sent, and sent as far
-    as the caps allow.
+    A result that is in the cache is returned as it is, at no cost.  A request to an
+    engine that costs money is written into the ledger before it is sent, and sent only
+    within the limits.
 
     Parameters
     ----------
     image : array_like, shape (rows, cols) or (rows, cols, 3 or 4)
         Gray of any real type, or RGB(A).
-    prompt : ConceptPrompt, ObjectPrompt or Everything
-        The question; coordinates are (row, col) pixels of `image`.
+    prompt : str, ConceptPrompt, ObjectPrompt or Everything, or a list of them
+        What to find; a text finds all objects called so.  Coordinates are (row, col)
+        pixels of `image`.
     engine : str or Engine
         A name that `create_engine` knows, or an engine that exists already:
-        it may keep what it computed for an image, so that more questions
+        it may keep what it computed for an image, so that more requests
         about the same one are answered faster.
     min_score : float, optional
-        Least score of a returned object, 0–1.  By default 0.5, but 0 for an
+        Objects with a lower score are left out, 0–1.  By default 0.5, but 0 for an
         `ObjectPrompt`.
     max_masks : int
-        At most so many objects, the best; 0 means all.
+        At most so many objects for each prompt, the best; 0 means all.
     contrast_limits : tuple of float, optional
         Values shown as black and white; by default found from the image.
     stop : threading.Event
         Set by another thread to cancel.
     records : Records, optional
-        Stored answers, ledger and caps; by default those that the settings name, see
+        Cache, ledger and limits; by default those that the settings name, see
         `napari_sam3.jobs.records.open_records`.
     remember : bool
-        Whether answers are looked up and stored.  The ledger is kept in any case.  A paid
-        answer that is not stored can be fetched again for an hour once this process has ended
+        Whether results are looked up and stored.  The ledger is kept in any case.  A paid
+        result that is not stored can be fetched again for an hour once this process has ended
         (``napari-sam3 collect``), until `napari_sam3.jobs.ledger.Ledger.settle` is told that
         it is saved.
     ask_again : bool
-        Whether to send a paid question although it was sent before and its answer lost,
+        Whether to send a paid request although it was sent before and its result lost,
         so that it may be billed twice.
 
     Returns
     -------
-    SegmentationResult
+    SegmentationResult, or SegmentAnswer for a list of prompts
+        Both have the objects as `instances`, and `notices` and `usage`.  The `results` of
+        the latter are one for each prompt.
 
     Raises
     ------
@@ -440,24 +495,52 @@ def segment(
     PromptError
         If a number is out of range, or the engine cannot answer such a prompt.
     EngineError
-        If the engine is missing or fails; `OutcomeUnknownError` if a paid question may
-        have been billed and has no answer.
+        If the engine is missing or fails; `OutcomeUnknownError` if a paid request may
+        have been billed and has no result.
     CapReachedError
-        If a paid question might cost more than is allowed; it was not sent.
+        If a paid request might cost more than is allowed; it was not sent.
     LedgerError
-        If a paid question cannot be written down; it was not sent.
+        If a paid request cannot be written down; it was not sent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.zeros((40, 60), np.uint8)
+    >>> image[10:20, 30:45] = 200
+    >>> segment(image, ObjectPrompt(points=[(15, 37)])).instances
+    Instances(1 object, 40 × 60 pixels)
     """
     from napari_sam3.jobs.consent import Consent
     from napari_sam3.jobs.recorded import RecordedEngine
     from napari_sam3.jobs.records import open_records
 
+    prompts = to_prompts(prompt)
     chosen = create_engine(engine) if isinstance(engine, str) else engine
-    request = new_request(to_rgb8(image, contrast_limits), prompt, min_score, max_masks)
+    picture = to_rgb8(image, contrast_limits)
+    requests = [new_request(picture, one, min_score, max_masks) for one in prompts]
     records = records or open_records()
     if not remember:
         records = replace(records, cache=None)
     recorded = RecordedEngine(chosen, records, Consent(None, None if ask_again else frozenset()))
-    return recorded.segment(request, stop)
+    if isinstance(prompt, str | Prompt):
+        return recorded.segment(requests[0], stop)
+    return finish(_iter_answered(recorded, requests, 1, stop))
+
+
+def to_prompts(prompt: str | Prompt | Sequence[str | Prompt]) -> tuple[Prompt, ...]:
+    """Return one prompt, or several, as prompts.
+
+    Raises
+    ------
+    PromptError
+        If there is none, or something else.
+    """
+    listed = (
+        [prompt] if isinstance(prompt, str | Prompt) or not isinstance(prompt, Sequence) else prompt
+    )
+    if not listed:
+        raise PromptError("There is nothing to find: the list of prompts is empty.")
+    return tuple(to_prompt(one) for one in listed)
 
 
 def new_request(

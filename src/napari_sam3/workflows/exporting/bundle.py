@@ -126,6 +126,13 @@ class Exported:
             if value is not None and len(value) != ndim:
                 raise ValueError(f"{name} {value!r} for {ndim} axes")
 
+    def __repr__(self) -> str:
+        (rows, cols), count = self.image_shape, len(self.everything)
+        of = f" of {self.image_name!r}" if self.image_name else ""
+        stack = "" if self.labels is None or not self.is_stack else f" of {self.labels.shape}"
+        nouns = f"{count} object{'' if count == 1 else 's'}{of}"
+        return f"Exported({nouns}, {rows} × {cols} pixels{stack})"
+
     @property
     def everything(self) -> tuple[LabelledObject, ...]:
         """The objects of the plane, or of all planes."""
@@ -188,7 +195,7 @@ class LabelImage:
         Of both; empty where there is none.
     """
 
-    pixels: Array
+    pixels: Array = field(repr=False)
     axes: str
     scale: tuple[float, ...]
     translate: tuple[float, ...]

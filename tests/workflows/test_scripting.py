@@ -1,0 +1,116 @@
+"""Measuring, exporting and evaluating objects in whatever form a script has them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.engines.base import AnswerRecord, SegmentationResult
+from napari_sam3.errors import ImageError
+from napari_sam3.workflows.files import save_labels
+from napari_sam3.workflows.scripting import evaluate, export, measure
+from napari_sam3.workflows.segment import SegmentAnswer
+
+SHAPE = (20, 30)
+RECORD = AnswerRecord("k", "i", "a", "builtin", "m", {}, 0.0)
+
+
+def square(top, left, size, **about):
+    mask = np.zeros(SHAPE, bool)
+    mask[top : top + size, left : left + size] = True
+    return Instance.from_mask(mask, **about)
+
+
+# the second hides a part of the first
+FOUND = Instances(SHAPE, (square(2, 3, 8, score=0.5), square(6, 8, 4, score=0.9)))
+RESULT = SegmentationResult(FOUND, record=RECORD)
+ANSWER = SegmentAnswer((RESULT,), SHAPE, concepts=("cell",))
+LABELS = FOUND.to_labels()
+IMAGE = np.arange(600, dtype=np.uint16).reshape(SHAPE)
+
+
+class TestMeasure:
+    @pytest.mark.parametrize("objects", [FOUND, RESULT, ANSWER])
+    def test_objects_are_measured_whole_also_where_others_hide_them(self, objects):
+        table = measure(objects, IMAGE, pixel_size=(0.5, 2))
+        assert table["area_px"].tolist() == [64, 16]
+        assert table["area"].tolist() == [64, 16]
+        assert table["intensity_min"].tolist() == [2 * 30 + 3, 6 * 30 + 8]
+        assert set(table["unit"]) == {"micrometer"}
+
+    def test_labels_keep_their_numbers(self):
+        table = measure(np.where(LABELS == 2, 300, LABELS))
+        assert table["label"].tolist() == [1, 300]
+        assert table["area_px"].tolist() == [64 - 12, 16]
+        assert set(table["unit"]) == {"pixel"}
+
+    def test_it_says_what_was_found_as_what_and_by_whom(self):
+        table = measure(ANSWER)
+        assert set(table["concept"]) == {"cell"}
+        assert set(table["engine"]) == {"Built-in"}
+
+    @pytest.mark.parametrize(
+        ("objects", "options", "words"),
+        [
+            (np.zeros((2, *SHAPE), int), {}, "plane by plane"),
+            (np.full(SHAPE, 0.5), {}, "label image holds no labels"),
+            (np.zeros(9, int), {}, "no label image"),
+            (np.ma.masked_equal(LABELS, 1), {}, "label image is a masked array"),
+            (FOUND, {"image": np.ma.masked_less(IMAGE, 9)}, "image is a masked array"),
+            (FOUND, {"image": IMAGE.T}, "has the shape"),
+            (FOUND, {"image": np.zeros((*SHAPE, 3))}, "one channel"),
+            (FOUND, {"pixel_size": 0}, "above 0"),
+            (FOUND, {"pixel_size": (1, 2, 3)}, "above 0"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_refused_in_a_sentence(self, objects, options, words):
+        with pytest.raises(ImageError, match=words):
+            measure(objects, **options)
+
+
+class TestExport:
+    def test_the_suffix_is_the_format_and_overlaps_are_kept(self, tmp_path):
+        path = export(RESULT, tmp_path / "a.json", image_name="cells.tif")
+        said = json.loads(path.read_text())
+        assert sorted(one["area"] for one in said["annotations"]) == [16, 64]
+        assert said["images"][0]["file_name"] == "cells.tif"
+
+    def test_a_table_has_the_intensities_and_the_unit(self, tmp_path):
+        size = PixelSize(0.5, 0.5, "nanometer")
+        path = export(FOUND, tmp_path / "a.csv", IMAGE, pixel_size=size)
+        head, first, _ = path.read_text().splitlines()
+        row = dict(zip(head.split(","), first.split(","), strict=True))
+        assert (row["area"], row["unit"]) == ("16.0", "nanometer")
+        assert float(row["intensity_max"]) == 9 * 30 + 10
+
+    def test_a_stack_of_labels_becomes_a_stack(self, tmp_path):
+        stack = np.stack([LABELS, np.zeros_like(LABELS), LABELS])
+        assert (tifffile.imread(export(stack, str(tmp_path / "a.tif"))) == stack).all()
+        with pytest.raises(ImageError, match="stack"):
+            export(stack, tmp_path / "a.geojson")
+
+    def test_nothing_is_replaced_unless_that_is_wanted(self, tmp_path):
+        export(FOUND, tmp_path / "a.tif")
+        with pytest.raises(ImageError, match="exists already"):
+            export(LABELS, tmp_path / "a.tif")
+        assert export(LABELS, tmp_path / "a.tif", overwrite=True).exists()
+
+
+class TestEvaluate:
+    def test_results_and_labels_are_compared_with_each_other(self):
+        for pred in (FOUND, RESULT, ANSWER, LABELS):
+            assert evaluate(pred, LABELS).counts[0].tp == 2
+        assert evaluate(FOUND, LABELS == 2).counts[0].fp == 1
+
+    def test_files_are_compared(self, tmp_path):
+        save_labels(tmp_path / "a.tif", LABELS)
+        save_labels(tmp_path / "b.tif", np.where(LABELS == 1, 0, LABELS))
+        found = evaluate(tmp_path / "a.tif", str(tmp_path / "b.tif"))
+        assert (found.counts[0].tp, found.counts[0].fp) == (1, 1)
+        with pytest.raises(ImageError, match="open the file first"):
+            evaluate(tmp_path / "a.tif", LABELS)
