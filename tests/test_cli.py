@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from typer.testing import CliRunner
 
 import napari_sam3
 from napari_sam3 import cli, engines
-from napari_sam3.cli import demo, following, segmenting
-from napari_sam3.cli import engines as listing
+from napari_sam3.cli import demo, following
+from napari_sam3.cli.options import EngineName
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt
@@ -20,7 +21,7 @@ from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, Segment
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
 from napari_sam3.workflows.object_records import record_beside, shown_on_record
-from napari_sam3.workflows.segment import iter_segment
+from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, iter_segment
 
 SHAPE = (60, 90)
 
@@ -137,8 +138,8 @@ class TestQuestions:
         run("--everything", "--points-per-side", "0", "--pred-iou-thresh", "0.5")
         assert fake.prompts == [Everything(0, 0.5)]
 
-    def test_the_threshold_is_for_all_but_single_objects(self, run, fake):
-        run("--everything", "--threshold", "0.7", "--max-masks", "9")
+    def test_the_minimum_score_is_for_all_but_single_objects(self, run, fake):
+        run("--everything", "--min-score", "0.7", "--max-masks", "9")
         run("--exemplar", "1,2,4,8", "--overwrite")
         run("--point", "3,4", "--overwrite")
         assert [(r.min_score, r.max_masks) for r in fake.requests] == [(0.7, 9), (0.5, 0), (0, 0)]
@@ -210,20 +211,20 @@ class TestUsageErrors:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ([], "nothing is asked"),
-            (["--everything", "--point", "1,2"], "different questions"),
-            (["--exemplar", "1,2,4,8", "--box", "1,2,4,8"], "different questions"),
-            (["--text", "nucleus", "--point", "1,2"], "different questions"),
-            (["--text", "a", "--text", "b", "--exemplar", "1,2,4,8"], "one --text only"),
-            (["--text", "a", "--text", "b", "--negative-exemplar", "1,2,4,8"], "one --text only"),
-            (["--text", "a", "--text", "b", "--combine"], "one --text only"),
-            (["--text", " "], "nothing is asked"),
+            ([], "say what to find"),
+            (["--everything", "--point", "1,2"], "choose one: all of a kind"),
+            (["--exemplar", "1,2,4,8", "--box", "1,2,4,8"], "choose one: all of a kind"),
+            (["--text", "nucleus", "--point", "1,2"], "choose one: all of a kind"),
+            (["--text", "a", "--text", "b", "--exemplar", "1,2,4,8"], "single --text"),
+            (["--text", "a", "--text", "b", "--negative-exemplar", "1,2,4,8"], "single --text"),
+            (["--text", "a", "--text", "b", "--combine"], "single --text"),
+            (["--text", " "], "say what to find"),
             (["--outline", "1,2,3,4"], "is no outline"),
             (["--outline", "1,2,3,4,5"], "is no outline"),
             (["--outline", "1,1,2,2,3,3"], "is no outline"),
-            (["--point", "1,2", "--proposal", "huge"], "small, medium or large"),
-            (["--box", "1,2,3,4", "--proposal", "small"], "add --point"),
-            (["--point", "1,2", "--diameter", "9"], "belongs to"),
+            (["--point", "1,2", "--proposal", "huge"], "is not one of 'small', 'medium', 'large'"),
+            (["--box", "1,2,3,4", "--proposal", "small"], "goes with --point"),
+            (["--point", "1,2", "--diameter", "9"], "goes with --everything"),
             (["--everything", "--diameter", "0"], "pixels"),
             (["--negative-point", "1,2"], "--negative-point alone"),
             (["--negative-exemplar", "1,2,4,8"], "--negative-exemplar alone"),
@@ -237,10 +238,11 @@ class TestUsageErrors:
             (["--everything", "--plane", "-1"], "is no plane"),
             (["--everything", "--contrast-limits", "9,9"], "must exceed"),
             (["--everything", "--contrast-limits", "9"], "e.g. 100,4000"),
-            (["--everything", "--threshold", "0.05"], "--threshold"),
+            (["--everything", "--min-score", "0.05"], "--min-score"),
             (["--everything", "--points-per-side", "129"], "--points-per-side"),
             (["--everything", "--pred-iou-thresh", "0.4"], "--pred-iou-thresh"),
             (["--everything", "--max-masks", "101"], "--max-masks"),
+            (["--everything", "--engine", "nonsense"], "'builtin', 'segmind'"),
             (["--nonsense"], "--nonsense"),
         ],
     )
@@ -275,9 +277,8 @@ class TestErrors:
         assert done.exit_code == 1
         assert re.search(r"Built-in engine does not know the word “mito.*nuclei.*SAM3", done.stderr)
 
-    @pytest.mark.parametrize("name", ["local", "nonsense"])
-    def test_an_engine_that_is_not_there_is_refused(self, run, name):
-        done = run("--everything", "--engine", name)
+    def test_an_engine_that_is_not_there_is_refused(self, run):
+        done = run("--everything", "--engine", "local")
         assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
 
     def test_a_bug_keeps_its_traceback(self, run, fake, monkeypatch):
@@ -294,7 +295,7 @@ class TestProgress:
         monkeypatch.setattr(following.sys, "stderr", terminal)
         prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
         answer = following.follow(
-            iter_segment(fake, segmenting.prepare(image, None, None, prompts))
+            iter_segment(fake, SegmentRun(ArrayPicture(np.load(image)), prompts))
         )
         assert len(answer.instances) == 4
         assert fake.prompts == list(prompts)
@@ -303,24 +304,17 @@ class TestProgress:
 class TestEngines:
     def test_each_is_listed_with_its_state_the_ready_ones_first(self):
         lines = CliRunner().invoke(cli.app, ["engines"]).stdout.splitlines()
-        assert len(lines) == 1 + len(engines.ENGINES)
-        assert lines[1].startswith("builtin")
-        assert " ready " in lines[1]
-        for info in engines.ENGINES:
-            [line] = [line for line in lines if line.startswith(info.name)]
-            assert info.title in line
-            assert info.missing in line
-            assert info.summary in line
+        heads = [line for line in lines if not line.startswith(" ")]
+        assert heads[0] == "builtin (Built-in): ready"
+        assert {head.partition(" ")[0] for head in heads} == {i.name for i in engines.ENGINES}
 
-    def test_a_narrow_terminal_gets_a_list_that_loses_no_word(self, monkeypatch):
-        monkeypatch.setattr(listing.Console, "is_terminal", True)
-        monkeypatch.setenv("COLUMNS", "50")
+    def test_the_list_fits_a_terminal_of_80_columns_and_loses_no_word(self):
         shown = CliRunner().invoke(cli.app, ["engines"]).stdout
-        words = " ".join(shown.split())
-        assert all(f"{info.title}): {info.missing}" in words for info in engines.ENGINES)
-        assert "Built-in): ready" in words
-        assert all(info.summary in words for info in engines.ENGINES)
-        assert max(map(len, shown.splitlines())) <= 50
+        assert max(map(len, shown.splitlines())) <= 80
+        assert all(info.summary in " ".join(shown.split()) for info in engines.ENGINES)
+
+    def test_the_choices_of_segment_are_the_engines_that_there_are(self):
+        assert get_args(EngineName) == tuple(info.name for info in engines.ENGINES)
 
 
 class TestDemo:
@@ -418,7 +412,7 @@ class TestProgram:
     def test_tells_wrong_usage_from_failure(self, tmp_path):
         done = self.start("segment", str(tmp_path / "gone.tif"))
         assert (done.returncode, done.stdout) == (2, "")
-        assert "nothing is asked" in done.stderr
+        assert "say what to find" in done.stderr
 
     def test_tells_its_version(self):
         assert self.start("--version").stdout == f"napari-sam3 {napari_sam3.__version__}\n"

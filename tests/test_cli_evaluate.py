@@ -46,36 +46,48 @@ def test_the_numbers_are_printed_each_with_what_it_is(files):
     assert result.stderr == ""
 
 
-def test_plot_table_and_numbers_are_saved(files, tmp_path):
-    targets = [tmp_path / name for name in ("hist.svg", "objects.csv", "numbers.json")]
-    result = invoke(*files, "--plot", targets[0], "--csv", targets[1], "--json", targets[2])
+def test_plot_and_table_are_saved(files, tmp_path):
+    targets = [tmp_path / name for name in ("hist.svg", "objects.csv")]
+    result = invoke(*files, "--plot", targets[0], "--csv", targets[1])
     assert result.exit_code == 0
     assert targets[0].read_text().startswith("<svg")
     assert targets[1].read_text().splitlines()[2] == "mine.tif,2,0,0.000000,missed"
-    assert json.loads(targets[2].read_text())["metrics"]["ap50"] == 0.6
-    assert result.stdout.splitlines()[-3:] == [f"→ {path}" for path in targets]
+    assert result.stdout.splitlines()[-2:] == [f"→ {path}" for path in targets]
+
+
+def test_all_numbers_are_one_json_document_on_stdout(files, tmp_path):
+    result = invoke(*files, "--json", "--csv", tmp_path / "objects.csv")
+    said = json.loads(result.stdout)
+    assert said["metrics"]["ap50"] == 0.6
+    assert [image["name"] for image in said["per_image"]] == ["mine.tif"]
+    assert result.stderr == ""
+    assert (tmp_path / "objects.csv").exists()
+
+
+def test_quiet_prints_nothing_and_verbose_each_image(files, tmp_path):
+    quiet = invoke(*files, "-q", "--csv", tmp_path / "objects.csv")
+    assert (quiet.exit_code, quiet.output) == (0, "")
+    assert invoke(*files, "-v").stderr == "mine.tif: AP50 0.6000\n"
 
 
 def test_a_file_that_exists_is_kept_unless_it_may_be_replaced(files, tmp_path):
-    target = tmp_path / "numbers.json"
+    target = tmp_path / "hist.svg"
     target.write_text("mine")
-    refused = invoke(*files, "--json", target, "--csv", tmp_path / "new.csv")
+    refused = invoke(*files, "--plot", target, "--csv", tmp_path / "new.csv")
     assert refused.exit_code == 1
     assert "--overwrite" in refused.stderr
     assert refused.stdout == ""
     assert target.read_text() == "mine"
     assert not (tmp_path / "new.csv").exists()
-    assert invoke(*files, "--json", target, "--overwrite").exit_code == 0
-    assert json.loads(target.read_text())["images"] == 1
+    assert invoke(*files, "--plot", target, "--overwrite").exit_code == 0
+    assert target.read_text().startswith("<svg")
 
 
-@pytest.mark.parametrize(
-    ("option", "name"), [("--plot", "a.png"), ("--csv", "a.tif"), ("--json", "a")]
-)
+@pytest.mark.parametrize(("option", "name"), [("--plot", "a.png"), ("--csv", "a.tif")])
 def test_what_is_saved_is_called_what_it_is(files, tmp_path, option, name):
     result = invoke(*files, option, tmp_path / name)
     assert result.exit_code == 2
-    assert "has to end in" in result.stderr
+    assert "must end in" in result.stderr
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_compared(files, tmp_path):

@@ -324,8 +324,8 @@ def test_a_plane_may_be_that_of_the_image_alone_or_of_both(source, stack, tmp_pa
     [
         (("--output", "a.doc"), "end its name in"),
         (("--output", "nowhere/a.csv"), "no folder"),
-        (("--output", "cells_labels.tif", "--overwrite"), "named twice"),
-        (("--output", "a.csv", "--output", "a.csv"), "named twice"),
+        (("--output", "cells_labels.tif", "--overwrite"), "given twice"),
+        (("--output", "a.csv", "--output", "a.csv"), "given twice"),
         (("--output", "there.csv"), "exists already"),
         (("--output", "a.csv", "--image", "nothing.tif"), "no file"),
         (("--output", "a.csv", "--image", "small.tif"), "image has 5 × 6"),

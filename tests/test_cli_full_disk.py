@@ -152,7 +152,7 @@ def test_without_stored_answers_the_next_run_fetches_it(cli, disk, server):
     assert done.returncode == 0, done.stderr
     assert "$0.0000" in done.stdout
     assert server.ledger.billed == 1
-    assert "Nothing is unfinished" in cli("collect").stdout
+    assert "There is nothing to collect" in cli("collect").stdout
     # saved now: whoever asks without stored answers pays
     assert cli(*typed, "--overwrite").returncode == 0
     assert server.ledger.billed == 2

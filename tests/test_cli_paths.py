@@ -21,7 +21,7 @@ COMMANDS = {
     ],
     "evaluate": ["evaluate", "{}", "good.tif"],
     "evaluate, truth": ["evaluate", "good.tif", "{}"],
-    "evaluate --json": ["evaluate", "good.tif", "good.tif", "--json", "{}"],
+    "evaluate --csv": ["evaluate", "good.tif", "good.tif", "--csv", "{}"],
     "export": ["export", "{}", "--output", "new.csv"],
     "export --output": ["export", "good.tif", "--output", "{}"],
     "export --image": ["export", "good.tif", "--output", "new.csv", "--image", "{}"],

@@ -169,7 +169,7 @@ class TestReplay:
         save_labels(segmented, labels)
         again = run("replay", record)
         assert again.exit_code == 3
-        assert "The labels made again are identical to those on record." in again.stdout
+        assert "The rebuilt labels are identical to those on record." in again.stdout
         assert re.search(r"But \S*cells_labels\.tif was changed since", again.stdout)
         assert run("replay", segmented).exit_code == 3
         assert run("replay", record, "--tolerance", "0.5").exit_code == 0
@@ -188,7 +188,7 @@ class TestReplay:
         clear_cache()
         refused = run("replay", record)
         assert refused.exit_code == 1
-        assert "2 of 2 answers are not stored here" in refused.stderr
+        assert "2 of 2 results are not in the cache" in refused.stderr
         assert "--image" in refused.stderr
         again = run("replay", record, "--image", image)
         assert again.exit_code == 0, again.output
@@ -223,7 +223,7 @@ class TestReplay:
         monkeypatch.setattr(BuiltinEngine, "model", "classical-2")
         again = run("replay", record, "--image", image, "--fresh")
         assert again.exit_code == 3
-        assert re.search(r"of the model \S+; now classical-2 is asked", again.stderr)
+        assert re.search(r"of the model \S+; now it is classical-2", again.stderr)
         assert re.search(r"1 \+ point\s+1\s+0\.9333\s+0\.9333\s+1\s+0\s+0", again.stdout)
         assert re.search(r"all\s+2\s+0\.9333", again.stdout)
         assert (
@@ -331,7 +331,7 @@ class TestCite:
         said = run("cite", record)
         assert said.exit_code == 0
         assert "“cells.tif”" in said.stdout
-        assert "2 questions, by 2 positive clicks" in said.stdout
+        assert "2 requests, by 2 positive clicks" in said.stdout
         assert "edited" not in said.stdout
         assert "SAM 3" not in said.stdout
 
@@ -506,11 +506,11 @@ class TestHosted:
         options = ("--image", image, "--fresh", "--url", hosted.url)
         refused = run("replay", record, *options)
         assert refused.exit_code == 1
-        assert "2 questions, 2 calls" in refused.stderr
+        assert "2 requests, 2 calls" in refused.stderr
         assert "--yes" in refused.stderr
         assert hosted.ledger.billed == 1
         done = run("replay", record, *options, "--yes")
-        assert "2 questions, 2 calls" in done.stderr
+        assert "2 requests, 2 calls" in done.stderr
         assert hosted.ledger.billed == 3
 
     def test_the_options_on_record_are_those_that_are_asked_with(self, hosted, image):
@@ -553,5 +553,5 @@ class TestHosted:
         for options in ((), ("--image", image, "--fresh", "--yes")):
             refused = run("replay", target, *options)
             assert refused.exit_code == 1
-            assert "pictures for the eye only" in refused.stderr
+            assert "overlay pictures only" in refused.stderr
             assert refused.stdout == ""

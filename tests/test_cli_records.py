@@ -106,11 +106,11 @@ class TestStoredAnswers:
     def test_info_and_clear(self, segment):
         segment("--text", "nucleus")
         told = invoke("cache", "info").stdout
-        assert re.search(r"answers\s+1\b", told)
+        assert re.search(r"results\s+1\b", told)
         assert "MB of at most 2048 MB" in told
         assert invoke("cache", "clear").exit_code == 1
         assert open_cache().info().answers == 1
-        assert "Removed 1 stored" in invoke("cache", "clear", "--yes").stdout
+        assert "Deleted 1 stored result." in invoke("cache", "clear", "--yes").stdout
         assert open_cache().info().answers == 0
 
     def test_a_folder_and_a_size_can_be_set(self, segment, tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ class TestStoredAnswers:
 class TestEstimate:
     def test_it_says_what_would_be_sent_and_sends_nothing(self, segment, server, image):
         done = segment(*POINTS, "--estimate")
-        assert done.stdout == "3 questions, 3 calls, about $0.015–0.021, about 14 s.\n"
+        assert done.stdout == "3 requests, 3 calls, about $0.015–0.021, about 14 s.\n"
         assert server.ledger.posts == 0
         assert not image.with_name("cells_labels.tif").exists()
 
@@ -147,11 +147,11 @@ class TestEstimate:
 
     def test_what_is_stored_is_left_out(self, segment):
         segment("--point", "3,4")
-        assert "3 questions, 1 from cache, 2 calls" in segment(*POINTS, "--estimate").stdout
+        assert "3 requests, 1 from cache, 2 calls" in segment(*POINTS, "--estimate").stdout
 
     def test_a_free_engine_has_no_price(self, image):
         done = invoke("segment", image, "--everything", "--estimate")
-        assert done.stdout == "1 question.\n"
+        assert done.stdout == "1 request.\n"
 
 
 class TestConsent:
@@ -183,7 +183,7 @@ class TestConsent:
         # for a script it must not look complete
         assert done.exit_code == 4, done.stderr
         assert "stops it before its end" in done.stderr or "may stop it" in done.stderr
-        assert "Only 2 of 3 questions were answered" in done.stderr
+        assert "Only 2 of 3 requests were answered" in done.stderr
         assert server.ledger.billed == 2
         assert tifffile.imread(image.with_name("cells_labels.tif")).any()
 
@@ -295,7 +295,7 @@ def test_ctrl_c_ends_at_once_and_says_what_can_be_collected(image, monkeypatch, 
             _, said = process.communicate(timeout=60)
         assert process.returncode == 130
         # while no price is known, one goes alone
-        assert "1 answer may still be computed and billed" in said
+        assert "1 result may still be computed and billed" in said
         assert "napari-sam3 collect" in said
 
 
@@ -333,11 +333,11 @@ class TestCosts:
             "": 0.006,
         }
 
-    def test_each_question_can_be_listed(self, segment):
+    def test_each_request_can_be_listed(self, segment):
         segment("--text", "nucleus", "--project", "p")
         segment("--text", "cell")
-        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
-        assert [(row["question"], row["state"], row["usd"]) for row in rows] == [
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=request", "--csv").stdout)))
+        assert [(row["prompt"], row["state"], row["usd"]) for row in rows] == [
             ("cell", "answered", "0.0060"),
             ("nucleus", "answered", "0.0060"),
         ]
@@ -345,30 +345,30 @@ class TestCosts:
     def test_a_piped_list_is_never_cut(self, segment):
         text = "the dark granules in the middle of the very large cells " * 3
         segment("--text", text.strip(), "--project", "a project with quite a long name")
-        told = invoke("costs", "--by", "question").stdout
+        told = invoke("costs", "--by", "request").stdout
         (line,) = (line for line in told.splitlines() if "segmind" in line)
         assert text.strip() in line
         assert "a project with quite a long name" in line
         assert open_ledger().entries()[0].request_id in line
 
-    def test_questions_add_up_to_the_sums(self, segment):
+    def test_requests_add_up_to_the_sums(self, segment):
         lose_an_answer(segment)
-        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout)))
+        rows = list(csv.DictReader(io.StringIO(invoke("costs", "--by=request", "--csv").stdout)))
         (day,) = csv.DictReader(io.StringIO(invoke("costs", "--csv").stdout))
         assert sum(float(row["usd"]) for row in rows) == pytest.approx(float(day["usd"]))
         counted = sum(int(day[n]) for n in ("answered", "failed", "unknown", "under way"))
-        assert counted == int(day["questions"]) == len(rows)
+        assert counted == int(day["requests"]) == len(rows)
         assert all(row["request id"] for row in rows if row["state"] == "answered")
 
     def test_no_cell_is_a_formula(self, segment):
         segment("--text", "=HYPERLINK(1)")
-        told = invoke("costs", "--by=question", "--csv").stdout
+        told = invoke("costs", "--by=request", "--csv").stdout
         assert "'=HYPERLINK(1)" in told
 
     def test_another_grouping_is_refused_with_the_list(self):
         done = invoke("costs", "--by", "hour")
         assert done.exit_code == 2
-        assert "question, run, session, day, project" in done.stderr
+        assert "'request', 'run', 'session', 'day', 'project'" in done.stderr
 
 
 class TestLimits:
@@ -477,7 +477,7 @@ class TestNoRoomForAnAnswer:
         assert done.exit_code == 0, done.stderr
         assert "$0.0000" in done.stdout
         assert tifffile.imread(full_disk.output).sum() == 20 * 21
-        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert invoke("collect").stdout == "There is nothing to collect.\n"
         assert server.ledger.billed == 1
         assert "$0.0060" in invoke("costs").stdout
 
@@ -492,7 +492,7 @@ def test_labels_that_are_saved_settle_an_answer_that_could_not_be_stored(
     assert done.exit_code == 0
     assert "could not be stored" in done.stderr
     assert open_ledger().unfinished() == []
-    assert invoke("collect", "--url", server.url).stdout == "Nothing is unfinished.\n"
+    assert invoke("collect", "--url", server.url).stdout == "There is nothing to collect.\n"
 
 
 class TestCollect:
@@ -507,7 +507,7 @@ class TestCollect:
             return segment("--text", "nucleus")
 
     def test_there_is_nothing(self):
-        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert invoke("collect").stdout == "There is nothing to collect.\n"
 
     def test_a_broken_off_wait_is_collected_stored_and_saved(
         self, segment, server, monkeypatch, tmp_path
@@ -564,7 +564,7 @@ class TestCollect:
 
     def test_the_next_paid_run_mentions_it(self, segment, server, monkeypatch):
         self.lose_the_wait(segment, monkeypatch)
-        assert "1 paid answer was never fetched" in segment("--text", "cell").stderr
+        assert "1 paid result was never fetched" in segment("--text", "cell").stderr
 
     def test_what_the_service_forgot_is_told_and_not_offered_again(
         self, segment, server, monkeypatch
@@ -579,5 +579,5 @@ class TestCollect:
         done = invoke("collect", "--url", server.url)
         assert done.exit_code == 1
         assert "keeps its record no longer" in done.stdout
-        assert invoke("collect").stdout == "Nothing is unfinished.\n"
+        assert invoke("collect").stdout == "There is nothing to collect.\n"
         assert open_ledger().entries()[0].state == "unknown"

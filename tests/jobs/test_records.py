@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from napari_sam3.errors import PromptError
+from napari_sam3.errors import LedgerError, PromptError
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.records import (
     DEFAULT_CAP_PER_DAY,
@@ -28,6 +28,7 @@ from napari_sam3.settings import (
     PROJECT,
     cache_folder,
     data_folder,
+    settings_path,
     write_setting,
 )
 
@@ -97,3 +98,16 @@ def test_a_question_is_under_way_while_it_is_waited_for():
         assert is_under_way(ledger, 7)
         assert not is_under_way(ledger, 8)
     assert not is_under_way(ledger, 7)
+
+
+def test_several_runs_may_count_as_one():
+    records = open_records(project="p").as_one_run()
+    assert records.origin() == records.origin()
+    assert records.origin().project == "p"
+
+
+def test_runs_that_count_as_one_pay_no_more_without_limits_than_one_does():
+    settings_path().parent.mkdir(parents=True)
+    settings_path().write_text('{"cap_per_day": 0.0')
+    with pytest.raises(LedgerError, match="Nothing was sent"):
+        open_records().as_one_run().require_limits()

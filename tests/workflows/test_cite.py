@@ -95,11 +95,11 @@ def test_the_methods_say_who_was_asked_what_and_when():
 def test_questions_that_were_never_sent_are_not_cited():
     clicks = [ObjectPrompt((Point(1, col),)) for col in range(20)]
     said = cite(record_of(*clicks, unanswered=12)).methods
-    assert "single objects (8 questions, by 8 positive clicks)" in said
-    assert "12 of 20 questions were not answered" in said
+    assert "single objects (8 requests, by 8 positive clicks)" in said
+    assert "12 of 20 requests were not answered" in said
     none = cite(record_of(*clicks[:2], unanswered=2))
     assert "asked for" not in none.methods
-    assert "2 of 2 questions were not answered. No object was labelled." in none.methods
+    assert "2 of 2 requests were not answered. No object was labelled." in none.methods
     assert SAM3_PAPER not in none.references
 
 
@@ -234,7 +234,7 @@ class TestWhatWasAnswered:
     def test_a_picture_beside_labels_is_not_said_to_have_added_none(self):
         drawn = record_of(Everything(), answer="overlay", found=False)
         said = cite(both(record_of(ConceptPrompt("cell")), drawn)).methods
-        assert "1 further question gave a picture for the eye only." in said
+        assert "1 further request gave an overlay picture only." in said
         assert "everything" not in said
 
     def test_each_of_several_engines_is_told_with_what_it_was_asked(self):
@@ -247,7 +247,7 @@ class TestWhatWasAnswered:
         idle = record_of(ConceptPrompt("cell"))
         idle["runs"][0]["questions"][0]["labels"] = {}
         said = cite(both(record_of(Everything(), engine="builtin"), idle))
-        assert "1 further question added no object that was not labelled already" in said.methods
+        assert "1 further request added no object that was not labelled already" in said.methods
         assert "“cell”" not in said.methods
         assert "Segmind" not in str(said)
         assert SAM3_PAPER not in said.references
@@ -279,10 +279,10 @@ def test_the_plugin_itself_is_a_reference():
     ("prompts", "words"),
     [
         ([ConceptPrompt("", (Exemplar(Box(1, 2, 3, 5)),))], "like the examples (1 positive exam"),
-        ([ObjectPrompt(box=Box(1, 2, 3, 5))], "single objects (1 question, by 1 box)"),
+        ([ObjectPrompt(box=Box(1, 2, 3, 5))], "single objects (1 request, by 1 box)"),
         (
             [ObjectPrompt((Point(1, 2), Point(3, 4, False))), ObjectPrompt((Point(1, 9),))],
-            "single objects (2 questions, by 2 positive clicks and 1 negative click)",
+            "single objects (2 requests, by 2 positive clicks and 1 negative click)",
         ),
         ([Everything(8, 0.5)], "everything (8 points per side, predicted IoU of at least 0.5)"),
         ([CombinedPrompt("cell", (), (Point(1, 2),))], "of “cell” (1 positive click)"),
@@ -300,7 +300,7 @@ def test_prompts_are_told_in_words(prompts, words):
         ([ConceptPrompt("round cells")], "all objects that fit “round cells” by size, shape and"),
         (
             [ObjectPrompt((Point(1, 2),), proposal="small"), ObjectPrompt(outline=OUTLINE)],
-            "(2 questions, by 1 positive click, 1 outline and 1 chosen proposal)",
+            "(2 requests, by 1 positive click, 1 outline and 1 chosen proposal)",
         ),
     ],
 )

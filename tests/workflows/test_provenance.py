@@ -214,7 +214,7 @@ def test_prompts_can_be_had_back():
 def test_a_prompt_that_cannot_be_had_back_is_refused():
     run = run_of()
     run["questions"][0]["prompt"] = {"kind": "object", "points": [], "box": None}
-    with pytest.raises(ProvenanceError, match="cannot be asked again"):
+    with pytest.raises(ProvenanceError, match="cannot be sent again"):
         prompts_of(run)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +18,9 @@ from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.question import pixels_sha256
-from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows import accounted
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
-from napari_sam3.workflows.reasking import as_one_run, follow, iter_asked_again, picture_of
+from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
 from napari_sam3.workflows.segment import ArrayPicture, Progress, SegmentAnswer, SegmentRun
 
@@ -291,10 +289,3 @@ def test_a_question_that_was_never_answered_is_not_asked_now(monkeypatch, lost):
     old, new = asked_again(monkeypatch, [answered(OLD[:1])], [lost])
     assert set(new) == set(old)
     assert [len(found) for found in new.values()] == [lost, 1 - lost]
-
-
-def test_all_that_is_asked_again_counts_as_one_run():
-    records = as_one_run(open_records(project="p"))
-    assert records.origin() == records.origin()
-    assert records.origin().project == "p"
-    assert replace(records, project="q").origin() == records.origin()

@@ -238,7 +238,7 @@ def test_without_an_answer_the_labels_cannot_be_made():
     desk = Desk((20, 30))
     desk.write(FLAT, [(None, [solid(2, 3, 9, 15)])])
     desk.answers.clear()
-    with pytest.raises(ProvenanceError, match="question 1 of a run is missing"):
+    with pytest.raises(ProvenanceError, match="request 1 of a run is missing"):
         desk.rebuilt()
 
 

@@ -12,14 +12,16 @@ from napari_sam3.cli.demo import run_demo
 from napari_sam3.cli.engines import list_engines
 from napari_sam3.cli.evaluate import evaluate
 from napari_sam3.cli.export import export_objects
+from napari_sam3.cli.helping import HELP, Command, Group
 from napari_sam3.cli.hosted import probe_segmind, standin
 from napari_sam3.cli.provenance import cite, replay
 from napari_sam3.cli.records import cache_app, collect, costs, limits
-from napari_sam3.cli.segmenting import segment_file
+from napari_sam3.cli.segmenting import EXAMPLES, segment_files
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Group,
     no_args_is_help=True,
+    context_settings=HELP,
     # plain text: it can be searched and piped, and breaks no sentence apart
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -59,15 +61,21 @@ def _top(
     """Take the options that belong to no command."""
 
 
-app.command("segment")(segment_file)
-app.command("standin")(standin)
-app.command("replay")(replay)
-app.command("cite")(cite)
-app.command("export")(export_objects)
-app.command("evaluate")(evaluate)
-app.command("probe-segmind")(probe_segmind)
-app.add_typer(cache_app, name="cache")
-for command in (costs, limits, collect):
-    app.command()(command)
-app.command("engines")(list_engines)
-app.command("demo")(run_demo)
+SEGMENT, RESULTS, SERVICE = "Segment", "Use the results", "Hosted engine and cache"
+
+for name, command, panel, epilog in (
+    ("segment", segment_files, SEGMENT, EXAMPLES),
+    ("engines", list_engines, SEGMENT, None),
+    ("demo", run_demo, SEGMENT, None),
+    ("export", export_objects, RESULTS, None),
+    ("evaluate", evaluate, RESULTS, None),
+    ("cite", cite, RESULTS, None),
+    ("replay", replay, RESULTS, None),
+    ("costs", costs, SERVICE, None),
+    ("limits", limits, SERVICE, None),
+    ("collect", collect, SERVICE, None),
+    ("standin", standin, SERVICE, None),
+    ("probe-segmind", probe_segmind, SERVICE, None),
+):
+    app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(cache_app, name="cache", rich_help_panel=SERVICE)

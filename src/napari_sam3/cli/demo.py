@@ -13,7 +13,7 @@ import typer
 
 from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import errors_as_sentences
-from napari_sam3.cli.segmenting import summary
+from napari_sam3.cli.images import summary
 from napari_sam3.cli.telling import tell
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 
@@ -24,20 +24,20 @@ DEMO_CLICK = (199, 343)
 
 
 def run_demo(
-    output_dir: Annotated[Path, typer.Option(help="Gets the labels and a picture.")] = Path(
+    output_dir: Annotated[Path, typer.Option(help="Save labels and a picture here.")] = Path(
         "demo-output"
     ),
     window: Annotated[
         bool | None,
         typer.Option(
-            "--window/--no-window", help="Show it in napari; default: if there is a screen."
+            "--window/--no-window", help="Show it in napari; by default if there is a screen."
         ),
     ] = None,
     keep_open: Annotated[
-        bool, typer.Option("--keep-open/--close", help="Whether the window stays.")
+        bool, typer.Option("--keep-open/--close", help="Whether the window stays open.")
     ] = True,
 ) -> None:
-    """Segment a real sample image with the built-in engine."""
+    """Segment a sample image with the built-in engine."""
     has_window = _can_show_window() if window is None else window
     with errors_as_sentences():
         written = _demo_in_window(output_dir, keep_open) if has_window else _demo(output_dir)

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+import typer
+
+from napari_sam3.cli.hosted import without_panel
+from napari_sam3.cli.options import AsJson
+from napari_sam3.cli.telling import Voice
 
 if TYPE_CHECKING:
     from napari_sam3.engines import EngineInfo
 
+WIDTH = 80
 
-def list_engines() -> None:
-    """List the engines: what is ready, what the others need, what each can do."""
+
+def list_engines(as_json: AsJson = False) -> None:
+    """List the engines and whether they are ready."""
     from napari_sam3.engines import ENGINES
 
-    states = {info.name: info.missing or (info.lacks() if info.lacks else "") for info in ENGINES}
-    infos = sorted(ENGINES, key=lambda info: bool(states[info.name]))
-    rows = [(i.name, i.title, states[i.name] or "ready", _abilities(i), i.summary) for i in infos]
-    table = Table("name", "engine", "state", "can do", "where", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    unbounded = console.options.update(width=10_000)
-    width = Measurement.get(console, unbounded, table).maximum
-    if console.is_terminal and console.width < width:
-        # a table that is squeezed breaks words apart, or leaves them out
-        for name, title, state, abilities, summary in rows:
-            console.print(f"{name} ({title}): {state}", f"can do: {abilities}", summary, sep="\n")
-            console.print()
+    lacking = {info.name: _missing(info) for info in ENGINES}
+    infos = sorted(ENGINES, key=lambda info: bool(lacking[info.name]))
+    if as_json:
+        listed = [_to_json(info, lacking[info.name]) for info in infos]
+        Voice(as_json=True).document({"engines": listed})
         return
-    console.width = width
-    console.print(table)
+    for info in infos:
+        typer.echo(f"{info.name} ({info.title}): {lacking[info.name] or 'ready'}")
+        for line in (info.summary, f"can do: {', '.join(_abilities(info))}"):
+            typer.echo(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
 
 
-def _abilities(info: EngineInfo) -> str:
+def _missing(info: EngineInfo) -> str:
+    if info.create is None:
+        return "not in this version yet"
+    return without_panel(info.lacks()) if info.lacks else ""
+
+
+def _to_json(info: EngineInfo, lacks: str) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "title": info.title,
+        "ready": not lacks,
+        "missing": lacks,
+        "summary": info.summary,
+        "billed": info.capabilities.billed,
+        "can_do": _abilities(info),
+        "words": list(info.capabilities.words),
+    }
+
+
+def _abilities(info: EngineInfo) -> list[str]:
     can = info.capabilities
     words = {
         "text": can.text and not can.words,
@@ -47,4 +64,4 @@ def _abilities(info: EngineInfo) -> str:
         "outlines": can.outline,
         "everything": can.everything,
     }
-    return ", ".join(word for word, able in words.items() if able)
+    return [word for word, able in words.items() if able]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
-from napari_sam3.cli.telling import print_table, tell
+from napari_sam3.cli.options import OUTPUT, AsJson, Overwrite, Quiet, Verbose
+from napari_sam3.cli.telling import Voice, print_table
 from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
@@ -24,53 +24,58 @@ def evaluate(
     pred: Annotated[
         Path, typer.Argument(metavar="PRED", help="A label image, or a folder of them.")
     ],
-    truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH", help="Its ground truth, or a folder of that.")
-    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Its ground truth, or a folder.")],
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="SVG", help="Save a histogram of the true objects' IoUs."),
+        typer.Option(
+            metavar="SVG",
+            help="Save a histogram of the true objects' IoUs.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Save a table with a line for each object.")
-    ] = None,
-    as_json: Annotated[
         Path | None,
-        typer.Option("--json", metavar="JSON", help="Save all numbers, of each image as well."),
+        typer.Option(
+            metavar="CSV", help="Save a table with a row for each object.", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is saved if it exists.")
-    ] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Compare a segmentation with ground truth: AP, F1, panoptic quality, counts.
+    """Compare a segmentation with ground truth.
 
-    Of two folders, files are compared that have the same name, but for endings such as
-    _labels, _masks or _gt.
+    Prints AP, F1, panoptic quality and counts; --json also those of each image and threshold.
+    In two folders, files of the same name are compared; endings such as _labels, _masks or
+    _gt do not matter.
     """
     from napari_sam3.workflows.evaluating import iter_evaluate, to_csv, to_json
     from napari_sam3.workflows.files import save_text
     from napari_sam3.workflows.plotting import iou_histogram_svg
 
-    named = {"svg": plot, "csv": csv, "json": as_json}
+    named = {"svg": plot, "csv": csv}
+    voice = Voice(quiet, verbose, as_json)
     for suffix, path in named.items():
         # so that none of them takes a label image's place
         if path is not None and path.suffix.lower() != f".{suffix}":
-            raise typer.BadParameter(f"{path.name} has to end in .{suffix}.")
+            raise typer.BadParameter(f"{path.name} must end in .{suffix}.")
     targets = [path for path in named.values() if path is not None]
     with errors_as_sentences():
         _check_outputs(targets, overwrite=overwrite)
         found = _run_to_end(iter_evaluate(pred, truth))
-        for notice in found.notices:
-            tell(notice, err=True)
-        _print_metrics(found)
+        voice.notices(*found.notices)
+        voice.document(to_json(found))
+        for image in found.images:
+            voice.detail(f"{image.name}: AP50 {image.counts[0].average_precision:.4f}")
+        if not (quiet or as_json):
+            _print_metrics(found)
         if plot is not None:
             save_text(plot, iou_histogram_svg(found.true_ious, _title(found)))
         if csv is not None:
             save_text(csv, to_csv(found))
-        if as_json is not None:
-            save_text(as_json, json.dumps(to_json(found), indent=1, ensure_ascii=False) + "\n")
     for path in targets:
-        tell(f"→ {path}")
+        voice.result(f"→ {path}")
 
 
 def _check_outputs(targets: list[Path], *, overwrite: bool) -> None:
@@ -103,7 +108,9 @@ def _print_metrics(found: Evaluation) -> None:
         table.add_row(metric.name, _shown(metric), metric.meaning)
     print_table(table)
     noun = "image" if len(found.images) == 1 else "images"
-    typer.echo(f"{len(found.images)} {noun}; an object is found where IoU ≥ the threshold.")
+    typer.echo(
+        f"{len(found.images)} {noun}; an object counts as found if its IoU reaches the threshold."
+    )
 
 
 def _shown(metric: Metric) -> str:

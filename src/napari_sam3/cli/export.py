@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from napari_sam3.cli.parsing import Plane, parse_plane
-from napari_sam3.cli.telling import errors_of_strangers, tell
+from napari_sam3.cli.options import IMAGE, OUTPUT, AsJson, Overwrite, PlaneOf, Quiet, Verbose
+from napari_sam3.cli.parsing import Plane
+from napari_sam3.cli.telling import Voice, errors_of_strangers
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.errors import ImageError
 
@@ -49,60 +50,71 @@ def export_objects(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="Label image, OME-Zarr, COCO JSON, GeoJSON or ImageJ's ROIs."
+            metavar="INPUT", help="Label image, OME-Zarr, COCO JSON, GeoJSON or ImageJ ROIs."
         ),
     ],
     outputs: Annotated[
         list[Path],
         typer.Option(
             "--output",
+            "-o",
             metavar="OUT",
             help="Where to save; the name tells the format: .tif, .ome.zarr, .coco.json or .json "
-            "(COCO), .geojson (QuPath), .zip (ImageJ's ROIs) or .csv. Can be repeated.",
+            "(COCO), .geojson (QuPath), .zip (ImageJ ROIs) or .csv (measurements). Repeat it for "
+            "more.",
+            rich_help_panel=OUTPUT,
         ),
     ],
     image: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="The image itself, to measure its values."),
-    ] = None,
-    plane: Annotated[
-        Plane | None,
         typer.Option(
-            metavar="T,Z", parser=parse_plane, help="Which plane of a stack, counted from 0."
+            metavar="IMAGE", help="The image, to measure intensities.", rich_help_panel=IMAGE
         ),
     ] = None,
+    plane: PlaneOf = None,
     pixel_size: Annotated[
         Sides | None,
         typer.Option(
-            metavar="R,C", parser=parse_sides, help="Size of a pixel; default: as in the file."
+            metavar="R,C",
+            parser=parse_sides,
+            help="Size of a pixel; by default as in the file.",
+            rich_help_panel=IMAGE,
         ),
     ] = None,
-    unit: Annotated[str, typer.Option(help="Of --pixel-size.")] = "micrometer",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    unit: Annotated[
+        str, typer.Option(metavar="UNIT", help="Unit of --pixel-size.", rich_help_panel=IMAGE)
+    ] = "micrometer",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Save segmented objects for other programs, and measure them.
+    """Export objects for other programs, and measure them.
 
-    Objects that are on record beside a label image are saved whole, also where others hide
-    them; without a record, each label is one object.  What is not shown is left out.
+    With the record beside a label image, objects are exported whole, also where others hide
+    them; without it, each label is one object.  Objects that are not shown are left out.
     """
     from napari_sam3.workflows.exporting import export
     from napari_sam3.workflows.exporting.writing import not_held
 
+    voice = Voice(quiet, verbose, as_json)
     with errors_of_strangers(ImageError, TOO_LARGE):
         _check_outputs(outputs, source, image, overwrite)
         content = _content(source, image, plane)
         if pixel_size is not None:
             content = _calibrated(content, PixelSize(*pixel_size, unit))
         _check_fit(outputs, content)
-        for notice in (*content.notices, *_about_edges(source, content)):
-            tell(notice, err=True)
+        told = [*content.notices, *_about_edges(source, content)]
+        voice.notices(*told)
+        voice.detail(_about(source, content))
         for path in outputs:
             export(path, content, overwrite)
-            tell(f"{_count(path, content)} → {path}")
-            for notice in not_held(path, content):
-                tell(notice, err=True)
+            count, noun = _count(path, content)
+            voice.result(f"{count} {noun}{'' if count == 1 else 's'} → {path}")
+            left_out = not_held(path, content)
+            voice.notices(*left_out)
+            told += left_out
+    voice.document(_to_json(source, outputs, content, told))
 
 
 def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwrite: bool) -> None:
@@ -112,7 +124,7 @@ def _check_outputs(outputs: list[Path], source: Path, image: Path | None, overwr
     taken = {os.path.realpath(path) for path in (source, image) if path is not None}
     for path in outputs:
         if os.path.realpath(path) in taken:
-            raise ImageError(f"{path} is named twice; choose another name for the output.")
+            raise ImageError(f"{path} is given twice; choose another name for the output.")
         taken.add(os.path.realpath(path))
         check_target(path, overwrite)
 
@@ -155,7 +167,7 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
         found = replace(found, plane=tuple(plane))
     if pixels.ndim > 2:
         return replace(
-            found, notices=(*found.notices, f"{image} is in colour: its values are not measured.")
+            found, notices=(*found.notices, f"{image} is in colour: intensities are not measured.")
         )
     return replace(found, intensity=pixels)
 
@@ -194,7 +206,7 @@ def _with_record(source: Path, found: Exported) -> Exported:
     found = replace(found, objects=on_record.objects)
     if not on_record.is_changed:
         return found
-    changed = f"{source} was changed after its record was written; what it shows now is saved."
+    changed = f"{source} was changed after its record was written; what it shows now is exported."
     return replace(found, notices=(*found.notices, changed))
 
 
@@ -228,7 +240,28 @@ def _calibrated(content: Exported, size: PixelSize) -> Exported:
     )
 
 
-def _count(path: Path, content: Exported) -> str:
+def _about(source: Path, content: Exported) -> str:
+    rows, cols = content.image_shape
+    size = content.pixel_size
+    return (
+        f"{source}: {rows} × {cols} pixels of {size.row:g} × {size.col:g} {size.unit}, "
+        f"{len(content.kept)} objects"
+    )
+
+
+def _to_json(
+    source: Path, outputs: list[Path], content: Exported, told: list[str]
+) -> dict[str, Any]:
+    size = content.pixel_size
+    return {
+        "input": str(source),
+        "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
+        "outputs": [{"path": str(path), "objects": _count(path, content)[0]} for path in outputs],
+        "notices": told,
+    }
+
+
+def _count(path: Path, content: Exported) -> tuple[int, str]:
     import numpy as np
 
     from napari_sam3.workflows.exporting import format_of
@@ -236,4 +269,4 @@ def _count(path: Path, content: Exported) -> str:
     count, noun = len(content.kept), "object"
     if content.labels is not None and not format_of(path).keeps_overlaps:
         count, noun = int(np.count_nonzero(np.unique(content.labels))), "label"
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+    return count, noun

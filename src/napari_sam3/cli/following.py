@@ -12,40 +12,43 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from napari_sam3.cli.records import what_is_left
 from napari_sam3.errors import CancelledError
 
 if TYPE_CHECKING:
-    from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.segment import Progress, SegmentAnswer
 
-    Ask = Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]
 
-
-def follow(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
-    """Run a workflow to its end; a terminal shows how far it is."""
+def follow(workflow: Generator[Progress, None, SegmentAnswer], about: str = "") -> SegmentAnswer:
+    """Run a workflow to its end; a terminal shows how far it is, and with what."""
     from napari_sam3.workflows.segment import finish
 
     if not sys.stderr.isatty():
         return finish(workflow)
-    return finish(_with_bar(workflow))
+    return finish(_with_bar(workflow, about))
 
 
-def unless_interrupted(ask: Ask, records: Records, *, billed: bool) -> SegmentAnswer:
-    """Follow a run; the first Ctrl-C ends it in good order, a second one at once."""
+def unless_interrupted(work: Callable[[threading.Event], None], stopped: Callable[[], str]) -> None:
+    """Do some work; the first Ctrl-C ends it in good order, a second one at once.
+
+    Parameters
+    ----------
+    work : callable
+        Given the event that is set by Ctrl-C.
+    stopped : callable
+        Returns what is said then; the program ends with 130.
+    """
     stop = threading.Event()
     try:
         with _stopped_by_interrupt(stop):
-            answer = follow(ask(stop))
+            work(stop)
         if not stop.is_set():
-            return answer
+            return
     except KeyboardInterrupt:
         stop.set()
     except CancelledError:
         if not stop.is_set():
             raise
-    left = f" {what_is_left(records)}" if billed else ""
-    typer.echo(f"Stopped; no labels were written.{left}", err=True)
+    typer.echo(stopped(), err=True)
     raise typer.Exit(130)
 
 
@@ -69,7 +72,7 @@ def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
 
 
 def _with_bar(
-    workflow: Generator[Progress, None, SegmentAnswer],
+    workflow: Generator[Progress, None, SegmentAnswer], about: str
 ) -> Generator[Progress, None, SegmentAnswer]:
     from rich import progress
 
@@ -85,5 +88,7 @@ def _with_bar(
                 return answer
             # a single question has no known end: the bar only shows that it runs
             total = step.total if step.total > 1 else None
-            bars.update(task, description=step.message, completed=step.done, total=total)
+            bars.update(
+                task, description=f"{about}{step.message}", completed=step.done, total=total
+            )
             yield step

@@ -43,13 +43,7 @@ def hosted_options(typed: HostedOptions) -> SegmindOptions:
     from napari_sam3.engines.segmind.options import SegmindOptions, set_url
 
     if typed.separate_masks and typed.overlay:
-        raise typer.BadParameter("--separate-masks and --overlay are different answers: take one.")
-    for name, value, known in (
-        ("--api", typed.api, ("auto", "v1", "v2")),
-        ("--image-format", typed.image_format, ("png", "jpeg")),
-    ):
-        if value not in known:
-            raise typer.BadParameter(f"{name} must be one of {', '.join(known)}, not {value}.")
+        raise typer.BadParameter("give either --separate-masks or --overlay.")
     answer = "overlay" if typed.overlay else "separate masks" if typed.separate_masks else "mask"
     try:
         return SegmindOptions(
@@ -64,7 +58,7 @@ def hosted_options(typed: HostedOptions) -> SegmindOptions:
 
 
 def tell_address(url: str) -> None:
-    """Say where the question goes if that is not the service's own address."""
+    """Say where the request goes if that is not the service's own address."""
     from napari_sam3.engines.segmind.options import DEFAULT_URL
 
     if url != DEFAULT_URL:
@@ -78,9 +72,13 @@ def require_key() -> None:
     lacks = engine_info("segmind").lacks
     if lacks is not None and (missing := lacks()):
         raise AuthenticationError(
-            f"The Segmind engine {missing.replace(', or enter it in the panel', '')}. "
-            "The built-in engine needs none."
+            f"The Segmind engine {without_panel(missing)}. The built-in engine needs none."
         )
+
+
+def without_panel(missing: str) -> str:
+    """Return what an engine lacks, without the advice that is for the window."""
+    return missing.replace(", or enter it in the panel", "")
 
 
 def agree_to_upload() -> None:
@@ -125,11 +123,17 @@ def save_pictures(target: Path, answer: SegmentAnswer) -> Path:
 
 
 def standin(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds that an answer takes.")] = 2.0,
-    credits: Annotated[float, typer.Option(min=0, help="Dollars on the account.")] = 5.0,  # noqa: A002 - the service's word
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes any free port.")
+    ] = 8765,
+    latency: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time for each result.")
+    ] = 2.0,
+    credits: Annotated[  # noqa: A002 - the service's word
+        float, typer.Option(min=0, metavar="USD", help="Balance of the account.")
+    ] = 5.0,
 ) -> None:
-    """Stand in for the hosted service on this computer: for tests and teaching, free."""
+    """Run a free stand-in for the hosted service, to try it."""
     from napari_sam3.testing._cli import run_standin
 
     with errors_as_sentences():
@@ -137,12 +141,12 @@ def standin(
 
 
 def probe_segmind(
-    url: Annotated[str | None, typer.Option(metavar="URL", help="The service's address.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree to the price without asking.")] = False,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Address of the service.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the price without asking.")] = False,
 ) -> None:
-    """Settle what the service's documents leave open, by a few paid calls.
+    """Check the hosted service with a few paid calls.
 
-    Sends a picture that is drawn for this and nothing of yours; the report holds no key.
+    Sends a test picture and nothing of yours; the report holds no key.
     """
     from napari_sam3.engines.segmind.key import find_key
     from napari_sam3.engines.segmind.options import SegmindOptions, set_url
@@ -155,6 +159,6 @@ def probe_segmind(
         options = SegmindOptions(url=url or set_url())
         typer.echo(f"This makes {probe_price()}, with the key from {found[1]}.", err=True)
         if not yes and not (is_terminal() and typer.confirm("Go on?", err=True)):
-            raise EngineError("Nothing was sent; agree to the price with --yes.")
+            raise EngineError("Nothing was sent; accept the price with --yes.")
         for line in iter_probe(options, found[0]):
             typer.echo(line)

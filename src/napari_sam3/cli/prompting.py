@@ -10,13 +10,13 @@ from napari_sam3.cli.parsing import Outline
 from napari_sam3.core.concepts import split_concepts
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
-    PROPOSALS,
     CombinedPrompt,
     ConceptPrompt,
     Everything,
     Exemplar,
     Point,
     Prompt,
+    Proposal,
 )
 from napari_sam3.errors import PromptError
 
@@ -29,7 +29,7 @@ class Typed:
     negative_points: list[Point] | None = None
     boxes: list[Box] | None = None
     outlines: list[Outline] | None = None
-    proposal: str = ""
+    proposal: Proposal = ""
     exemplars: list[Box] | None = None
     negative_exemplars: list[Box] | None = None
     texts: list[str] | None = None
@@ -60,7 +60,7 @@ def prompts_of(typed: Typed) -> tuple[Prompt, ...]:
         ]
     )
     if typed.diameter is not None and not typed.everything:
-        raise typer.BadParameter("--diameter belongs to --everything.")
+        raise typer.BadParameter("--diameter goes with --everything.")
     return _only_kind(*kinds, _everything(typed))
 
 
@@ -69,17 +69,14 @@ def _exemplars(boxes: list[Box] | None, positive: bool) -> list[Exemplar]:
 
 
 def _object_prompts(
-    clicks: list[Point], boxes: list[Box], outlines: list[Outline], proposal: str
+    clicks: list[Point], boxes: list[Box], outlines: list[Outline], proposal: Proposal
 ) -> tuple[Prompt, ...]:
     from napari_sam3.workflows.asking import object_prompts
 
-    wanted = next((one for one in PROPOSALS if one == proposal), None)
-    if wanted is None:
-        raise typer.BadParameter(f"--proposal is small, medium or large, not {proposal!r}.")
     if proposal and not any(click.positive for click in clicks):
-        raise typer.BadParameter("--proposal says which of what a click may mean: add --point.")
+        raise typer.BadParameter("--proposal goes with --point.")
     try:
-        return object_prompts(clicks, boxes, outlines, wanted)
+        return object_prompts(clicks, boxes, outlines, proposal)
     except PromptError as error:
         raise typer.BadParameter(
             "--negative-point alone marks no object: add --point, --box or --outline."
@@ -90,12 +87,12 @@ def _concept_prompts(texts: tuple[str, ...], examples: list[Exemplar]) -> tuple[
     if not texts and not examples:
         return ()
     if len(texts) > 1 and examples:
-        raise typer.BadParameter("--exemplar and --negative-exemplar go with one --text only.")
+        raise typer.BadParameter("--exemplar and --negative-exemplar go with a single --text.")
     try:
         return tuple(ConceptPrompt(text, tuple(examples)) for text in texts or ("",))
     except PromptError as error:
         raise typer.BadParameter(
-            "--negative-exemplar alone says not what to find: add --exemplar or --text."
+            "--negative-exemplar alone does not say what to find: add --exemplar or --text."
         ) from error
 
 
@@ -105,7 +102,7 @@ def _combined_prompts(
     if boxes:
         raise typer.BadParameter("--combine takes --exemplar instead of --box.")
     if len(texts) > 1:
-        raise typer.BadParameter("--combine asks one question: give one --text only.")
+        raise typer.BadParameter("--combine goes with a single --text.")
     try:
         return (CombinedPrompt("".join(texts), tuple(examples), tuple(clicks)),)
     except PromptError as error:
@@ -125,11 +122,11 @@ def _only_kind(*kinds: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
     asked = [prompts for prompts in kinds if prompts]
     if not asked:
         raise typer.BadParameter(
-            "nothing is asked: give --point, --box, --outline, --exemplar, --text or --everything."
+            "say what to find: --text, --exemplar, --point, --box, --outline or --everything."
         )
     if len(asked) > 1:
         raise typer.BadParameter(
-            "these are different questions, ask one at a time: one object each (--point, "
-            "--box, --outline), all like this (--text, --exemplar), or --everything."
+            "choose one: all of a kind (--text, --exemplar), single objects (--point, --box, "
+            "--outline), or --everything."
         )
     return asked[0]

@@ -13,8 +13,9 @@ import typer
 from rich.table import Table
 
 from napari_sam3.cli.hosted import HostedOptions, hosted_options
+from napari_sam3.cli.options import PayAgain
 from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
-from napari_sam3.cli.records import confirmation, pay_again_option, with_limits
+from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.prompt_json import prompt_from_json
@@ -38,20 +39,21 @@ DRIFTED = 3
 """Exit code where the labels are not what the record says."""
 
 ALTERED = (
-    "The record was altered after it was written: what it says of {count} of its questions "
-    "(prompt, thresholds, engine or picture) does not fit their SHA-256."
+    "The record was altered after it was written: what it says of {count} of its requests "
+    "(prompt, settings, engine or image) does not match their SHA-256."
 )
 
 UNCHECKED = "The labels that were there before the first run cannot be checked."
 
 Run = Mapping[str, Any]
 Labels = Annotated[
-    Path, typer.Argument(metavar="RECORD", help="The .json beside a label image, or the latter.")
+    Path,
+    typer.Argument(metavar="RECORD", help="The .json beside a label image, or the label image."),
 ]
 
 
 def cite(record: Labels) -> None:
-    """Print what a publication should say of labels: methods, references, licence."""
+    """Print methods, references and licence for a publication."""
     from napari_sam3.workflows.cite import cite as make_citation
     from napari_sam3.workflows.label_files import open_labels
     from napari_sam3.workflows.replay import altered_questions
@@ -71,28 +73,34 @@ def replay(
     record: Labels,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="The image, where questions have to be asked again."),
+        typer.Option(metavar="IMAGE", help="The image, where requests have to be sent again."),
     ] = None,
     plane: Annotated[
         Plane | None,
         typer.Option(
             metavar="T,Z",
             parser=parse_plane,
-            help="Which plane of IMAGE, counted from 0; default: the one on record.",
+            help="Which plane of IMAGE, counted from 0; by default the one on record.",
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ask again although the answers are stored.")
+        bool,
+        typer.Option(
+            "--fresh", help="Send the requests again even if the results are in the cache."
+        ),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
     ] = False,
-    pay_again: Annotated[bool, pay_again_option] = False,
+    pay_again: PayAgain = False,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Least IoU of an object with what it was.")
+        float,
+        typer.Option(
+            min=0, max=1, metavar="IOU", help="Lowest IoU of an object with the recorded one."
+        ),
     ] = 0.99,
     output: Annotated[
-        Path | None, typer.Option(help="Save the labels that were made again.")
+        Path | None, typer.Option(metavar="FILE", help="Save the rebuilt labels.")
     ] = None,
     url: Annotated[
         str | None,
@@ -108,11 +116,11 @@ def replay(
         str | None, typer.Option(help="Hosted: count the cost under this project.")
     ] = None,
 ) -> None:
-    """Make labels again from their record, and say how far they are from what was saved.
+    """Rebuild labels from their record, and compare them.
 
-    Stored answers give the same labels to the last pixel, at no cost.  Others are asked for
-    again, which needs the image, and may cost money.  Ends with 3 where an object differs by
-    more than the tolerance, vanished or appeared.
+    Results in the cache give the same labels to the last pixel, at no cost.  Others are
+    requested again, which needs the image and may cost money.  Exit code 3: an object differs
+    by more than the tolerance, vanished or appeared.
     """
     from napari_sam3.jobs.records import open_records
     from napari_sam3.workflows.files import check_label_path, save_labels
@@ -158,14 +166,14 @@ class _Play:
 
         self.record = read_sidecar(path)
         if not self.record["runs"]:
-            raise ProvenanceError(f"{path} holds no run: there is nothing to make again.")
+            raise ProvenanceError(f"{path} holds no run: there is nothing to rebuild.")
         if is_of_pictures_only(self.record):
             raise ProvenanceError(
-                f"{path} is of pictures for the eye only: there are no labels to make again."
+                f"{path} is of overlay pictures only: there are no labels to rebuild."
             )
         self._image, self._plane, self._url, self._confirm = image, plane, url, confirm
         if altered := altered_questions(self.record):
-            raise ProvenanceError(f"{ALTERED.format(count=len(altered))} Nothing was made of it.")
+            raise ProvenanceError(f"{ALTERED.format(count=len(altered))} It is not used.")
         self._pictures: dict[str, RecordedPicture] = {}
         self._engines: dict[str, Engine] = {}
         self._told: list[str] = []
@@ -210,7 +218,7 @@ class _Play:
         self, stored: Stored, records: Records, *, fresh: bool
     ) -> dict[QuestionId, Instances]:
         from napari_sam3.workflows.provenance import was_answered
-        from napari_sam3.workflows.reasking import as_one_run, estimate_again, iter_asked_again
+        from napari_sam3.workflows.reasking import estimate_again, iter_asked_again
 
         if self._image is None:
             total = sum(
@@ -218,9 +226,9 @@ class _Play:
                 for run in self.record["runs"]
                 for question in run["questions"]
             )
-            lacking = f"{len(stored.missing)} of {total} answers are not stored here; they have"
+            lacking = f"{len(stored.missing)} of {total} results are not in the cache; they have"
             raise ProvenanceError(
-                f"{'The questions have' if fresh else lacking} to be asked again: name the image "
+                f"{'The requests have' if fresh else lacking} to be sent again: name the image "
                 "with --image."
             )
         asked = [
@@ -241,7 +249,7 @@ class _Play:
             self.record,
             self._picture,
             engine,
-            as_one_run(records),
+            records.as_one_run(),
             lambda _: True,
             fresh=fresh,
             on_notice=self._tell_once,
@@ -281,13 +289,13 @@ class _Play:
         engine = create_engine(name, self._hosted(run) if name == "segmind" else None)
         if said.get("model") not in (None, engine.model):
             self._tell_once(
-                f"The record is of the model {said['model']}; now {engine.model} is asked."
+                f"The record is of the model {said['model']}; now it is {engine.model}."
             )
         now = dict(engine.parameters)
         changed = [key for key in parameters if parameters[key] != now.get(key)]
         if changed:
             self._tell_once(
-                "The engine is asked with other options than on record: "
+                "The engine has other options than on record: "
                 + ", ".join(f"{key} {now.get(key)}, not {parameters[key]}" for key in changed)
                 + "."
             )
@@ -300,7 +308,7 @@ class _Play:
         most = parameters.get("max_side", 2048)
         if type(most) is not int:
             raise ProvenanceError(
-                f"The record cannot be asked again: its max_side is {most!r:.40}, which is no "
+                f"The record cannot be replayed: its max_side is {most!r:.40}, which is no "
                 "whole number."
             )
         options = hosted_options(
@@ -395,12 +403,12 @@ class _Play:
 
         saved = self.record.get("labels")
         if saved is None:
-            tell("The labels were made again; the record is of no label image to compare.")
+            tell("The labels were rebuilt; the record names no label image to compare them with.")
             return None
         is_same = bool(labels_digest(self.rebuilt) == saved["sha256"])
-        tell(f"The labels made again are {'identical to' if is_same else 'not'} those on record.")
+        tell(f"The rebuilt labels are {'identical to' if is_same else 'not'} those on record.")
         if self._labels is None:
-            tell("No label image lies beside the record: only the record was compared.")
+            tell("There is no label image beside the record: only the record was compared.")
         return is_same
 
     def _tell_unanswered(self) -> None:
@@ -409,7 +417,7 @@ class _Play:
         questions = [q for run in self.record["runs"] for q in run["questions"]]
         lost = sum(not was_answered(question) for question in questions)
         if lost:
-            tell(f"{lost} of {len(questions)} questions were never answered; not asked now.")
+            tell(f"{lost} of {len(questions)} requests were never answered, and are left out.")
 
     def _was_file_changed(self) -> bool:
         from napari_sam3.workflows.sidecars import labels_digest
@@ -452,7 +460,7 @@ def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
     print_table(table)
     if len(known) < len(rows):
         tell(
-            "“?”: the answer is another one, and neither the former one nor the label image is "
+            "“?”: the result has changed, and neither the former one nor the label image is "
             "here to compare with."
         )
 

@@ -1,4 +1,4 @@
-"""Stored answers, costs, limits and unfinished questions on the command line."""
+"""Cache, costs, limits and unfinished requests on the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -22,78 +22,73 @@ from napari_sam3.cli.hosted import (
     require_key,
     tell_address,
 )
+from napari_sam3.cli.options import AsJson
 from napari_sam3.cli.parsing import parse_amount
-from napari_sam3.cli.telling import print_table
+from napari_sam3.cli.telling import Voice, print_table
 from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
 
 if TYPE_CHECKING:
     from napari_sam3.jobs.collecting import Collected
     from napari_sam3.jobs.estimate import Estimate
-    from napari_sam3.jobs.ledger import Ledger
+    from napari_sam3.jobs.ledger import Grouping, Ledger
     from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.segment import SegmentAnswer
 
 cache_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look after the stored answers."
+    no_args_is_help=True, rich_markup_mode=None, help="Manage the cache of results."
 )
-
-pay_again_option = typer.Option(
-    "--pay-again",
-    help="Hosted: send again what was sent before and lost, though it may be billed twice.",
-)
-
-GROUPS = ("question", "run", "session", "day", "project")
 
 
 @cache_app.command("info")
 def cache_info() -> None:
-    """Say where answers are stored, how many there are, and how much room they take."""
+    """Show the folder of the cache, and its size."""
     from napari_sam3.jobs.records import open_cache
 
     with errors_as_sentences():
         info = open_cache().info()
     typer.echo(f"folder   {info.folder}")
-    typer.echo(f"answers  {info.answers}")
+    typer.echo(f"results  {info.answers}")
     typer.echo(f"size     {info.bytes / 2**20:.1f} MB of at most {info.max_bytes / 2**20:.0f} MB")
     if info.damaged:
-        typer.echo(f"damaged  {info.damaged}, set aside; “clear” removes them")
+        typer.echo(f"damaged  {info.damaged}, set aside; napari-sam3 cache clear removes them")
 
 
 @cache_app.command("clear")
 def cache_clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove all stored answers; what was paid for is then paid again if it is asked again."""
+    """Delete all stored results; paid ones would have to be paid for again."""
     from napari_sam3.jobs.records import open_cache
 
     with errors_as_sentences():
         cache = open_cache()
         count = cache.info().answers
         if count and not yes:
-            _agree(f"Remove {count} stored answers from {cache.info().folder}?")
-        typer.echo(f"Removed {cache.clear()} stored answers.")
+            _agree(f"Delete {_results(count)} from {cache.info().folder}?")
+        typer.echo(f"Deleted {_results(cache.clear())}.")
 
 
 @cache_app.command("set")
 def cache_set(
     folder: Annotated[
-        Path | None, typer.Option(help="Store answers here, for instance on a shared drive.")
+        Path | None, typer.Option(help="Store results here, for instance on a shared drive.")
     ] = None,
     default_folder: Annotated[
-        bool, typer.Option("--default-folder", help="Store them in the usual place again.")
+        bool, typer.Option("--default-folder", help="Store them in the default folder again.")
     ] = False,
     max_mb: Annotated[
-        float | None, typer.Option(min=1, help="Most room that they take; the oldest go first.")
+        float | None,
+        typer.Option(min=1, metavar="MB", help="Maximum size; the least recently used go first."),
     ] = None,
 ) -> None:
-    """Say where answers are stored, and how much room they may take."""
+    """Set the folder of the cache, and its maximum size."""
     from napari_sam3.settings import CACHE_FOLDER, CACHE_MAX_MB
 
     if folder is not None and default_folder:
-        raise typer.BadParameter("--folder and --default-folder exclude each other.")
+        raise typer.BadParameter("give either --folder or --default-folder.")
     if folder is not None:
         if not folder.is_dir():
-            raise typer.BadParameter(f"there is no folder {folder}; make it first.")
+            raise typer.BadParameter(f"there is no folder {folder}; create it first.")
         _remember(CACHE_FOLDER, str(folder.resolve()))
     if default_folder:
         _remember(CACHE_FOLDER, None)
@@ -105,54 +100,69 @@ def cache_set(
 
 
 def costs(
-    by: Annotated[str, typer.Option(help="question, run, session, day or project.")] = "day",
+    by: Annotated[
+        Literal["request", "run", "session", "day", "project"],
+        typer.Option("--by", help="What to list."),
+    ] = "day",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List what paid questions have cost, by the ledger."""
+    """List what hosted requests have cost.
+
+    Prices are those of the ledger, in US dollars.  Where the service reported none, the
+    highest price to be expected is counted.
+    """
     from napari_sam3.jobs.records import open_ledger
 
-    if by not in GROUPS:
-        raise typer.BadParameter(f"--by must be one of {', '.join(GROUPS)}, not {by}.")
+    if as_csv and as_json:
+        raise typer.BadParameter("give either --csv or --json.")
     with errors_as_sentences():
         ledger = open_ledger()
-        names, cells = _each(ledger) if by == "question" else _sums(ledger, by)
+        names, cells = _each(ledger) if by == "request" else _sums(ledger, by)
         today = ledger.today()
         _tell(ledger.notices)
     if as_csv:
-        rows = [names, *(map(_harmless, row) for row in cells)]
+        rows = [names, *(map(_harmless, (*row[:-1], f"{row[-1]:.4f}")) for row in cells)]
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        return
+    if as_json:
+        first = "sent" if by == "request" else "name"
+        keys = [first, *(name.replace(" ", "_") for name in names[1:])]
+        listed = [dict(zip(keys, row, strict=True)) for row in cells]
+        Voice(as_json=True).document({"by": by, "rows": listed, "today_usd": today})
         return
     if not cells:
         typer.echo("Nothing has been paid for yet.")
         return
     table = Table(box=None, pad_edge=False)
     for position, name in enumerate(names):
-        is_number = bool(cells) and (name == "usd" or isinstance(cells[0][position], int))
+        is_number = isinstance(cells[0][position], int | float)
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in cells:
-        table.add_row(*(str(cell) or "(none)" for cell in row))
+        shown = (f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
+        table.add_row(*(cell or "(none)" for cell in shown))
     print_table(table)
-    typer.echo(f"Today: ${today:.4f}.  Where the service told no cost, what it may be is counted.")
+    typer.echo(f"Today: ${today:.4f}. Unknown prices are counted at the highest expected.")
 
 
 Cells = list[tuple[Any, ...]]
 
 
-def _sums(ledger: Ledger, by: str) -> tuple[tuple[str, ...], Cells]:
+def _sums(ledger: Ledger, by: Grouping) -> tuple[tuple[str, ...], Cells]:
     cells = []
-    for row in ledger.costs(by):  # type: ignore[arg-type]  # checked by who calls this
+    for row in ledger.costs(by):
         under_way = row.questions - row.answered - row.failed - row.unknown
         counts = (row.questions, row.answered, row.failed, row.unknown, under_way)
-        cells.append((row.name, *counts, f"{row.cost:.4f}"))
-    return (by, "questions", "answered", "failed", "unknown", "under way", "usd"), cells
+        cells.append((row.name, *counts, float(row.cost)))
+    return (by, "requests", "answered", "failed", "unknown", "under way", "usd"), cells
 
 
 def _each(ledger: Ledger) -> tuple[tuple[str, ...], Cells]:
     cells = [
-        (_moment(sent), question, engine, state, project, request_id or "", f"{usd:.4f}")
+        (_moment(sent), question, engine, state, project, request_id or "", float(usd))
         for sent, question, engine, state, project, request_id, usd in ledger.lines()
     ]
-    return ("sent", "question", "engine", "state", "project", "request id", "usd"), cells
+    return ("sent", "prompt", "engine", "state", "project", "request id", "usd"), cells
 
 
 def limits(
@@ -161,35 +171,29 @@ def limits(
         typer.Option(
             parser=parse_amount,
             metavar="USD",
-            help="Ask before a run that may cost more; 0.10 if never set.",
+            help="Ask before a run that may cost more; 0.10 by default.",
         ),
     ] = None,
     per_run: Annotated[
         float | None,
-        typer.Option(
-            parser=parse_amount, metavar="USD", help="Most that a run may cost; 2 if never set."
-        ),
+        typer.Option(parser=parse_amount, metavar="USD", help="Limit for a run; 2 by default."),
     ] = None,
     per_day: Annotated[
         float | None,
-        typer.Option(
-            parser=parse_amount, metavar="USD", help="Most that a day may cost; 10 if never set."
-        ),
+        typer.Option(parser=parse_amount, metavar="USD", help="Limit for a day; 10 by default."),
     ] = None,
-    no_caps: Annotated[
-        bool, typer.Option("--no-caps", help="Let run and day cost any amount.")
-    ] = False,
+    no_caps: Annotated[bool, typer.Option("--no-caps", help="Remove both limits.")] = False,
     project: Annotated[
-        str | None, typer.Option(help="Count costs under this project from now on.")
+        str | None, typer.Option(metavar="NAME", help="Book costs under this project from now on.")
     ] = None,
 ) -> None:
-    """Show, or set, what may be spent without being asked, and at all."""
+    """Show or set spending limits."""
     from napari_sam3.jobs.costs import dollars
     from napari_sam3.jobs.records import read_limits
     from napari_sam3.settings import CAP_PER_DAY, CAP_PER_RUN, CONFIRM_ABOVE, PROJECT, read_setting
 
     if no_caps and (per_run is not None or per_day is not None):
-        raise typer.BadParameter("--no-caps and a cap exclude each other.")
+        raise typer.BadParameter("give either --no-caps or a limit.")
     amounts = {CONFIRM_ABOVE: confirm_above, CAP_PER_RUN: per_run, CAP_PER_DAY: per_day}
     with errors_as_sentences():
         for name, amount in amounts.items():
@@ -209,17 +213,17 @@ def limits(
 
 def collect(
     output_dir: Annotated[
-        Path | None, typer.Option(help="Save each answer's labels here, too.")
+        Path | None, typer.Option(metavar="FOLDER", help="Also save the labels here.")
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where they were sent, if not to the usual address."),
+        typer.Option(metavar="URL", help="Address they were sent to, if it is not the usual one."),
     ] = None,
 ) -> None:
-    """Fetch answers that were paid for and never arrived; costs nothing.
+    """Fetch paid results that never arrived, at no cost.
 
-    The service keeps them for an hour.  They are stored, so that the same question is
-    answered from there.
+    The service keeps them for an hour.  They go into the cache, so that the same request is
+    free from then on.
     """
     from napari_sam3.jobs.collecting import iter_collect
     from napari_sam3.jobs.records import open_records
@@ -254,7 +258,7 @@ def collect(
             _tell(one.result.notices if one.result is not None else ())
         left = {entry.id for entry in records.unfinished()} & {one.entry.id for one in done}
     if not done:
-        typer.echo("Nothing is unfinished.")
+        typer.echo("There is nothing to collect.")
     if left or any(one.error for one in done):
         raise typer.Exit(1)
 
@@ -294,14 +298,14 @@ def what_is_left(records: Records) -> str:
     except LedgerError as error:
         return str(error)
     if lost:
-        return f"{lost} {'call' if lost == 1 else 'calls'} may have been billed without an answer."
+        return f"{lost} {'call' if lost == 1 else 'calls'} may have been billed without a result."
     if count:
-        noun = "answer" if count == 1 else "answers"
+        noun = "result" if count == 1 else "results"
         return (
             f"{count} {noun} may still be computed and billed; get them within an hour, at no "
             "cost: napari-sam3 collect"
         )
-    return "What had been answered is stored; napari-sam3 costs lists what was paid."
+    return "The results so far are in the cache; napari-sam3 costs lists what was paid."
 
 
 @contextmanager
@@ -327,17 +331,25 @@ def tell_unfinished(records: Records) -> None:
         # it is told where something would be sent
         return
     if count:
-        noun = "answer was" if count == 1 else "answers were"
+        noun = "result was" if count == 1 else "results were"
         typer.echo(
             f"{count} paid {noun} never fetched or saved; get them at no cost: napari-sam3 collect",
             err=True,
         )
 
 
-def tell_estimate(expected: Estimate) -> None:
-    """Say what a run would cost, and what speaks against it."""
-    typer.echo(f"{expected.words}.")
-    _tell(expected.warnings)
+def estimate_to_json(expected: Estimate) -> dict[str, Any]:
+    """Return an estimate as JSON values; the keys are always the same."""
+    return {
+        "requests": expected.questions,
+        "from_cache": expected.cached,
+        "paid_already": expected.paid,
+        "calls": len(expected.calls),
+        "low_usd": expected.low,
+        "high_usd": expected.high,
+        "seconds": expected.seconds,
+        "warnings": list(expected.warnings),
+    }
 
 
 def confirmation(
@@ -403,9 +415,13 @@ def with_limits(records: Records, cap: float | None) -> Records:
 
 def _agree(question: str) -> None:
     if not is_terminal():
-        raise ConsentError("Nothing was removed; agree to it with --yes.")
+        raise ConsentError("Nothing was deleted; confirm it with --yes.")
     if not typer.confirm(question, err=True):
-        raise ConsentError("Nothing was removed.")
+        raise ConsentError("Nothing was deleted.")
+
+
+def _results(count: int) -> str:
+    return f"{count} stored result{'' if count == 1 else 's'}"
 
 
 def _remember(name: str, value: Any) -> None:
@@ -429,7 +445,7 @@ def _harmless(cell: object) -> object:
 def _cap(amount: float | None) -> str:
     from napari_sam3.jobs.costs import dollars
 
-    return "no cap" if amount is None else dollars(amount)
+    return "no limit" if amount is None else dollars(amount)
 
 
 def _moment(seconds: float) -> str:

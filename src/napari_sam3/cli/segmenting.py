@@ -1,220 +1,112 @@
-"""Segment an image file."""
+"""Segment image files: one engine, one price and one consent for all of them."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from napari_sam3.cli import options as typed_as
 from napari_sam3.cli.following import unless_interrupted
-from napari_sam3.cli.hosted import (
-    HostedOptions,
-    errors_as_sentences,
-    hosted_options,
-    save_pictures,
-)
-from napari_sam3.cli.parsing import (
-    Limits,
-    Outline,
-    Plane,
-    parse_amount,
-    parse_box,
-    parse_limits,
-    parse_outline,
-    parse_plane,
-    parse_point,
+from napari_sam3.cli.hosted import HostedOptions, errors_as_sentences, hosted_options
+from napari_sam3.cli.images import (
+    FileResult,
+    FileRun,
+    Target,
+    check_targets,
+    expected_of,
+    segment_each,
+    targets_of,
 )
 from napari_sam3.cli.prompting import Typed, prompts_of
-from napari_sam3.cli.records import (
-    confirmation,
-    paid_answers_kept,
-    pay_again_option,
-    tell_estimate,
-    with_limits,
-)
-from napari_sam3.cli.telling import tell
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ObjectPrompt, Point, Prompt
-from napari_sam3.errors import ImageError
+from napari_sam3.cli.records import confirmation, estimate_to_json, what_is_left, with_limits
+from napari_sam3.cli.telling import Voice
+from napari_sam3.core.prompts import ObjectPrompt, Prompt
+from napari_sam3.errors import CancelledError, CapReachedError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
-    from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+    from napari_sam3.jobs.estimate import Estimate
+    from napari_sam3.jobs.records import Records
+
+NONE = 1
+"""Exit code where no image was segmented."""
+
+SOME_FAILED = 3
+"""Exit code where some images were segmented, and others not."""
 
 UNANSWERED = 4
-"""Exit code where a cap or an error ended a paid run; what was answered is saved."""
+"""Exit code where a limit or an error ended a paid run; what was answered is saved."""
+
+EXAMPLES = """\b
+Examples:
+  napari-sam3 segment nuclei.tif --everything
+  napari-sam3 segment nuclei.tif --point 199,343
+  napari-sam3 segment nuclei.tif --exemplar 120,300,180,370 --min-score 0.4
+  napari-sam3 segment *.png --text nuclei --output-dir labels
+  napari-sam3 segment *.png --text mitochondrion --engine segmind --estimate
+
+\b
+Exit codes:
+  0    all images were segmented
+  1    none was, for the reason that is printed
+  2    wrong usage
+  3    some images were not segmented
+  4    a limit or an error ended a paid run; what was answered is saved
+  130  interrupted
+"""
 
 
-def segment_file(
-    image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="TIFF, PNG, JPEG, BMP or NPY file.")
-    ],
-    engine: Annotated[str, typer.Option(help="Who answers; see: napari-sam3 engines.")] = "builtin",
-    points: Annotated[
-        list[Point] | None,
-        typer.Option("--point", metavar="R,C", parser=parse_point, help="A click on an object."),
-    ] = None,
-    negative_points: Annotated[
-        list[Point] | None,
-        typer.Option(
-            "--negative-point",
-            metavar="R,C",
-            parser=parse_point,
-            help="A click beside the objects; counts for each of them.",
-        ),
-    ] = None,
-    boxes: Annotated[
-        list[Box] | None,
-        typer.Option(
-            "--box", metavar="R0,C0,R1,C1", parser=parse_box, help="A box around one object."
-        ),
-    ] = None,
-    outlines: Annotated[
-        list[Outline] | None,
-        typer.Option(
-            "--outline",
-            metavar="R0,C0,R1,C1,…",
-            parser=parse_outline,
-            help="A rough outline of one object, by its corners.",
-        ),
-    ] = None,
-    proposal: Annotated[
-        str, typer.Option(help="Which of what a click may mean: small, medium or large.")
-    ] = "",
-    exemplars: Annotated[
-        list[Box] | None,
-        typer.Option(
-            "--exemplar",
-            metavar="R0,C0,R1,C1",
-            parser=parse_box,
-            help="A box around an example: find all like this.",
-        ),
-    ] = None,
-    negative_exemplars: Annotated[
-        list[Box] | None,
-        typer.Option(
-            "--negative-exemplar",
-            metavar="R0,C0,R1,C1",
-            parser=parse_box,
-            help="A box around an example of what not to find.",
-        ),
-    ] = None,
-    texts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            metavar="T",
-            help="What to find, e.g. nucleus; give it several times for several classes.",
-        ),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--everything", help="Find all objects.")] = False,
-    threshold: Annotated[
-        float,
-        typer.Option(min=0.1, max=1, help="Least score, for text, exemplars and --everything."),
-    ] = 0.5,
-    points_per_side: Annotated[
-        int, typer.Option(min=0, max=128, help="Grid of automatic clicks, for --everything.")
-    ] = 32,
-    pred_iou_thresh: Annotated[
-        float, typer.Option(min=0.5, max=1, help="Least predicted quality, for --everything.")
-    ] = 0.88,
-    diameter: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PIXELS", help="Width of the objects, for --everything; found if not given."
-        ),
-    ] = None,
-    max_masks: Annotated[
-        int, typer.Option(min=0, max=100, help="At most so many objects, the best; 0 for all.")
-    ] = 0,
-    plane: Annotated[
-        Plane | None,
-        typer.Option(
-            metavar="T,Z", parser=parse_plane, help="Which plane of a stack, counted from 0."
-        ),
-    ] = None,
-    contrast_limits: Annotated[
-        Limits | None,
-        typer.Option(
-            metavar="LOW,HIGH",
-            parser=parse_limits,
-            help="Values shown as black and white; found from the image if not given.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Where to save; default: beside IMAGE, its name with _labels.tif."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
-    ] = False,
-    combine: Annotated[
-        bool,
-        typer.Option(
-            "--combine",
-            help="Hosted: send text, exemplars and points as one question; the model may leave "
-            "one kind out of account.",
-        ),
-    ] = False,
-    separate_masks: Annotated[
-        bool, typer.Option("--separate-masks", help="Hosted: one mask per object (experimental).")
-    ] = False,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--overlay",
-            metavar="PNG",
-            help="Hosted: get a picture with the objects marked, instead of labels.",
-        ),
-    ] = None,
-    api: Annotated[str, typer.Option(help="Hosted: auto, v1 or v2.")] = "auto",
-    image_format: Annotated[str, typer.Option(help="Hosted: send png or jpeg.")] = "png",
-    max_side: Annotated[
-        int, typer.Option(min=64, help="Hosted: shrink larger pictures to this side.")
-    ] = 2048,
-    in_flight: Annotated[
-        int, typer.Option(min=1, max=16, help="Hosted: questions asked at the same time.")
-    ] = 1,
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Hosted: the service's address.")
-    ] = None,
-    cap: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_amount, metavar="USD", help="Hosted: most that this run may cost."
-        ),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
-    ] = False,
-    pay_again: Annotated[bool, pay_again_option] = False,
-    project: Annotated[
-        str | None, typer.Option(help="Hosted: count the cost under this project.")
-    ] = None,
-    estimate_only: Annotated[
-        bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ask although the answer is stored already.")
-    ] = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither look up nor store answers.")
-    ] = False,
+def segment_files(
+    images: typed_as.Images,
+    texts: typed_as.Texts = None,
+    exemplars: typed_as.Exemplars = None,
+    negative_exemplars: typed_as.NegativeExemplars = None,
+    min_score: typed_as.MinScore = 0.5,
+    max_masks: typed_as.MaxMasks = 0,
+    points: typed_as.Points = None,
+    negative_points: typed_as.NegativePoints = None,
+    boxes: typed_as.Boxes = None,
+    outlines: typed_as.Outlines = None,
+    proposal: typed_as.ProposalOf = None,
+    everything: typed_as.IsEverything = False,
+    diameter: typed_as.Diameter = None,
+    points_per_side: typed_as.PointsPerSide = 32,
+    pred_iou_thresh: typed_as.PredIouThresh = 0.88,
+    plane: typed_as.PlaneOf = None,
+    contrast_limits: typed_as.ContrastLimits = None,
+    output: typed_as.Output = None,
+    output_dir: typed_as.OutputDir = None,
+    overwrite: typed_as.Overwrite = False,
+    as_json: typed_as.AsJson = False,
+    quiet: typed_as.Quiet = False,
+    verbose: typed_as.Verbose = False,
+    engine: typed_as.EngineOf = "builtin",
+    estimate_only: typed_as.Estimating = False,
+    fresh: typed_as.Fresh = False,
+    no_cache: typed_as.NoCache = False,
+    cap: typed_as.Cap = None,
+    yes: typed_as.Yes = False,
+    pay_again: typed_as.PayAgain = False,
+    project: typed_as.Project = None,
+    combine: typed_as.Combine = False,
+    separate_masks: typed_as.SeparateMasks = False,
+    overlay: typed_as.Overlay = None,
+    api: typed_as.ApiOf = "auto",
+    image_format: typed_as.ImageFormatOf = "png",
+    max_side: typed_as.MaxSide = 2048,
+    in_flight: typed_as.InFlight = 1,
+    url: typed_as.Url = None,
 ) -> None:
-    """Segment one image file and save a label image.
+    """Segment images and save label images.
 
-    Positions are (row, col) pixels; boxes reach from the first row and column inside to
-    the first behind.  Each --box and each --point alone is an object of its own; with
-    one --box, all points belong to it, and with several, each to the box around it.
-    Each --text is a class of its own, asked in the same run.
-    Ends with 4 if a paid run was cut short; what was answered is saved.
+    Positions are (row, col) in pixels, counted from 0; a box ends before its second row and
+    column.  Each --box and each --point alone is one object; with one --box, all points belong
+    to it, and with several, each to the box around it.  Of several images, one that fails is
+    reported and the others are segmented.
     """
     prompts = prompts_of(
         Typed(
@@ -222,7 +114,7 @@ def segment_file(
             negative_points,
             boxes,
             outlines,
-            proposal,
+            proposal or "",
             exemplars,
             negative_exemplars,
             texts,
@@ -233,81 +125,57 @@ def segment_file(
             combine,
         )
     )
-    if engine != "segmind" and (separate_masks or picture):
+    _check_usage(images, output, output_dir, overlay)
+    if engine != "segmind" and (separate_masks or overlay):
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
-    if picture and (output or picture.suffix.lower() != ".png"):
-        raise typer.BadParameter("--overlay takes a .png file, and no --output beside it.")
-    from napari_sam3.jobs.records import open_records
-    from napari_sam3.workflows.accounted import estimate_run, iter_accounted
-    from napari_sam3.workflows.paths import is_file
-    from napari_sam3.workflows.provenance import record_of_file
-
-    options = hosted_options(
-        HostedOptions(url, api, separate_masks, picture is not None, image_format, max_side)
+    hosted = hosted_options(
+        HostedOptions(url, api, separate_masks, overlay is not None, image_format, max_side)
     )
-    # how well a click was understood is no reason to leave its object out
-    min_score = 0.0 if isinstance(prompts[0], ObjectPrompt) else threshold
+    from napari_sam3.workflows.files import make_folder
+
+    voice = Voice(quiet, verbose, as_json)
     with errors_as_sentences():
-        target = output or _beside(image)
+        targets = targets_of(images, overlay or output, output_dir)
         if not estimate_only:
-            _check_output(picture or target, image, overwrite)
-        who = _able_engine(engine, prompts, options)
-        run = prepare(image, plane, contrast_limits, prompts)
-        run = replace(
-            run,
-            min_score=min_score,
-            max_masks=max_masks,
-            in_flight=in_flight,
-            about={"image": image.name},
+            if output_dir is not None:
+                make_folder(output_dir)
+            check_targets(targets, overwrite=overwrite)
+        run = FileRun(
+            _able_engine(engine, prompts, hosted),
+            _records(project, cap, use_cache=not no_cache),
+            prompts,
+            # how well a click was understood is no reason to leave its object out
+            0.0 if isinstance(prompts[0], ObjectPrompt) else min_score,
+            max_masks,
+            in_flight,
+            plane,
+            contrast_limits,
+            fresh,
+            is_overlay=overlay is not None,
         )
-        opened = open_records(use_cache=False if no_cache else None, project=project)
-        records = with_limits(opened, cap)
         if estimate_only:
-            tell_estimate(estimate_run(who, run, records, fresh=fresh))
-            return
-        confirm = confirmation(records, options.url, yes=yes, pay_again=pay_again)
+            results = _estimate(run, targets, voice)
+        else:
+            confirm = confirmation(run.records, hosted.url, yes=yes, pay_again=pay_again)
+            results = _segment(run, targets, confirm, voice)
+            voice.document({"images": [result.to_json() for result in results]})
+    if code := _exit_code(results, of=len(targets)):
+        raise typer.Exit(code)
 
-        def ask(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
-            return iter_accounted(who, run, records, confirm, stop, fresh=fresh)
 
-        answer = unless_interrupted(ask, records, billed=who.capabilities.billed)
-        if answer.unanswered and is_file(target):
-            # half an answer does not take the place of a whole one
-            target = target.with_stem(f"{target.stem}_partial")
-        # before it is saved: should that fail, they say what was paid for and where it is
-        for notice in answer.notices:
-            typer.echo(notice, err=True)
-        labels = None if picture else answer.instances.to_labels()
-        record = record_of_file(
-            image.name, run, answer, engine=who.name, plane=plane, labels=labels
+def _check_usage(
+    images: list[Path], output: Path | None, output_dir: Path | None, overlay: Path | None
+) -> None:
+    if len(images) > 1 and (output or overlay):
+        raise typer.BadParameter(
+            "--output and --overlay are for one image; give several an --output-dir."
         )
-        with paid_answers_kept(records, answer):
-            written = _save(picture or target, answer, record, labels)
-    tell(f"{summary(answer)} → {written}")
-    if answer.unanswered:
-        raise typer.Exit(UNANSWERED)
-
-
-def _beside(image: Path) -> Path:
-    from napari_sam3.workflows.paths import require_file
-
-    require_file(image)
-    return image.with_name(f"{image.stem}_labels.tif")
-
-
-def _check_output(target: Path, image: Path, overwrite: bool) -> None:
-    from napari_sam3.workflows.files import check_label_path
-    from napari_sam3.workflows.paths import are_same, kind_at
-    from napari_sam3.workflows.sidecars import sidecar_path
-
-    check_label_path(target)
-    for path in (target, sidecar_path(target)):
-        if kind_at(path) == "nothing":
-            continue
-        if are_same(path, image):
-            raise ImageError(f"{path} is the image itself; choose another --output.")
-        if not overwrite:
-            raise ImageError(f"{path} exists already; choose another --output, or add --overwrite.")
+    if output and output_dir:
+        raise typer.BadParameter("give either --output or --output-dir.")
+    if overlay and (output or output_dir or overlay.suffix.lower() != ".png"):
+        raise typer.BadParameter(
+            "--overlay takes a .png file, and no --output or --output-dir beside it."
+        )
 
 
 def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions) -> Engine:
@@ -319,44 +187,67 @@ def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions
     return engine
 
 
-def prepare(
-    image: Path, plane: Plane | None, limits: Limits | None, prompts: tuple[Prompt, ...]
-) -> SegmentRun:
-    """Read the image and return the run on it."""
-    from napari_sam3.workflows.asking import require_inside
-    from napari_sam3.workflows.files import open_image
-    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+def _records(project: str | None, cap: float | None, *, use_cache: bool) -> Records:
+    from napari_sam3.jobs.records import open_records
 
-    pixels = open_image(image, plane, lambda sentence: tell(sentence, err=True))
-    require_inside(prompts, (pixels.shape[0], pixels.shape[1]))
-    return SegmentRun(ArrayPicture(pixels, limits), prompts)
+    opened = open_records(use_cache=None if use_cache else False, project=project)
+    # the cap for a run is one for all images
+    return with_limits(opened, cap).as_one_run()
 
 
-def _save(
-    target: Path, answer: SegmentAnswer, record: dict[str, Any], labels: NDArray[Any] | None
-) -> Path:
-    from napari_sam3.workflows.files import save_labels
-    from napari_sam3.workflows.object_records import objects_of, with_objects
-    from napari_sam3.workflows.sidecars import settle_answers, sidecar_path, write_sidecar
-
-    if labels is None:
-        save_pictures(target, answer)
-    else:
-        save_labels(target, labels)
-        title = str(record["runs"][-1]["engine"].get("title", ""))
-        record = with_objects(record, objects_of(answer.instances, title))
-    write_sidecar(sidecar_path(target), record, labels, target.name)
-    settle_answers(record)
-    return target
+def _estimate(run: FileRun, targets: list[Target], voice: Voice) -> list[FileResult]:
+    expected, failed = expected_of(run, targets, voice)
+    voice.document({"estimate": estimate_to_json(expected)})
+    voice.result(f"{expected.words}.")
+    voice.notices(*expected.warnings)
+    return list(failed.values())
 
 
-def summary(answer: SegmentAnswer) -> str:
-    """Say in one line what was found, what it cost and how long it took."""
-    overlapping, parts = answer.overlapping, [answer.found_words]
-    if any(result.pictures for result in answer.results):
-        parts = ["a picture, no labels"]
-    parts += [f"{overlapping} overlap"] if overlapping else []
-    usage = answer.usage
-    parts += [f"${usage.credits:.4f}"] if usage.credits is not None else []
-    parts += [answer.cached_words] if answer.cached_words else []
-    return ", ".join([*parts, f"{answer.seconds:.1f} s"])
+def _segment(
+    run: FileRun,
+    targets: list[Target],
+    confirm: Callable[[Estimate], bool],
+    voice: Voice,
+) -> list[FileResult]:
+    results: dict[Path, FileResult] = {}
+    agreed: list[str] = []
+    billed = run.engine.capabilities.billed
+    if billed:
+        expected, results = expected_of(run, targets, voice)
+        if expected.calls:
+            run.records.require_limits()
+            if not confirm(expected):
+                raise CancelledError("Nothing was sent.")
+        agreed = [question.key for question in expected.calls]
+
+    def stopped() -> str:
+        done = sum(result.saved is not None for result in results.values())
+        labels = f"{done} of {len(targets)} images are done" if done else "no labels were written"
+        return f"Stopped; {labels}.{f' {what_is_left(run.records)}' if billed else ''}"
+
+    if len(results) < len(targets):
+        unless_interrupted(
+            lambda stop: segment_each(run, targets, results, agreed, voice, stop), stopped
+        )
+    if len(targets) > 1:
+        voice.result(_total(results.values(), len(targets)))
+    return [results.get(target.image, FileResult(target.image)) for target in targets]
+
+
+def _total(results: Collection[FileResult], count: int) -> str:
+    answers = [result.answer for result in results if result.answer is not None]
+    parts = [f"{len(answers)} of {count} images segmented"]
+    parts.append(f"{sum(len(answer.instances) for answer in answers)} objects")
+    costs = [answer.usage.credits for answer in answers if answer.usage.credits is not None]
+    parts += [f"${sum(costs):.4f}"] if costs else []
+    return ", ".join(parts)
+
+
+def _exit_code(results: Collection[FileResult], of: int) -> int:
+    failed = [result for result in results if result.status in ("failed", "skipped")]
+    if len(failed) == of:
+        return NONE
+    is_cut = any(isinstance(result.error, CapReachedError) for result in failed)
+    if is_cut or any(result.status == "partial" for result in results):
+        return UNANSWERED
+    return SOME_FAILED if failed else 0

@@ -1,9 +1,12 @@
-"""What is said of files that may have been made to do harm."""
+"""What commands say, and where: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -29,6 +32,46 @@ def print_table(table: Table) -> None:
         unbounded = console.options.update(width=1_000_000)
         console.width = Measurement.get(console, unbounded, table).maximum
     console.print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How much a command says.
+
+    Parameters
+    ----------
+    quiet : bool
+        Warnings and errors only.
+    verbose : bool
+        Details, too.
+    as_json : bool
+        A JSON document, and nothing else on stdout.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+
+    def result(self, line: str) -> None:
+        """Print a line of the result."""
+        if not (self.quiet or self.as_json):
+            tell(line)
+
+    def notices(self, *sentences: str) -> None:
+        """Print what the user should know beside the result."""
+        for sentence in sentences:
+            tell(sentence, err=True)
+
+    def detail(self, line: str) -> None:
+        """Print what only some want to know."""
+        if self.verbose:
+            tell(line, err=True)
+
+    def document(self, values: dict[str, Any]) -> None:
+        """Print the result as JSON, if that is wanted."""
+        if self.as_json:
+            # in ASCII, so that no terminal replaces a letter of a name
+            typer.echo(json.dumps(values, indent=1, allow_nan=False))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class Records:
         What costs are counted under, beside run, session and day.
     limits_problem : str
         Why the limits are not known; empty if they are.
+    shared : Origin, optional
+        On whose behalf all is asked, where several runs count as one.
     """
 
     cache: AnswerCache | None
@@ -88,6 +90,7 @@ class Records:
     limits: Limits = field(default_factory=Limits)
     project: str = ""
     limits_problem: str = ""
+    shared: Origin | None = None
 
     def require_limits(self) -> None:
         """Refuse to pay for anything while it is not known what may be spent.
@@ -102,6 +105,8 @@ class Records:
 
     def origin(self) -> Origin:
         """Return on whose behalf a new run asks."""
+        if self.shared is not None:
+            return self.shared
         run = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(4)}"
         return Origin(run, SESSION, self.project)
 
@@ -113,6 +118,10 @@ class Records:
             return self.ledger.can_collect(key)
         except LedgerError:
             return False
+
+    def as_one_run(self) -> Records:
+        """Return the same for several runs that count as one: its cap is for all of them."""
+        return replace(self, shared=self.origin())
 
     def unfinished(self) -> list[Entry]:
         """Return paid questions whose answers may still be collected; oldest first.

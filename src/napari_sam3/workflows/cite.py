@@ -323,7 +323,7 @@ def _sent(runs: list[Run]) -> list[str]:
         sentences.append("Pictures were sent as JPEG, which changes them a little.")
     if any(_is_split(run) for run in hosted):
         sentences.append(
-            "The service gave one mask for all objects of a question, which was split into its "
+            "The service returned one mask for all objects of a request, which was split into its "
             "connected parts, so that objects that touch are one."
         )
     if any(_parameter(run, "answer") == "separate masks" for run in hosted):
@@ -395,7 +395,7 @@ def _objects(prompts: Iterable[Prompt]) -> list[str]:
         _count(sum(bool(p.proposal) for p in objects), "chosen proposal"),
     ]
     by = _listed([words for words in given if words])
-    return [f"single objects ({_count(len(objects), 'question')}, by {by})"]
+    return [f"single objects ({_count(len(objects), 'request')}, by {by})"]
 
 
 def _everything(prompts: Iterable[Prompt], can: Capabilities) -> list[str]:
@@ -419,10 +419,10 @@ def _thresholds(runs: list[Run]) -> list[str]:
     sentences = []
     if scores:
         least = _listed([f"{score:g}" for score in scores], "or")
-        sentences.append(f"Objects were asked for with a score of at least {least}.")
+        sentences.append(f"Only objects with a score of at least {least} were kept.")
     if counts:
         most = _listed([str(count) for count in counts], "or")
-        sentences.append(f"At most {most} objects were asked for at a time, the best ones.")
+        sentences.append(f"At most {most} objects were kept per request, the best ones.")
     return sentences
 
 
@@ -436,12 +436,12 @@ def _left_out(record: Mapping[str, Any], answered: list[Run], runs: list[Run]) -
     drawn = sum(len(run["questions"]) for run in rest if _is_overlay(run))
     sentences = []
     if lost:
-        sentences.append(f"{lost} of {total} questions {_was(lost)} not answered.")
+        sentences.append(f"{lost} of {total} requests {_was(lost)} not answered.")
     if idle:
-        more = _count(idle, "further question")
+        more = _count(idle, "further request")
         sentences.append(f"{more} added no object that was not labelled already.")
     if drawn:
-        sentences.append(f"{_count(drawn, 'further question')} gave a picture for the eye only.")
+        sentences.append(f"{_count(drawn, 'further request')} gave an overlay picture only.")
     return sentences
 
 

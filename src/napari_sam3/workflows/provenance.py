@@ -318,7 +318,7 @@ def prompts_of(run: Mapping[str, Any]) -> tuple[Prompt, ...]:
     try:
         return tuple(prompt_from_json(question["prompt"]) for question in run["questions"])
     except PromptError as error:
-        raise ProvenanceError(f"A recorded question cannot be asked again: {error}") from error
+        raise ProvenanceError(f"A recorded request cannot be sent again: {error}") from error
 
 
 def image_of(record: Mapping[str, Any], run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.estimate import Estimate
-from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
@@ -288,28 +287,10 @@ def _run_again(run: Mapping[str, Any], picture: RecordedPicture) -> SegmentRun:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OneRun(Records):
-    """Records under which all that is asked counts as one run, so that a cap is for all of it."""
-
-    shared: Origin = field(kw_only=True)
-
-    def origin(self) -> Origin:
-        """Return on whose behalf is asked."""
-        return self.shared
-
-
-def as_one_run(records: Records) -> OneRun:
-    """Return records whose cap for a run is one for all the runs that are asked again."""
-    return OneRun(
-        records.cache, records.ledger, records.limits, records.project, shared=records.origin()
-    )
-
-
 def _refuse_partial(answer: SegmentAnswer) -> None:
     if any(result.record is None for result in answer.results):
         why = " ".join(answer.notices)
-        raise ProvenanceError(f"Not all questions were answered, so nothing is compared. {why}")
+        raise ProvenanceError(f"Some requests have no result, so nothing is compared. {why}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

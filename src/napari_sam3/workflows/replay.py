@@ -232,7 +232,7 @@ def run_objects(run: Mapping[str, Any], answers: Answers) -> Instances:
     for index in range(len(run["questions"])):
         found = answers.get((run["id"], index))
         if found is None:
-            raise ProvenanceError(f"The answer to question {index + 1} of a run is missing.")
+            raise ProvenanceError(f"The result of request {index + 1} of a run is missing.")
         if found.image_shape != empty.image_shape:
             raise ProvenanceError(
                 f"An answer has the shape {found.image_shape}, but its plane "
