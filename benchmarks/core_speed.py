@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.contrast import auto_contrast_limits
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.images import auto_contrast_limits, to_uint8
+from napari_sam3.core.images import to_uint8
 from napari_sam3.core.instances import Instance, Instances
 
 SIDE, COUNT, RADIUS = 2048, 200, 40

@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 import napari_sam3
@@ -149,6 +150,26 @@ class TestQuestions:
         picture = fake.requests[0].image
         assert (picture.min(), picture.max(), picture[12, 32, 0]) == (0, 255, 255)
 
+    @pytest.mark.parametrize(("dtype", "white"), [(np.uint16, 4000), (np.float32, 255)])
+    def test_colours_of_any_type_are_shown_with_contrast(self, tmp_path, fake, dtype, white):
+        colours = np.zeros((*SHAPE, 3), dtype)
+        colours[10:25, 30:52] = white
+        colours[35:50, 60:80, 1] = white / 2
+        np.save(tmp_path / "colours.npy", colours)
+        arguments = ["segment", str(tmp_path / "colours.npy"), "--everything", "--overwrite"]
+        assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+        limits = ["--contrast-limits", f"0,{white * 2}"]
+        assert CliRunner().invoke(cli.app, [*arguments, *limits]).exit_code == 0
+        found, given = (request.image for request in fake.requests)
+        assert (found[12, 40].tolist(), found[40, 70].tolist()) == ([255] * 3, [0, 128, 0])
+        assert (given[12, 40].tolist(), given[40, 70].tolist()) == ([128] * 3, [0, 64, 0])
+
+    def test_low_values_are_bright_where_the_tiff_says_so(self, tmp_path, fake):
+        path = tmp_path / "film.tif"
+        tifffile.imwrite(path, np.full(SHAPE, 55, np.uint8), photometric="miniswhite")
+        assert CliRunner().invoke(cli.app, ["segment", str(path), "--everything"]).exit_code == 0
+        assert (fake.requests[0].image == 200).all()
+
     def test_a_plane_is_chosen_of_a_stack(self, tmp_path, fake):
         stack = np.zeros((2, 3, *SHAPE), np.uint8)
         stack[1, 2] = 77
@@ -177,6 +198,24 @@ class TestResult:
         done = run("--everything")
         assert done.stderr == "Two tiles were skipped.\n"
         assert done.stdout.count("\n") == 1
+
+    def test_limits_that_show_nothing_are_named_beside_better_ones(self, run, fake):
+        done = run("--everything", "--contrast-limits", "0,65535")
+        assert done.exit_code == 0
+        assert done.stderr.splitlines() == [
+            (
+                "Nearly all of the picture is one grey level: the contrast limits are 0 to 65535, but "
+                "nearly all values lie from 20 to 900."
+            ),
+            "Try --contrast-limits 20,900.",
+        ]
+
+    def test_an_image_without_anything_in_it_is_told_of(self, tmp_path, fake):
+        np.save(tmp_path / "void.npy", np.full(SHAPE, np.nan))
+        done = CliRunner().invoke(cli.app, ["segment", str(tmp_path / "void.npy"), "--everything"])
+        assert done.exit_code == 0
+        assert "nearly all values are no numbers" in done.stderr
+        assert "Try" not in done.stderr
 
     def test_an_existing_file_is_replaced_on_demand_only(self, run, fake, image):
         target = image.with_name("cells_labels.tif")

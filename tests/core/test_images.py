@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam3.core.images import (
-    BLENDINGS,
-    Channel,
-    auto_contrast_limits,
-    compose,
-    to_rgb8,
-    to_uint8,
-)
+from napari_sam3.core.contrast import auto_contrast_limits
+from napari_sam3.core.images import BLENDINGS, Channel, compose, to_rgb8, to_uint8
 from napari_sam3.errors import ImageError
 
 SMALL_INTS = [np.uint8, np.int8, np.uint16, np.int16]
@@ -179,51 +173,6 @@ class TestAnyPlane:
         assert to_uint8(plane, (low, high)).shape == plane.shape
 
 
-class TestAutoContrastLimits:
-    def test_8_bit_and_masks_have_their_full_range(self):
-        assert auto_contrast_limits(np.array([[3, 9]], np.uint8)) == (0, 255)
-        assert auto_contrast_limits(np.array([[True, True]])) == (0, 1)
-
-    def test_one_hot_pixel_does_not_flatten_16_bit_data(self):
-        plane = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80) % 1000
-        plane[3, 5] = 65535
-        shown = to_uint8(plane, auto_contrast_limits(plane))
-        assert len(np.unique(shown)) > 200
-
-    def test_twelve_bit_data_use_all_grey_levels(self):
-        plane = np.arange(64 * 70, dtype=np.uint16).reshape(64, 70) % 4096
-        assert len(np.unique(to_rgb8(plane))) > 250
-
-    def test_few_pixels_are_all_shown(self):
-        assert auto_contrast_limits(np.array([[2, 30, 7]], np.int32)) == (2, 30)
-
-    def test_a_single_spot_on_plain_background_is_shown(self):
-        plane = np.full((300, 200), 10.0)
-        plane[7, 9] = 90
-        assert auto_contrast_limits(plane) == (10, 90)
-
-    def test_nan_and_infinity_do_not_count(self):
-        plane = np.array([[np.nan, 1, 2, np.inf, 3, -np.inf]])
-        assert auto_contrast_limits(plane) == (1, 3)
-
-    @pytest.mark.parametrize("value", [0, -7.5, 3e4, 1e300, -1.7e308, 1.7e308])
-    def test_a_constant_plane_lies_within_its_limits(self, value):
-        low, high = auto_contrast_limits(np.full((4, 6), value))
-        assert low <= value <= high
-        assert low < high
-
-    def test_an_all_nan_plane_is_black(self):
-        plane = np.full((4, 6), np.nan, np.float32)
-        assert to_rgb8(plane).max() == 0
-
-    @pytest.mark.parametrize("shape", [(1, 3_000_000), (3_000_000, 1), (1500, 2000)])
-    def test_large_planes_are_sampled_all_over(self, shape):
-        plane = np.linspace(0, 1000, 3_000_000, dtype=np.float32).reshape(shape)
-        low, high = auto_contrast_limits(plane)
-        assert low == pytest.approx(1, abs=1)
-        assert high == pytest.approx(999, abs=1)
-
-
 class TestToRgb8:
     def test_gray_is_a_read_only_view_of_one_byte_per_pixel(self):
         rgb = to_rgb8(np.arange(6, dtype=np.uint8).reshape(2, 3))
@@ -240,12 +189,31 @@ class TestToRgb8:
         image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
         np.testing.assert_array_equal(to_rgb8(image), image)
 
-    def test_float_rgb_reaches_from_0_to_1(self):
-        assert to_rgb8(np.array([[[-1.0, 0.2, 3.0]]])).tolist() == [[[0, 51, 255]]]
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.int32, np.float32])
+    def test_colours_follow_limits_and_gamma_as_gray_does(self, dtype):
+        image = np.array([[[0, 10, 15], [20, 25, 40]]], dtype)
+        linear, bent = to_rgb8(image, (10, 20)), to_rgb8(image, (10, 20), 2.0)
+        assert linear.tolist() == [[[0, 0, 128], [255, 255, 255]]]
+        assert bent.tolist() == [[[0, 0, 64], [255, 255, 255]]]
 
-    def test_16_bit_rgb_reaches_to_the_largest_of_its_type(self):
-        image = np.array([[[0, 32768, 65535]]], np.uint16)
-        assert to_rgb8(image).tolist() == [[[0, 128, 255]]]
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+    def test_colours_of_other_types_than_8_bit_have_limits_found_for_all_of_them(self, dtype):
+        image = np.full((40, 60, 3), (100, 300, 200)).astype(dtype)
+        image[5:9, 7:20] = 65535, 0, 0
+        image[0, 0] = 500, 0, 0
+        expected = to_rgb8(image, (0, 65535))
+        np.testing.assert_array_equal(to_rgb8(image), expected)
+        image[5:9, 7:20] = 500, 0, 0
+        assert to_rgb8(image)[20, 30].tolist() == [51, 153, 102]
+
+    def test_alpha_has_limits_of_its_own(self):
+        long = np.array([[[0, 600, 1000, 32768], [1000, 1000, 0, 65535]]], np.uint16)
+        assert to_rgb8(long).tolist() == [[[0, 77, 128], [255, 255, 0]]]
+        floats = long / np.array([1, 1, 1, 65535.0])
+        assert to_rgb8(floats).tolist() == [[[0, 77, 128], [255, 255, 0]]]
+
+    def test_colours_that_are_no_number_are_black(self):
+        assert to_rgb8(np.array([[[np.nan, 0.0, 1.0]]])).tolist() == [[[0, 0, 255]]]
 
     def test_boolean_rgb_is_pure_colours(self):
         assert to_rgb8(np.array([[[True, False, True]]])).tolist() == [[[255, 0, 255]]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
@@ -96,10 +97,16 @@ def test_a_gray_plane_can_be_made_again_from_what_is_told():
     np.testing.assert_array_equal(again, picture.read())
 
 
-def test_colours_have_no_limits():
-    image = Image(np.zeros((20, 30, 3), np.uint8), rgb=True)
+@pytest.mark.parametrize(("limits", "gamma"), [((0, 255), 1.0), ((30, 80), 0.5)])
+def test_a_picture_in_colours_can_be_made_again_from_what_is_told(limits, gamma):
+    colours = np.random.default_rng(2).integers(0, 99, (20, 30, 3)).astype(np.uint8)
+    image = Image(colours, rgb=True, contrast_limits=limits, gamma=gamma)
     picture = capture_picture(image, find_plane(image, shown(image).dims))
-    assert picture.describe() == {"kind": "rgb", "dtype": "uint8"}
+    said = in_json(picture.describe())
+    look = {"contrast_limits": list(limits), "gamma": gamma}
+    assert said == {"kind": "rgb", "dtype": "uint8"} | look
+    again = to_rgb8(colours, tuple(said["contrast_limits"]), said["gamma"])
+    np.testing.assert_array_equal(again, picture.read())
 
 
 def test_a_composed_picture_can_be_made_again_from_what_is_told():

@@ -93,6 +93,21 @@ class TestConsent:
         assert (nobody.asked, ids(answer)) == ([], ["request-1", "request-2", "request-3"])
         assert service.sent == ["a", "b", "c"]
 
+    def test_that_there_is_nothing_to_see_is_said_before_and_after_and_needs_no_consent(
+        self, engine, records
+    ):
+        picture = ArrayPicture(np.full((30, 50), 7, np.uint16))
+        run, confirm = SegmentRun(picture, (ConceptPrompt("a"),)), Confirm()
+        answer = finish(iter_accounted(engine, run, records, confirm))
+        said = "Nearly all of the picture is one grey level: nearly all values are 7."
+        assert confirm.asked[0].warnings == (said,)
+        assert answer.notices == (said,)
+        plain = replace(confirm.asked[0], remarks=())
+        assert confirm.asked[0].needs_consent == plain.needs_consent
+        clear = SegmentRun(ArrayPicture(IMAGE), (ConceptPrompt("a"),))
+        assert finish(iter_accounted(engine, clear, records, confirm)).flatness is None
+        assert napari_sam3.estimate(np.zeros((30, 50)), ConceptPrompt("a"), engine).remarks
+
     def test_a_refusal_sends_nothing_and_leaves_nothing_planned(self, engine, records, service):
         with pytest.raises(CancelledError, match="Nothing was sent"):
             accounted(engine, records, "a", "b", confirm=Confirm(False))
@@ -112,6 +127,9 @@ class TestConsent:
 
             def describe(self):
                 return {}
+
+            def parts(self):
+                return ()
 
         def confirm(_expected):
             engine.parameters = {"tone": 99}

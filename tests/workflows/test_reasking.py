@@ -85,11 +85,14 @@ class TestPictures:
             picture_of(record, run, stack_file)
         assert picture_of(record, run, stack_file, (3,)).read().shape == (20, 30, 3)
 
-    def test_colours_are_taken_as_they_are(self, tmp_path):
-        pixels = np.random.default_rng(1).integers(0, 255, (20, 30, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "x.png")
-        answer = SegmentAnswer((), (20, 30), picture={"kind": "rgb"})
+    @pytest.mark.parametrize(("limits", "gamma"), [((0, 255), 1.0), ((20, 90), 0.5)])
+    def test_colours_are_shown_as_they_were(self, tmp_path, limits, gamma):
+        colours = np.random.default_rng(1).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+        Image.fromarray(colours).save(tmp_path / "x.png")
+        said = {"kind": "rgb", "contrast_limits": list(limits), "gamma": gamma}
+        answer = SegmentAnswer((), (20, 30), picture=said)
         record = record_of_file("x.png", SegmentRun(None, ()), answer, engine="builtin")
+        pixels = to_rgb8(colours, limits, gamma)
         record["runs"][0]["picture"]["sha256"] = pixels_sha256(pixels)
         picture = picture_of(record, record["runs"][0], tmp_path / "x.png", ())
         np.testing.assert_array_equal(picture.read(), pixels)

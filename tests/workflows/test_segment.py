@@ -250,6 +250,21 @@ class TestSegment:
         segment(IMAGE, Everything(), engine, contrast_limits=(0, 10))
         assert np.count_nonzero(engine.requests[0].image == 255) > 3 * 400
 
+    def test_a_script_is_told_why_there_is_nothing_to_see_and_what_to_try(self):
+        dim = np.tile(IMAGE, (3, 4)).astype(np.uint16) + 300
+        dim[3, 4] = 65535
+        result = segment(
+            dim, Everything(), FakeEngine(notices=("Slow.",)), contrast_limits=(0, 65535)
+        )
+        assert result.notices == (
+            (
+                "Nearly all of the picture is one grey level: the contrast limits are 0 to 65535, but "
+                "nearly all values lie from 300 to 555. Try contrast_limits=(300, 555)."
+            ),
+            "Slow.",
+        )
+        assert segment(dim, Everything(), FakeEngine()).notices == ()
+
     def test_an_engine_may_be_named(self):
         result = segment(IMAGE, Everything(), "builtin")
         assert result.instances.image_shape == (20, 30)
@@ -413,9 +428,19 @@ class TestDescribedPictures:
     def test_limits_that_were_given_are_told(self):
         assert ArrayPicture(IMAGE, (3, 9)).describe()["contrast_limits"] == [3.0, 9.0]
 
-    def test_colours_have_no_limits(self):
+    def test_colours_have_limits_as_gray_has(self):
         said = ArrayPicture(np.zeros((20, 30, 3), np.uint8)).describe()
-        assert said == {"kind": "rgb", "dtype": "uint8"}
+        look = {"contrast_limits": [0.0, 255.0], "gamma": 1.0}
+        assert said == {"kind": "rgb", "dtype": "uint8"} | look
+        colours = np.full((20, 30, 3), (5, 90, 40), np.uint16)
+        assert ArrayPicture(colours).describe()["contrast_limits"] == [5.0, 90.0]
+        assert ArrayPicture(colours, (3, 9)).describe()["contrast_limits"] == [3.0, 9.0]
+        assert ArrayPicture(colours, (0, 100)).read()[7, 9].tolist() == [13, 230, 102]
+
+    def test_an_inverted_image_is_bright_where_its_values_are_low(self):
+        picture = ArrayPicture(IMAGE, inverted=True)
+        np.testing.assert_array_equal(picture.read()[..., 0], 255 - IMAGE)
+        assert picture.describe()["inverted"]
 
     def test_an_answer_says_how_its_picture_was_made(self):
         answer = finish(iter_segment(FakeEngine(), run_of(Everything())))

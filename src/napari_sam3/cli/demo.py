@@ -14,7 +14,7 @@ import typer
 from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.images import summary
-from napari_sam3.cli.telling import tell
+from napari_sam3.cli.telling import notices_of, tell
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
@@ -86,7 +86,7 @@ def _demo(folder: Path) -> list[Path]:
     everything, one = (follow(iter_accounted(engine, run, records, lambda _: True)) for run in runs)
     typer.echo(f"Everything: {summary(everything)}")
     typer.echo(f"One click at {DEMO_CLICK}: {summary(one)}")
-    for notice in everything.notices:
+    for notice in notices_of(everything):
         typer.echo(notice, err=True)
     written = [folder / "nuclei_labels.tif", folder / "demo.png"]
     make_folder(folder)

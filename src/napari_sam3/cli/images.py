@@ -13,7 +13,7 @@ from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import save_pictures
 from napari_sam3.cli.parsing import Limits, Plane
 from napari_sam3.cli.records import paid_answers_kept
-from napari_sam3.cli.telling import Voice
+from napari_sam3.cli.telling import Voice, notices_of
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import raise_if_stopped
 from napari_sam3.errors import (
@@ -73,13 +73,13 @@ class FileRun:
     def on(self, image: Path, told: Callable[[str], None] = lambda _: None) -> SegmentRun:
         """Read an image, say what is to be known of its file, and return the run on it."""
         from napari_sam3.workflows.asking import require_inside
-        from napari_sam3.workflows.files import open_image
-        from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+        from napari_sam3.workflows.pictures import open_picture
+        from napari_sam3.workflows.segment import SegmentRun
 
-        pixels = open_image(image, self.plane, told)
-        require_inside(self.prompts, (pixels.shape[0], pixels.shape[1]))
+        picture = open_picture(image, self.plane, self.limits, told)
+        require_inside(self.prompts, picture.pixels().shape[:2])
         return SegmentRun(
-            ArrayPicture(pixels, self.limits),
+            picture,
             self.prompts,
             self.min_score,
             self.max_masks,
@@ -131,7 +131,7 @@ class FileResult:
             "unanswered": None if answer is None else answer.unanswered,
             "cost_usd": None if answer is None else answer.usage.credits,
             "seconds": None if answer is None else round(answer.seconds, 3),
-            "notices": [] if answer is None else list(answer.notices),
+            "notices": [] if answer is None else list(notices_of(answer)),
             "error": None if self.error is None else str(self.error),
         }
 
@@ -282,7 +282,7 @@ def _segment(
     )
     raise_if_stopped(stop)
     # before anything is saved: that may fail, and this has happened
-    voice.notices(*(f"{about}{notice}" for notice in answer.notices))
+    voice.notices(*(f"{about}{notice}" for notice in notices_of(answer)))
     with paid_answers_kept(run.records, answer):
         result = _saved(run, target, asked, answer)
     voice.result(f"{about}{summary(answer)} → {result.saved}")

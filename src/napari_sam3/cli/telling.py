@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.errors import Sam3Error
+
+if TYPE_CHECKING:
+    from napari_sam3.workflows.segment import SegmentAnswer
 
 
 def tell(sentence: str, *, err: bool = False) -> None:
@@ -72,6 +75,13 @@ class Voice:
         if self.as_json:
             # in ASCII, so that no terminal replaces a letter of a name
             typer.echo(json.dumps(values, indent=1, allow_nan=False))
+
+
+def notices_of(answer: SegmentAnswer) -> tuple[str, ...]:
+    """Return what the user should know of an answer, and what to do about it here."""
+    better = answer.flatness.better if answer.flatness is not None else {}
+    advice = (f"Try --contrast-limits {low:g},{high:g}." for low, high in better.values())
+    return (*answer.notices, *advice)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
 from napari_sam3.errors import ImageError
 
 UInt8Array = npt.NDArray[np.uint8]
-Limits = tuple[float, float]
 
 Blending = Literal[
     "opaque", "translucent", "translucent_no_depth", "additive", "multiplicative", "minimum"
@@ -25,9 +25,6 @@ Blending = Literal[
 BLENDINGS: tuple[Blending, ...] = get_args(Blending)
 
 _BLOCK_CELLS = 1 << 18
-_SAMPLE_CELLS = 1_000_000
-_TAIL = 0.001
-_FEWEST_WITH_TAILS = 64
 
 
 def to_uint8(
@@ -67,44 +64,12 @@ def to_uint8(
     >>> to_uint8([[0, 100, 150, 200, 900]], (100, 200)).tolist()
     [[0, 0, 128, 255, 255]]
     """
-    pixels = _real_array(plane)
+    pixels = real_array(plane)
     if pixels.ndim != 2:
         raise ImageError(
             f"A gray plane has the axes (rows, cols), but this one has the shape {pixels.shape}."
         )
     return _levels(pixels, _Display.checked(contrast_limits, gamma, inverted))
-
-
-def auto_contrast_limits(plane: npt.ArrayLike) -> Limits:
-    """Return limits that show a gray plane well, whatever its type.
-
-    Parameters
-    ----------
-    plane : array_like, shape (rows, cols)
-        Of any real type.
-
-    Returns
-    -------
-    low, high : float
-        The type's full range for uint8 and bool.  Otherwise the 0.1 % and 99.9 %
-        quantiles of the finite values (of at most about a million of them), so that
-        one hot pixel does not turn the rest black.  `low` is always below `high`.
-
-    Raises
-    ------
-    ImageError
-        If the plane does not hold real numbers or has no pixel.
-    """
-    pixels = _real_array(plane)
-    if pixels.dtype == np.bool_:
-        return 0.0, 1.0
-    if pixels.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = _quantiles(_sample(pixels))
-    if not low < high:
-        # nearly all is background: the few other values are the picture
-        low, high = _extremes(pixels)
-    return (low, high) if low < high else _limits_around(low)
 
 
 def to_rgb8(
@@ -118,16 +83,16 @@ def to_rgb8(
         Gray of any real type, or RGB(A).  Three axes of which the last has 3 or 4
         entries are always RGB(A).
     contrast_limits : tuple of float, optional
-        For gray: values that become black and white; by default found by
-        `auto_contrast_limits`.  RGB(A) has none: its integers reach from 0 to the
-        type's largest, its floats from 0 to 1.
+        Values that become black and white, of gray and of colours alike; by default found
+        by `auto_contrast_limits`.
     gamma : float
         As in `to_uint8`.
 
     Returns
     -------
     ndarray of uint8, shape (rows, cols, 3)
-        Red, green, blue; RGBA lies over black.  For gray it is a read-only view with
+        Red, green, blue; RGBA lies over black.  Alpha reaches from 0 to 1, or to the
+        largest value of an 8 or 16-bit unsigned type.  For gray it is a read-only view with
         one byte per pixel, and for 8-bit RGB it may be a view of `image`: copy it
         before writing to it.
 
@@ -136,17 +101,18 @@ def to_rgb8(
     ImageError
         If the image has other axes, does not hold real numbers, or has no pixel.
     """
-    pixels = _real_array(image)
-    if pixels.ndim == 2:
-        limits = auto_contrast_limits(pixels) if contrast_limits is None else contrast_limits
-        gray = to_uint8(pixels, limits, gamma)
-        return np.broadcast_to(gray[..., np.newaxis], (*gray.shape, 3))
-    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+    pixels = real_array(image)
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
         raise ImageError(
             f"The image has the shape {pixels.shape}, but a picture to segment has the axes "
             "(rows, cols) or (rows, cols, 3 or 4); choose one plane of it."
         )
-    return _rgb_levels(pixels, gamma)
+    limits = auto_contrast_limits(pixels) if contrast_limits is None else contrast_limits
+    display = _Display.checked(limits, gamma, inverted=False)
+    if pixels.ndim == 3:
+        return _rgb_levels(pixels, display)
+    gray = _levels(pixels, display)
+    return np.broadcast_to(gray[..., np.newaxis], (*gray.shape, 3))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -324,17 +290,17 @@ def _look_up(pixels: npt.NDArray[Any], display: _Display, shown: UInt8Array) -> 
         np.take(table, block, out=shown[rows], mode="clip")
 
 
-def _rgb_levels(pixels: npt.NDArray[Any], gamma: float) -> UInt8Array:
-    kind = pixels.dtype.kind
-    white = float(np.iinfo(pixels.dtype).max) if kind in "iu" else 1.0
-    display = _Display.checked((0.0, white), gamma, inverted=False)
-    if pixels.dtype == np.uint8 and display.gamma == 1:
+def _rgb_levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
+    if pixels.dtype == np.uint8 and display == _Display(0.0, 255.0):
         colors = pixels[..., :3]
     else:
         colors = _levels(pixels[..., :3], display)
     if pixels.shape[2] == 3:
         return colors
-    alphas = _levels(pixels[..., 3], _Display(0.0, white))
+    # as napari shows it, which hands all other types to the graphics card as floats
+    is_short = pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2
+    opaque = float(np.iinfo(pixels.dtype).max) if is_short else 1.0
+    alphas = _levels(pixels[..., 3], _Display(0.0, opaque))
     over_black = np.empty(colors.shape, np.uint8)
     for rows in _row_blocks(colors.shape):
         alpha = alphas[rows, :, np.newaxis].astype(np.float32) / 255
@@ -342,59 +308,7 @@ def _rgb_levels(pixels: npt.NDArray[Any], gamma: float) -> UInt8Array:
     return over_black
 
 
-def _real_array(image: npt.ArrayLike) -> npt.NDArray[Any]:
-    try:
-        pixels = np.asarray(image)
-    except ValueError as error:
-        raise ImageError("The image is no array: its rows differ in length.") from error
-    if pixels.dtype.kind == "c":
-        raise ImageError(
-            "The image holds complex numbers; take their magnitude or phase, and segment that."
-        )
-    if pixels.dtype.kind not in "biuf":
-        raise ImageError(f"The image must hold real numbers, but it holds {pixels.dtype}.")
-    if pixels.size == 0:
-        raise ImageError(f"The image is empty: its shape is {pixels.shape}, without any pixel.")
-    return pixels
-
-
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     cells_per_row = max(1, int(np.prod(shape[1:])))
     step = max(1, _BLOCK_CELLS // cells_per_row)
     return (slice(start, start + step) for start in range(0, shape[0], step))
-
-
-def _sample(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    for axis in range(pixels.ndim):
-        excess = pixels.size / _SAMPLE_CELLS
-        if excess > 1:
-            # shared between the axes, unless the later ones are too short for their part
-            later = int(np.prod(pixels.shape[axis + 1 :]))
-            step = int(np.ceil(max(excess ** (1 / (pixels.ndim - axis)), excess / later)))
-            pixels = pixels[(slice(None),) * axis + (slice(None, None, step),)]
-    return pixels
-
-
-def _quantiles(sample: npt.NDArray[Any]) -> Limits:
-    values = _finite(sample)
-    if values.size < _FEWEST_WITH_TAILS:
-        return _extremes(values)
-    tail = int(np.ceil(_TAIL * values.size))
-    ends = [tail, values.size - 1 - tail]
-    low, high = np.partition(values, ends)[ends]
-    return float(low), float(high)
-
-
-def _extremes(pixels: npt.NDArray[Any]) -> Limits:
-    values = _finite(pixels)
-    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-
-
-def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values.ravel() if values.dtype.kind in "iu" else values[np.isfinite(values)]
-
-
-def _limits_around(value: float) -> Limits:
-    # wide enough to differ from the value even where floats are far apart
-    width = max(1.0, abs(value) * 1e-6)
-    return (value, value + width) if value <= 0 else (value - width, value)

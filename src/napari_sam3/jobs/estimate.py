@@ -46,6 +46,9 @@ class Estimate:
         What was spent today already.
     notices : tuple of str
         What is wrong with the ledger, such as that it had to begin anew.
+    remarks : tuple of str
+        What else to know, such as that there is nothing to see in the picture; nobody has to
+        agree to that.
     """
 
     questions: int
@@ -60,6 +63,7 @@ class Estimate:
     confirm_above: float = 0.0
     today: float = 0.0
     notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Estimate({self.words})"
@@ -99,7 +103,7 @@ class Estimate:
     def warnings(self) -> tuple[str, ...]:
         """Sentences that belong to the question whether to go on."""
         found = [self.over_cap] if self.over_cap else []
-        found += self.notices
+        found += self.notices + self.remarks
         if self.unknown:
             count = len(self.unknown)
             found.append(

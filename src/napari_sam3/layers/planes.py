@@ -6,7 +6,7 @@ is frozen: reading happens in the worker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from napari.components import Dims
 from napari.layers import Image
 
+from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import Blending, Channel, compose, to_rgb8, to_uint8
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.transforms import FloatArray, LayerTransform
@@ -203,6 +204,12 @@ class LayerPicture:
     gamma : float
     inverted : bool
         Whether high values are shown dark.
+    dtype : str
+        Of the data, as NumPy calls it.
+    name : str
+        Of the layer.
+    key : hashable
+        Tells the layer from all others.
     """
 
     data: Any
@@ -211,36 +218,42 @@ class LayerPicture:
     contrast_limits: tuple[float, float]
     gamma: float
     inverted: bool
+    dtype: str
+    name: str
+    key: Hashable
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
-        pixels = self.pixels()
-        return to_rgb8(pixels if self.rgb else self._levels(pixels, inverted=self.inverted))
+        shown = self._shown(inverted=self.inverted)
+        return shown if self.rgb else to_rgb8(shown)
 
     def describe(self) -> dict[str, Any]:
         """Return how its values become grey levels or colours, as JSON values."""
-        dtype = str(np.dtype(self.data.dtype))
-        if self.rgb:
-            return {"kind": "rgb", "dtype": dtype}
-        return {
-            "kind": "gray",
-            "dtype": dtype,
+        said = {
+            "kind": "rgb" if self.rgb else "gray",
+            "dtype": self.dtype,
             "contrast_limits": list(self.contrast_limits),
             "gamma": self.gamma,
-            "inverted": self.inverted,
         }
+        return said if self.rgb else said | {"inverted": self.inverted}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the layer, with what its values are shown as."""
+        return (Part(self.pixels, self.contrast_limits, self.gamma, self.name, self.key),)
 
     def channel(self) -> npt.NDArray[np.uint8]:
         """Return levels for the colormap, (rows, cols), or the colours, (rows, cols, 3)."""
-        pixels = self.pixels()
         # it is the colormap that turns bright and dark round here
-        return to_rgb8(pixels) if self.rgb else self._levels(pixels, inverted=False)
+        return self._shown(inverted=False)
 
     def pixels(self) -> npt.NDArray[Any]:
         """Read the raw values of the plane, and nothing else."""
         return self.plane.read(self.data)
 
-    def _levels(self, pixels: npt.NDArray[Any], *, inverted: bool) -> npt.NDArray[np.uint8]:
+    def _shown(self, *, inverted: bool) -> npt.NDArray[np.uint8]:
+        pixels = self.pixels()
+        if self.rgb:
+            return to_rgb8(pixels, self.contrast_limits, self.gamma)
         return to_uint8(pixels, self.contrast_limits, self.gamma, inverted=inverted)
 
 
@@ -253,7 +266,9 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
         If its values are complex numbers, which have no order to show.
     """
     data = image.data[plane.level] if image.multiscale else image.data
-    if np.dtype(data.dtype).kind == "c":
+    # the layer's own, as that of its data need not be one of NumPy's
+    dtype = np.dtype(image.dtype)
+    if dtype.kind == "c":
         raise ImageError(
             f"“{image.name}” holds complex numbers; segment its magnitude instead, "
             "for instance a layer made with np.abs()."
@@ -266,6 +281,9 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
         contrast_limits=(float(low), float(high)),
         gamma=float(image.gamma),
         inverted=not image.rgb and _is_inverted(image),
+        dtype=str(dtype),
+        name=str(image.name),
+        key=image.unique_id,
     )
 
 
@@ -288,13 +306,12 @@ class _Overlaid:
     blending: Blending
     # maps (row, col) of the composed picture to (row, col) of this one; None where equal
     mapping: tuple[FloatArray, FloatArray] | None
-    name: str = ""
     colormap: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return how it becomes a part of the picture, as JSON values."""
         said = self.picture.describe() | {
-            "name": self.name,
+            "name": self.picture.name,
             "opacity": self.opacity,
             "blending": self.blending,
         }
@@ -351,6 +368,10 @@ class ComposedPicture:
                 channels = [Channel(mixed)]
         return compose(channels, self.shape)
 
+    def parts(self) -> tuple[Part, ...]:
+        """Return the layers, with what their values are shown as."""
+        return tuple(part for layer in self.layers for part in layer.picture.parts())
+
     def describe(self) -> dict[str, Any]:
         """Return how each layer becomes a part of the picture, as JSON values."""
         return {
@@ -394,7 +415,6 @@ def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> C
                 float(image.opacity),
                 cast(Blending, str(image.blending)),
                 _mapping(reference, plane),
-                str(image.name),
                 "" if image.rgb else str(image.colormap.name),
             )
         )

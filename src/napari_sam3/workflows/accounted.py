@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.images import to_rgb8
+from napari_sam3.core.flatness import Flatness, Part, find_flatness
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import create_engine, refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
@@ -24,10 +24,12 @@ from napari_sam3.jobs.question import Question, pixels_sha256
 from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.segment import (
+    ArrayPicture,
     Picture,
     Progress,
     SegmentAnswer,
     SegmentRun,
+    advised_flatness,
     iter_segment,
     new_request,
     to_prompts,
@@ -57,6 +59,10 @@ class ReadPicture:
     def describe(self) -> dict[str, Any]:
         """Return how the values of the image became the picture's."""
         return self.source.describe()
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the images that it is made of."""
+        return self.source.parts()
 
 
 def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:
@@ -94,7 +100,7 @@ def estimate_run(
     LedgerError
         If the engine is billed and the ledger cannot be read.
     """
-    return _prepare(engine, run, records, fresh)[1]
+    return _prepare(engine, run, records, fresh).expected
 
 
 def estimate(
@@ -127,12 +133,15 @@ def estimate(
     """
     chosen = create_engine(engine) if isinstance(engine, str) else engine
     asked, opened = to_prompts(prompts), records or open_records()
-    picture = to_rgb8(image, contrast_limits)
-    requests = [new_request(picture, prompt, min_score, max_masks) for prompt in asked]
+    picture = ArrayPicture(image, contrast_limits)
+    rgb = picture.read()
+    requests = [new_request(rgb, prompt, min_score, max_masks) for prompt in asked]
     for request in requests:
         refuse_unsupported(chosen.name, chosen.capabilities, request.prompt)
     questions = [Question.of(chosen, request) for request in requests]
-    return estimate_questions(chosen, questions, opened)
+    found = estimate_questions(chosen, questions, opened)
+    flatness = advised_flatness(rgb, picture)
+    return found if flatness is None else replace(found, remarks=(flatness.reason,))
 
 
 def iter_accounted(
@@ -180,7 +189,7 @@ def iter_accounted(
     for prompt in run.prompts:
         refuse_unsupported(engine.name, engine.capabilities, prompt)
     yield Progress(0, len(run.prompts), "reading the image")
-    run, expected, image = _prepare(engine, run, records, fresh)
+    run, expected, image, flatness = _prepare(engine, run, records, fresh)
     raise_if_stopped(stop)
     if expected.calls:
         records.require_limits()
@@ -203,21 +212,30 @@ def iter_accounted(
         image=image,
     )
     try:
-        return (yield from iter_segment(recorded, run, stop))
+        answer = yield from iter_segment(recorded, run, stop)
+        return replace(answer, flatness=flatness)
     finally:
         if planned:
             _drop_planned(records, origin.run)
 
 
-def _prepare(
-    engine: Engine, run: SegmentRun, records: Records, fresh: bool
-) -> tuple[SegmentRun, Estimate, tuple[npt.NDArray[np.uint8], str]]:
+class _Prepared(NamedTuple):
+    run: SegmentRun
+    expected: Estimate
+    image: tuple[npt.NDArray[np.uint8], str]
+    flatness: Flatness | None
+
+
+def _prepare(engine: Engine, run: SegmentRun, records: Records, fresh: bool) -> _Prepared:
     image = run.picture.read()
     read = replace(run, picture=ReadPicture(image, run.picture))
     digest = pixels_sha256(image)
     questions = [Question.of(engine, request, digest) for request in read.requests()]
     found = estimate_questions(engine, questions, records, in_flight=run.in_flight, fresh=fresh)
-    return read, found, (image, digest)
+    flatness = find_flatness(image, run.picture.parts())
+    if flatness is not None:
+        found = replace(found, remarks=(flatness.reason,))
+    return _Prepared(read, found, (image, digest), flatness)
 
 
 def _plan(engine: Engine, expected: Estimate, records: Records, origin: Origin) -> dict[str, int]:

@@ -283,8 +283,6 @@ def _pictures(runs: list[Run]) -> list[str]:
 
 
 def _mapping(picture: Mapping[str, Any]) -> str:
-    if picture["kind"] == "rgb":
-        return "colours as they are"
     if picture["kind"] == "composed":
         layers = [
             f"“{layer.get('name', '')}” ({_mapping(layer)})"
@@ -294,10 +292,14 @@ def _mapping(picture: Mapping[str, Any]) -> str:
         return f"several channels at once: {_listed(layers)}" if layers else "several channels"
     if not picture.get("contrast_limits"):
         return ""
-    low, high = (f"{value:.6g}" for value in picture["contrast_limits"])
+    limits, is_rgb = tuple(picture["contrast_limits"]), picture["kind"] == "rgb"
     is_inverted, gamma = picture.get("inverted"), picture.get("gamma", 1)
+    if is_rgb and limits == (0, 255) and gamma == 1 and picture.get("dtype") == "uint8":
+        return "colours as they are"
+    low, high = (f"{value:.6g}" for value in limits)
     ends = ("white", "black") if is_inverted else ("black", "white")
-    words = f"values from {low} ({ends[0]}) to {high} ({ends[1]}{', inverted' * bool(is_inverted)})"
+    noun = "colours" if is_rgb else "values"
+    words = f"{noun} from {low} ({ends[0]}) to {high} ({ends[1]}{', inverted' * bool(is_inverted)})"
     return words if gamma == 1 else f"{words} with a gamma of {gamma:.3g}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.flatness import Part
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import SegmentationResult
@@ -29,6 +30,9 @@ class _ForgottenPicture:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "unknown"}
+
+    def parts(self) -> tuple[Part, ...]:
+        return ()
 
 
 def labels_of(result: SegmentationResult) -> Labels:

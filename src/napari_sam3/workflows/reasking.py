@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.drift import Drift, match_objects
+from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.engines.base import NEVER, Engine
@@ -22,6 +23,7 @@ from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
+from napari_sam3.workflows.pictures import open_picture
 from napari_sam3.workflows.provenance import Record, crop_of, image_of, prompts_of, was_answered
 from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
@@ -46,6 +48,10 @@ class RecordedPicture:
     def describe(self) -> dict[str, Any]:
         """Return what the record says of it."""
         return {name: value for name, value in self.said.items() if name != "sha256"}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return nothing: the values behind the picture are not kept."""
+        return ()
 
 
 def picture_of(
@@ -118,9 +124,9 @@ def _as_recorded(
             "as an 8-bit RGB file."
         )
     pixels = _read_plane(image_of(record, run), run, path, plane, upright)
-    if said["kind"] == "rgb":
-        return to_rgb8(pixels)
     low, high = said["contrast_limits"]
+    if said["kind"] == "rgb":
+        return to_rgb8(pixels, (low, high), said["gamma"])
     return to_rgb8(to_uint8(pixels, (low, high), said["gamma"], inverted=said["inverted"]))
 
 
@@ -158,18 +164,21 @@ def _read_plane(
     plane: Sequence[int] | None,
     upright: bool,
 ) -> npt.NDArray[Any]:
-    if plane is not None or "plane" in image:
-        place = plane if plane is not None else image["plane"]
+    def read(place: Sequence[int] | None) -> npt.NDArray[Any]:
+        # gray was shown by the values that are stored, even where they stand for colours
+        if run["picture"]["kind"] == "rgb":
+            return open_picture(path, place, upright=upright).pixels()
         return open_image(path, place, upright=upright)
+
+    if plane is not None or "plane" in image:
+        return read(plane if plane is not None else image["plane"])
     index, shown = run["plane"]["index"], run["plane"]["shown"]
     shape = image["shape"]
     # a turned view takes a line of each of the file's planes
     leading = [
         range(shape[axis]) if axis in shown else [index[axis]] for axis in range(len(index) - 2)
     ]
-    planes = [
-        open_image(path, place or None, upright=upright) for place in itertools.product(*leading)
-    ]
+    planes = [read(place or None) for place in itertools.product(*leading)]
     stack = np.stack(planes).reshape(*(len(each) for each in leading), *planes[0].shape)
     cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
     return np.asarray(cut.swapaxes(0, 1) if shown[0] > shown[1] else cut)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.drift import match_objects
+from napari_sam3.core.flatness import Part
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.objects import LabelledObject
@@ -47,6 +48,10 @@ class CroppedPicture:
     def describe(self) -> dict[str, Any]:
         """Return how values become grey levels or colours."""
         return self.picture.describe()
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return nothing: what shows more of the whole picture may show less of a part."""
+        return ()
 
 
 def crop_around(item: Instance, image_shape: tuple[int, int]) -> Box:

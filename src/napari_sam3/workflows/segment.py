@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.images import Limits, auto_contrast_limits, to_rgb8
+from napari_sam3.core.contrast import Limits, auto_contrast_limits
+from napari_sam3.core.flatness import Flatness, Part, find_flatness
+from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import count_overlapping
 from napari_sam3.core.masked import refuse_masked
@@ -55,6 +57,10 @@ class Picture(Protocol):
 
         Called in the worker, after `read`.
         """
+        ...
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the images that it is made of, as far as their values can be read."""
         ...
 
 
@@ -130,6 +136,8 @@ class SegmentAnswer:
         Questions of a billed engine that got no answer; those that did are kept.
     concepts : tuple of str
         What each prompt asked for by name, "" where it did not.
+    flatness : Flatness, optional
+        Why nearly all of the picture is one grey level, if it is.
     """
 
     results: tuple[SegmentationResult, ...]
@@ -139,6 +147,7 @@ class SegmentAnswer:
     picture: dict[str, Any] = field(default_factory=dict)
     unanswered: int = 0
     concepts: tuple[str, ...] = ()
+    flatness: Flatness | None = None
 
     def __repr__(self) -> str:
         rows, cols = self.image_shape
@@ -175,8 +184,9 @@ class SegmentAnswer:
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should read, each sentence once."""
-        sentences = (notice for result in self.results for notice in result.notices)
-        return tuple(dict.fromkeys(sentences))
+        sentences = [notice for result in self.results for notice in result.notices]
+        flat = [self.flatness.reason] if self.flatness is not None else []
+        return tuple(dict.fromkeys(flat + sentences))
 
     @property
     def cached(self) -> int:
@@ -361,10 +371,13 @@ class ArrayPicture:
         Any image that `napari_sam3.core.images.to_rgb8` converts.
     contrast_limits : tuple of float, optional
         Values shown as black and white; found from the image if not given.
+    inverted : bool
+        Whether low values of a gray image are bright.
     """
 
     image: npt.ArrayLike = field(repr=False)
     contrast_limits: tuple[float, float] | None = None
+    inverted: bool = False
     # of an image of 10,000² pixels it takes long to find them, so that is done once
     _found: list[Limits] = field(default_factory=list, init=False, repr=False)
 
@@ -373,29 +386,35 @@ class ArrayPicture:
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Return the picture, shape (rows, cols, 3)."""
-        pixels = np.asarray(self.image)
-        return to_rgb8(pixels, self._limits(pixels) if pixels.ndim == 2 else None)
+        pixels, limits = self.pixels(), self._limits()
+        if pixels.ndim == 2:
+            return to_rgb8(to_uint8(pixels, limits, inverted=self.inverted))
+        return to_rgb8(pixels, limits)
 
     def describe(self) -> dict[str, Any]:
         """Return what became black and white, found by itself or given."""
-        pixels = np.asarray(self.image)
-        dtype = str(pixels.dtype)
-        if pixels.ndim != 2:
-            return {"kind": "rgb", "dtype": dtype}
-        low, high = self._limits(pixels)
-        return {
-            "kind": "gray",
-            "dtype": dtype,
+        pixels, (low, high) = self.pixels(), self._limits()
+        said = {
+            "kind": "gray" if pixels.ndim == 2 else "rgb",
+            "dtype": str(pixels.dtype),
             "contrast_limits": [float(low), float(high)],
             "gamma": 1.0,
-            "inverted": False,
         }
+        return said | {"inverted": self.inverted} if pixels.ndim == 2 else said
 
-    def _limits(self, pixels: npt.NDArray[Any]) -> Limits:
+    def parts(self) -> tuple[Part, ...]:
+        """Return the image, with what its values are shown as."""
+        return (Part(self.pixels, self._limits()),)
+
+    def pixels(self) -> npt.NDArray[Any]:
+        """Return the values of the image."""
+        return np.asarray(self.image)
+
+    def _limits(self) -> Limits:
         if self.contrast_limits is not None:
             return self.contrast_limits
         if not self._found:
-            self._found.append(auto_contrast_limits(pixels))
+            self._found.append(auto_contrast_limits(self.pixels()))
         return self._found[0]
 
 
@@ -467,7 +486,7 @@ def segment(
     max_masks : int
         At most so many objects for each prompt, the best; 0 means all.
     contrast_limits : tuple of float, optional
-        Values shown as black and white; by default found from the image.
+        Values shown as black and white, in colours too; by default found from the image.
     stop : threading.Event
         Set by another thread to cancel.
     records : Records, optional
@@ -516,15 +535,29 @@ def segment(
 
     prompts = to_prompts(prompt)
     chosen = create_engine(engine) if isinstance(engine, str) else engine
-    picture = to_rgb8(image, contrast_limits)
-    requests = [new_request(picture, one, min_score, max_masks) for one in prompts]
+    picture = ArrayPicture(image, contrast_limits)
+    rgb = picture.read()
+    requests = [new_request(rgb, one, min_score, max_masks) for one in prompts]
+    flatness = advised_flatness(rgb, picture)
     records = records or open_records()
     if not remember:
         records = replace(records, cache=None)
     recorded = RecordedEngine(chosen, records, Consent(None, None if ask_again else frozenset()))
     if isinstance(prompt, str | Prompt):
-        return recorded.segment(requests[0], stop)
-    return finish(_iter_answered(recorded, requests, 1, stop))
+        result = recorded.segment(requests[0], stop)
+        said = () if flatness is None else (flatness.reason,)
+        return replace(result, notices=(*said, *result.notices))
+    answer = finish(_iter_answered(recorded, requests, 1, stop))
+    return replace(answer, flatness=flatness)
+
+
+def advised_flatness(rgb: npt.NDArray[np.uint8], picture: Picture) -> Flatness | None:
+    """Return why nearly all of a picture is one grey level, and what a script may try; or None."""
+    flatness = find_flatness(rgb, picture.parts())
+    if flatness is None:
+        return None
+    advice = (f" Try contrast_limits=({low:g}, {high:g})." for low, high in flatness.better.values())
+    return replace(flatness, reason="".join([flatness.reason, *advice]))
 
 
 def to_prompts(prompt: str | Prompt | Sequence[str | Prompt]) -> tuple[Prompt, ...]:
