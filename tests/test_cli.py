@@ -204,8 +204,8 @@ class TestResult:
         assert done.exit_code == 0
         assert done.stderr.splitlines() == [
             (
-                "Nearly all of the picture is one grey level: the contrast limits are 0 to 65535, but "
-                "nearly all values lie from 20 to 900."
+                "Nearly all of the picture is one grey level: the contrast limits are 0 and 65535, "
+                "but nearly all values lie between 20 and 900."
             ),
             "Try --contrast-limits 20,900.",
         ]

@@ -113,7 +113,7 @@ class TestFindFlatness:
         low, high = found.better[7]
         assert found.reason == (
             "Nearly all of the picture is one grey level: the contrast limits of "
-            f"“cells” are 0 to 65535, but nearly all values lie from {low:g} to {high:g}."
+            f"“cells” are 0 and 65535, but nearly all values lie between {low:g} and {high:g}."
         )
         assert flatness(values, (low, high)) is None
 
@@ -124,7 +124,7 @@ class TestFindFlatness:
     def test_colours_that_are_clipped_to_white_have_better_limits(self):
         colours = 40 + nuclei(rise=150)[..., np.newaxis] * (1, 0.4, 0.8)
         found = flatness(colours, (0, 1))
-        assert "the contrast limits are 0 to 1" in found.reason
+        assert "the contrast limits are 0 and 1" in found.reason
         assert flatness(colours, found.better[None]) is None
 
     def test_a_dim_8_bit_image_has_better_limits_than_its_type(self):
@@ -157,7 +157,7 @@ class TestFindFlatness:
         together = compose([Channel(seen), Channel(dark, blending="opaque")], seen.shape)
         found = find_flatness(together, parts)
         assert list(found.better) == [2]
-        assert "of “unseen” are 0 to 65535" in found.reason
+        assert "of “unseen” are 0 and 65535" in found.reason
         assert "of “void” are no numbers" in found.reason
         assert "“seen”" not in found.reason
 

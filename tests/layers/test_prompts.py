@@ -145,7 +145,8 @@ def test_a_point_belongs_to_the_plane_that_it_is_nearest_to(z, held):
 def test_a_shape_that_runs_through_planes_is_on_none_of_them():
     image = Image(np.zeros((5, 40, 60), np.uint8))
     path = Shapes([np.array([[1, 2, 3], [3, 20, 30]])], shape_type="path")
-    assert read_shapes(path, plane_of(image, at={0: 1})) == Drawn()
+    drawn = read_shapes(path, plane_of(image, at={0: 1}))
+    assert drawn == Drawn(unseen=("1 shape is not on the plane that is shown (“Shapes”).",))
 
 
 def test_a_flat_prompt_layer_counts_on_every_plane_of_a_stack():
@@ -352,6 +353,73 @@ def test_a_polygon_that_is_a_line_is_the_box_around_it():
 def test_a_rectangle_is_a_box_and_no_outline():
     drawn = read_shapes(Shapes([rectangle(5, 5, 20, 30)]), flat_plane())
     assert drawn.boxes[0].outline == ()
+
+
+# --- nothing that can be used
+
+
+def refused(drawn):
+    with pytest.raises(PromptError) as refusal:
+        to_object_prompts(drawn)
+    sentence = str(refusal.value)
+    assert sentence.endswith(
+        "Click on an object in the plane that is shown, or draw a box around it."
+    )
+    with pytest.raises(PromptError) as refusal:
+        to_concept_prompt("", drawn)
+    assert str(refusal.value).endswith("or type what to find.")
+    assert to_concept_prompt("cell", drawn).text == "cell"
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (
+            Points([[2, 5, 5], [4, 6, 6]], name="m"),
+            "2 points are not on the plane that is shown (“m”).",
+        ),
+        (Points([[3, 5, 99]], name="m"), "1 point was left out, outside of the image (“m”)."),
+        (Points([[3, 5, 5]], shown=[False], name="m"), "1 point is hidden (“m”)."),
+        (
+            Shapes([[(2, *at) for at in rectangle(5, 5, 9, 9)]], name="m"),
+            "1 shape is not on the plane that is shown (“m”).",
+        ),
+        (Shapes([[(3, *at) for at in rectangle(5, 5, 5, 9)]], name="m"), "without size in “m”"),
+        (Shapes([rectangle(50, 5, 60, 9)], name="m"), "1 shape was left out, outside of the image"),
+    ],
+    ids=["other plane", "outside", "hidden", "box on another plane", "no size", "box outside"],
+)
+def test_marks_that_cannot_be_used_are_the_reason_why_nothing_is_asked(layer, said):
+    plane = plane_of(Image(np.zeros((5, 40, 60), np.uint8)), at={0: 3})
+    read = read_points if isinstance(layer, Points) else read_shapes
+    sentence = refused(read(layer, plane))
+    assert said in sentence
+    assert "yet" not in sentence
+
+
+def test_a_point_without_a_position_is_the_reason_too():
+    points = Points([[6.0, 6.0]], name="m")
+    points.data[0] = [np.nan, 6]
+    assert "1 point is nowhere, as a coordinate is not a number" in refused(
+        read_points(points, flat_plane())
+    )
+
+
+def test_a_negative_point_here_does_not_hide_that_the_object_is_elsewhere():
+    points = Points(
+        [[2, 5, 5], [3, 6, 6]], name="m", features={"polarity": ["positive", "negative"]}
+    )
+    plane = plane_of(Image(np.zeros((5, 40, 60), np.uint8)), at={0: 3})
+    sentence = refused(read_points(points, plane))
+    assert "1 point is not on the plane that is shown" in sentence
+
+
+def test_marks_elsewhere_are_not_worth_a_word_where_something_is_marked_here():
+    points = Points([[2, 5, 5], [3, 6, 6]])
+    plane = plane_of(Image(np.zeros((5, 40, 60), np.uint8)), at={0: 3})
+    drawn = read_points(points, plane)
+    assert drawn.notices == to_object_prompts(drawn)[1] == ()
 
 
 def test_which_proposal_is_wanted_belongs_to_an_object():

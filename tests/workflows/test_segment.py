@@ -258,8 +258,8 @@ class TestSegment:
         )
         assert result.notices == (
             (
-                "Nearly all of the picture is one grey level: the contrast limits are 0 to 65535, but "
-                "nearly all values lie from 300 to 555. Try contrast_limits=(300, 555)."
+                "Nearly all of the picture is one grey level: the contrast limits are 0 and 65535, "
+                "but nearly all values lie between 300 and 555. Try contrast_limits=(300, 555)."
             ),
             "Slow.",
         )

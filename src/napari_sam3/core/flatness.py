@@ -91,8 +91,8 @@ def find_flatness(rgb: npt.NDArray[np.uint8], parts: Iterable[Part]) -> Flatness
 
 
 def _by_limits(part: Part, limits: Limits) -> str:
-    now, then = (f"{low:g} to {high:g}" for low, high in (part.contrast_limits, limits))
-    return f"the contrast limits{_of(part)} are {now}, but nearly all values lie from {then}"
+    now, then = (f"{low:g} and {high:g}" for low, high in (part.contrast_limits, limits))
+    return f"the contrast limits{_of(part)} are {now}, but nearly all values lie between {then}"
 
 
 def _by_values(part: Part, pixels: npt.NDArray[Any]) -> str:

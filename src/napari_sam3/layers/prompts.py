@@ -35,6 +35,11 @@ PROPOSAL = "proposal"
 NEGATIVE = "negative"
 POSITIVE = "positive"
 
+OTHER_PLANE = "not on the plane that is shown"
+NOWHERE = "nowhere, as a coordinate is not a number"
+MARK_OBJECT = "Click on an object in the plane that is shown, or draw a box around it."
+DRAW_EXAMPLE = "Draw a box around an example in the plane that is shown, or type what to find."
+
 STROKE_SPACING = 8.0
 """Pixels between the points along a drawn line."""
 MAX_STROKE_POINTS = 16
@@ -77,12 +82,15 @@ class Drawn:
         What was left out, and why, for the user.
     proposals : tuple of (int, str)
         Object number, and which of what its first click may mean is wanted.
+    unseen : tuple of str
+        What is drawn, but not on the plane, in sentences: of interest if nothing else is.
     """
 
     points: tuple[DrawnPoint, ...] = ()
     boxes: tuple[DrawnBox, ...] = ()
     notices: tuple[str, ...] = ()
     proposals: tuple[tuple[int, Proposal], ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def __add__(self, other: Drawn) -> Drawn:
         return Drawn(
@@ -90,7 +98,13 @@ class Drawn:
             self.boxes + other.boxes,
             self.notices + other.notices,
             self.proposals + other.proposals,
+            self.unseen + other.unseen,
         )
+
+    def explain(self, error: PromptError, advice: str) -> PromptError:
+        """Return an error that says why what is drawn does not count, if something is."""
+        reasons = self.notices + self.unseen
+        return PromptError(" ".join((*reasons, advice))) if reasons else error
 
 
 def read_points(layer: Points, plane: Plane) -> Drawn:
@@ -112,7 +126,13 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     if not extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
     pixels, on_plane = to_plane(layer, layer.data, plane)
-    on_plane &= np.asarray(layer.shown)
+    shown, somewhere = np.asarray(layer.shown), np.isfinite(layer.data).all(axis=1)
+    unseen = (
+        *_unseen(~shown, "hidden", layer),
+        *_unseen(shown & ~somewhere, NOWHERE, layer),
+        *_unseen(shown & somewhere & ~on_plane, OTHER_PLANE, layer),
+    )
+    on_plane &= shown
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
     positions = _rounded(pixels)
@@ -122,7 +142,7 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
     )
     outside = int(np.count_nonzero(on_plane & ~inside))
     proposals = _proposals(layer, on_plane & inside)
-    return Drawn(points, (), _left_out(outside, "point", layer), proposals)
+    return Drawn(points, (), _left_out(outside, "point", layer), proposals, unseen)
 
 
 def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
@@ -147,9 +167,12 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         return Drawn(notices=(_beside_view(layer),))
     drawn, outside, clipped = Drawn(), 0, 0
     signs, groups = _signs(layer), _groups(layer)
+    finite = np.array([np.isfinite(vertices).all() for vertices in layer.data], bool)
+    on_planes = np.zeros(len(finite), bool)
     for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         pixels, on_plane = to_plane(layer, vertices, plane)
-        if not on_plane.all():
+        on_planes[i] = on_plane.all()
+        if not on_planes[i]:
             continue
         positive, group = signs[i], groups[i]
         if kind in ("line", "path"):
@@ -165,14 +188,19 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
         whole = _box_around(_ellipse_ends(pixels) if kind == "ellipse" else pixels)
         box = whole.intersection(Box.of_shape(plane.shape)) if whole else None
         if whole is None:
-            drawn += Drawn(notices=(f"A {kind} without size in “{layer.name}” was left out.",))
+            drawn += Drawn(notices=(_without_size(kind, layer),))
         elif box is None:
             outside += 1
         else:
             clipped += box != whole
             outline = _outline(pixels, kind)
             drawn += Drawn(boxes=(DrawnBox(box, positive, group, outline),))
-    return drawn + Drawn(notices=_left_out(outside, "shape", layer) + _clipped(clipped, layer))
+    unseen = (
+        *_unseen(~finite, NOWHERE, layer),
+        *_unseen(finite & ~on_planes, OTHER_PLANE, layer),
+    )
+    notices = _left_out(outside, "shape", layer) + _clipped(clipped, layer)
+    return drawn + Drawn(notices=notices, unseen=unseen)
 
 
 def to_concept_prompt(text: str, drawn: Drawn) -> ConceptPrompt:
@@ -184,7 +212,10 @@ def to_concept_prompt(text: str, drawn: Drawn) -> ConceptPrompt:
         If there is nothing to find.
     """
     exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
-    return ConceptPrompt(text, exemplars)
+    try:
+        return ConceptPrompt(text, exemplars)
+    except PromptError as error:
+        raise drawn.explain(error, DRAW_EXAMPLE) from error
 
 
 def to_object_prompts(
@@ -230,7 +261,10 @@ def to_object_prompts(
         else:
             lonely += len(points)
     if not prompts:
-        ObjectPrompt()  # refuses, and says what to do
+        try:
+            ObjectPrompt()  # refuses, and says what to do
+        except PromptError as error:
+            raise drawn.explain(error, MARK_OBJECT) from error
     return prompts, _unusable(sum(not box.positive for box in drawn.boxes), lonely)
 
 
@@ -426,6 +460,18 @@ def _left_out(count: int, noun: str, layer: Layer) -> tuple[str, ...]:
     if not count:
         return ()
     return (f"{_many(count, noun)} left out, outside of the image (“{layer.name}”).",)
+
+
+def _unseen(which: npt.NDArray[np.bool_], where: str, layer: Points | Shapes) -> tuple[str, ...]:
+    count = int(np.count_nonzero(which))
+    noun = "point" if isinstance(layer, Points) else "shape"
+    words = f"1 {noun} is" if count == 1 else f"{count} {noun}s are"
+    return (f"{words} {where} (“{layer.name}”).",) if count else ()
+
+
+def _without_size(kind: str, layer: Shapes) -> str:
+    article = "An" if kind == "ellipse" else "A"
+    return f"{article} {kind} without size in “{layer.name}” was left out."
 
 
 def _clipped(count: int, layer: Layer) -> tuple[str, ...]:

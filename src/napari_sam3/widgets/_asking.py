@@ -25,6 +25,7 @@ from napari_sam3.errors import ImageError, PromptError, UnsupportedPromptError
 from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
 from napari_sam3.layers.prompts import (
+    DRAW_EXAMPLE,
     Drawn,
     read_points,
     read_shapes,
@@ -209,7 +210,10 @@ class Asking:
                 return tuple(to_concept_prompt(text, drawn) for text in texts)
             exemplars = tuple(Exemplar(box.box, box.positive) for box in drawn.boxes)
             points = tuple(mark.point for mark in drawn.points)
-            return (CombinedPrompt(texts[0], exemplars, points),)
+            try:
+                return (CombinedPrompt(texts[0], exemplars, points),)
+            except PromptError as error:
+                raise drawn.explain(error, DRAW_EXAMPLE) from error
         form = self._form
         wanted = form.diameter.value if "diameter" in self._settings() else 0
         return (Everything(form.points_per_side.value, form.pred_iou_thresh.value, wanted or None),)

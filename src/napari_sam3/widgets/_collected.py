@@ -16,7 +16,7 @@ from napari_sam3.workflows.collected import labels_of, record_of
 
 
 def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
-    """Add a Labels layer for each answer that came, and say what became of all.
+    """Add a Labels layer for each answer that found something, and say what became of all.
 
     It lies where the picture lay that was asked about.  Which layer that was is not known
     for certain after a restart; the same question about it is answered from what is stored.
@@ -32,6 +32,9 @@ def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
             said.append(f"“{one.entry.question}”: {one.error}")
             continue
         count = len(one.result.instances)
+        if not count:
+            said.append(f"“{one.entry.question}”: nothing found; asking again is free.")
+            continue
         labels = labels_of(one.result)
         image = str(one.about.get("image", ""))
         metadata = {METADATA_KEY: record_of(one.result, one.question, labels, image)}

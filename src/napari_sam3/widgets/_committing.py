@@ -95,14 +95,15 @@ class Committed:
     ----------
     context : RunContext
     answer : SegmentAnswer
-    layer : Labels
+    layer : Labels, optional
+        None where nothing was found and the image has no layer of its own yet.
     written : Written
     notices : tuple of str
     """
 
     context: RunContext
     answer: SegmentAnswer
-    layer: Labels
+    layer: Labels | None
     written: Written
     notices: tuple[str, ...]
 
@@ -226,7 +227,9 @@ class Committer(QObject):
     def _iter_commit(
         self, context: RunContext, answer: SegmentAnswer
     ) -> Generator[None, None, Committed]:
-        layer, notices = self._layer(context)
+        layer, notices = self._layer(context, is_needed=bool(len(answer.instances)))
+        if layer is None:
+            return Committed(context, answer, None, Written(), (*notices, *answer.notices))
         record = ObjectRecord.of(layer)
         record.writers += 1
         try:
@@ -348,18 +351,18 @@ class Committer(QObject):
         layer = self.labels_of(image_id)
         return layer if layer is not None and not place.misfit(layer) else None
 
-    def _layer(self, context: RunContext) -> tuple[Labels, tuple[str, ...]]:
-        """Return the layer to write in; a new one rather than lose an answer."""
+    def _layer(
+        self, context: RunContext, *, is_needed: bool
+    ) -> tuple[Labels | None, tuple[str, ...]]:
+        """Return the layer to write in; a new one, if it is needed, rather than lose an answer."""
         output, notices = context.output, context.notices
-        if output is not None and not self._is_there(output):
-            notices += (f"“{output.name}” was removed meanwhile; the objects are in a new layer.",)
+        why_not = "" if output is None else self._why_not(output, context)
+        if why_not:
             output = None
-        elif output is not None and (misfit := context.place.misfit(output)):
-            notices += (f"{misfit}; the objects are in a new layer.",)
-            output = None
+            notices += (f"{why_not}; the objects are in a new layer.",) if is_needed else ()
         # asked now and not when Run was pressed: an answer in between may have made it
         output = output or self.own_layer(context.image_id, context.place)
-        if output is None:
+        if output is None and is_needed:
             output = self._own[context.image_id] = context.place.new_layer()
             self._watch(output, 0)
             active = self._viewer.layers.selection.active
@@ -368,6 +371,12 @@ class Committer(QObject):
                 # the user is drawing there
                 self._viewer.layers.selection.active = active
         return output, notices
+
+    def _why_not(self, output: Labels, context: RunContext) -> str:
+        """Return why the layer that was chosen cannot be written in any more."""
+        if not self._is_there(output):
+            return f"“{output.name}” was removed meanwhile"
+        return context.place.misfit(output)
 
     def _add_below_prompts(self, layer: Labels, image_id: Hashable) -> None:
         """Add a layer above its image, but below what is drawn, so that no prompt is hidden."""

@@ -192,6 +192,11 @@ class Form(QWidget):
         self.result = wrapped_text()
         self.result.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.auto_contrast = PushButton(
+            text="Auto contrast",
+            tooltip="Set the image's contrast limits so that nearly all of its values show.",
+            visible=False,
+        )
         self.keys = wrapped_text()
 
     @property
@@ -237,7 +242,7 @@ class Form(QWidget):
         self.words.setText(f"Knows only these words: {', '.join(words)}." if words else "")
         self.words.setVisible(bool(words))
 
-    def show_result(self, words: str, *, steady: bool = False) -> None:
+    def show_result(self, words: str, *, steady: bool = False, contrast: bool = False) -> None:
         """Say what became of a question.
 
         Parameters
@@ -246,7 +251,10 @@ class Form(QWidget):
         steady : bool
             Whether to keep the room of what was said before, so that nothing below jumps
             while answer follows answer.
+        contrast : bool
+            Whether another contrast would show more, and is offered.
         """
+        self.auto_contrast.visible = contrast
         label = self.result
         label.setText(words)
         room = max(label.minimumHeight(), label.heightForWidth(label.width())) if steady else 0
@@ -303,6 +311,7 @@ class Form(QWidget):
         column.addWidget(self.price)
         column.addWidget(self.progress.native)
         column.addWidget(self.result)
+        column.addWidget(self.auto_contrast.native)
         self._saving = QVBoxLayout()
         column.addLayout(self._saving)
         self.outputs = folded_rows(

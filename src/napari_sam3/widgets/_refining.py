@@ -286,7 +286,10 @@ class Refining(QObject):
         own = replace(session.before, label=now.label)
         after = take_answer(own, answer, session.crop, plane, title, run_id)
         if after is None:
-            self.said.emit("Nothing was found there; it stays as it was. Click on it once more.")
+            why = (
+                answer.flatness.reason if answer.flatness is not None else "Click on it once more."
+            )
+            self.said.emit(f"Nothing was found there; it stays as it was. {why}")
             return
         session.current = after
         refined = Refined(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any
 
 import napari.viewer
@@ -15,6 +15,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
+from napari_sam3.core.contrast import Limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import PROPOSALS, ObjectPrompt, Proposal
 from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
@@ -97,6 +98,7 @@ class SegmentPanel(Dock):
         self._asked_at = 0.0
         self._state_said = ""
         self._chosen: tuple[str, ...] = ()
+        self._better: Mapping[Hashable, Limits] = {}
         self.prompts = PromptLayers(self._viewer, self._on_drawn)
         self.form = Form(
             self._choices(Image), self._points_layers, self._shapes_layers, self._outputs, self
@@ -325,7 +327,23 @@ class SegmentPanel(Dock):
 
     def _on_committed(self, committed: Committed) -> None:
         chosen, self._chosen = self._chosen, ()
-        self._say(_result_line(committed), chosen + committed.notices)
+        flatness = committed.answer.flatness
+        better = flatness.better if flatness is not None else {}
+        advice = ("Press Auto contrast, then Run.",) if better else ()
+        self._say(_result_line(committed), chosen + committed.notices + advice, better)
+
+    def auto_contrast(self) -> None:
+        """Give the images of the last run the contrast limits that show more of them."""
+        said = []
+        for layer in self._viewer.layers:
+            limits = self._better.get(layer.unique_id)
+            if limits is not None:
+                layer.contrast_limits = limits
+                low, high = limits
+                said.append(f"“{layer.name}” now has the contrast limits {low:g} and {high:g}.")
+        self._say(
+            " ".join([*said, "Press Run."]) if said else "There is no better contrast to set."
+        )
 
     def _look_into_ledger(self, job: Job) -> None:
         if job.billed and self._is_open:
@@ -451,9 +469,16 @@ class SegmentPanel(Dock):
             self._activity.close()
             self._activity = None
 
-    def _say(self, sentence: str, notices: tuple[str, ...] = ()) -> None:
+    def _say(
+        self,
+        sentence: str,
+        notices: tuple[str, ...] = (),
+        better: Mapping[Hashable, Limits] | None = None,
+    ) -> None:
+        self._better = better or {}
         is_steady = self._is_live and self.question == "object"
-        self.form.show_result("\n".join([sentence, *notices]), steady=is_steady)
+        words = "\n".join([sentence, *notices])
+        self.form.show_result(words, steady=is_steady, contrast=bool(better))
 
     # ------------------------------------------------------------------ drawing
 
@@ -679,6 +704,7 @@ class SegmentPanel(Dock):
         form.run.changed.connect(self.run)
         self.reviewing.changed.connect(self.review)
         form.cancel.changed.connect(self.cancel)
+        form.auto_contrast.changed.connect(self.auto_contrast)
         form.image.changed.connect(self.copying.refresh)
         form.text.native.returnPressed.connect(self.run)
         form.text.native.textChanged.connect(self._show_price)
@@ -844,7 +870,8 @@ def _result_line(committed: Committed) -> str:
         parts[0] = "Nothing found"
     elif not written.labels:
         parts.insert(0, "Nothing added")
-    return f"{', '.join(parts)} → “{committed.layer.name}”"
+    said = ", ".join(parts)
+    return said if committed.layer is None else f"{said} → “{committed.layer.name}”"
 
 
 def _taken_line(added: int, known: int, positive: bool) -> str:

@@ -6,8 +6,9 @@ the whole image does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,15 @@ class CroppedPicture:
         return self.picture.describe()
 
     def parts(self) -> tuple[Part, ...]:
-        """Return nothing: what shows more of the whole picture may show less of a part."""
-        return ()
+        """Return the images that the picture is made of, cut as it is."""
+        return tuple(
+            replace(part, pixels=partial(_cut, part.pixels, self.box))
+            for part in self.picture.parts()
+        )
+
+
+def _cut(pixels: Callable[[], npt.NDArray[Any]], box: Box) -> npt.NDArray[Any]:
+    return pixels()[box.slices]
 
 
 def crop_around(item: Instance, image_shape: tuple[int, int]) -> Box:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from napari_sam3.core.flatness import is_flat
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines.builtin.picture import Picture
@@ -85,7 +86,7 @@ def _other_width(picture: Picture, diameter: float, found: Sequence[Instance]) -
 
 def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> bool:
     """Whether a picture shows something that the nets do not know."""
-    if looks_drawn(picture):
+    if looks_drawn(picture) or is_flat(picture.rgb):
         return False
     # a low score says that an object is unlike the examples; words leave few to judge by
     judged = known_objects(picture) if isinstance(prompt, ConceptPrompt) else found
