@@ -269,10 +269,11 @@ def test_a_live_answer_leaves_the_user_in_the_layer_that_is_drawn_in(desk):
     assert desk.viewer.layers.selection == {points}
 
 
-def test_an_empty_answer_is_no_error(desk):
+def test_an_empty_answer_is_no_error_and_makes_no_layer(desk):
     desk.write()
-    assert not only_labels(desk.viewer).data.any()
+    assert labels_layers(desk.viewer) == []
     assert desk.failed == []
+    assert desk.done[-1].layer is None
     desk.write(A)
     assert has_only(only_labels(desk.viewer), A, 1)
 
@@ -455,8 +456,10 @@ def test_the_record_says_whether_a_layer_from_elsewhere_held_labels(desk, value,
 
 
 def test_an_answer_without_an_object_is_on_record_too(desk):
+    desk.write(A)
     desk.write()
-    assert record_of(only_labels(desk.viewer))["runs"][0]["questions"][0]["objects"] == 0
+    runs = record_of(only_labels(desk.viewer))["runs"]
+    assert [run["questions"][0]["objects"] for run in runs] == [1, 0]
 
 
 def test_a_picture_from_an_engine_has_a_record_too(desk):

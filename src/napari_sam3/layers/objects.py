@@ -23,7 +23,7 @@ from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.undoing import undone_labels
 from napari_sam3.core.viewing import View, hidden_labels
-from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.planes import Plane, is_plain
 
 OBJECTS_KEY = "napari_sam3_objects"
 
@@ -45,7 +45,7 @@ Objects = dict[int, LabelledObject]
 def flaw_of(layer: Labels) -> str:
     """Return why the objects of a layer cannot be reviewed; empty if they can."""
     data = layer.data
-    if layer.multiscale or not isinstance(data, np.ndarray):
+    if layer.multiscale or not is_plain(data):
         return f"“{layer.name}” cannot be reviewed, since its data are not a plain array."
     if not data.flags.writeable:
         return f"“{layer.name}” cannot be reviewed, since it is read-only."

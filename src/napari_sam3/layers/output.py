@@ -23,7 +23,7 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule, bottom_to_top
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import describe_image, describe_placement
-from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.planes import Plane, is_plain
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
 
 PIXELS_PER_STEP = 80_000
@@ -95,7 +95,7 @@ class OutputPlace:
 
     def misfit(self, layer: Labels) -> str:
         """Return why a layer cannot take these objects; empty if it can."""
-        if layer.multiscale or not isinstance(layer.data, np.ndarray):
+        if layer.multiscale or not is_plain(layer.data):
             return f"“{layer.name}” cannot be edited, since its data are not a plain array"
         if not (layer.data.flags.writeable and layer.editable):
             return f"“{layer.name}” is read-only"

@@ -20,6 +20,8 @@ from napari_sam3.core.images import Blending, Channel, compose, to_rgb8, to_uint
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.transforms import FloatArray, LayerTransform
 
+LONGEST_REASON = 200
+
 MAX_SIDE = 4096
 """Of a multiscale image, the finest level is read whose shown sides are not longer."""
 
@@ -113,6 +115,11 @@ class Plane:
         places = np.round(np.asarray(points, dtype=float)[:, hidden])
         wanted = np.asarray([self.index[axis] for axis in hidden], dtype=float)
         return np.asarray((places == wanted).all(axis=1))
+
+
+def is_plain(data: Any) -> bool:
+    """Whether a layer's data can be written as they are: an array of NumPy's, without a mask."""
+    return isinstance(data, np.ndarray) and not isinstance(data, np.ma.MaskedArray)
 
 
 def find_plane(image: Image, dims: Dims, max_side: int = MAX_SIDE) -> Plane:
@@ -247,8 +254,17 @@ class LayerPicture:
         return self._shown(inverted=False)
 
     def pixels(self) -> npt.NDArray[Any]:
-        """Read the raw values of the plane, and nothing else."""
-        return self.plane.read(self.data)
+        """Read the raw values of the plane, and nothing else.
+
+        Raises
+        ------
+        ImageError
+            If whatever the data come from fails.
+        """
+        try:
+            return self.plane.read(self.data)
+        except Exception as error:  # a closed file, a lost share, a failed computation: anything
+            raise ImageError(f"“{self.name}” cannot be read: {_reason(error)}.") from error
 
     def _shown(self, *, inverted: bool) -> npt.NDArray[np.uint8]:
         pixels = self.pixels()
@@ -285,6 +301,11 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
         name=str(image.name),
         key=image.unique_id,
     )
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
+    return first[:LONGEST_REASON] or type(error).__name__
 
 
 def _colormap_table(image: Image) -> npt.NDArray[np.uint8]:

@@ -182,7 +182,8 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     ImageError
         If the labels have more than one plane, or the file cannot be written.
     """
-    full = np.asarray(data[0] if attributes.get("multiscale") else data)
+    # cut first: some arrays are read by an index only
+    full = np.asarray((data[0] if attributes.get("multiscale") else data)[...])
     if full.ndim != 2:
         raise ImageError(
             f"Objects are exported plane by plane, but the labels have {full.ndim} axes: use "

@@ -173,5 +173,6 @@ def _to_save(data: Any, attributes: Mapping[str, Any]) -> ToSave:
 
 
 def _as_numbers(data: Any) -> Array:
-    array = np.asarray(data)
+    # cut first: some arrays are read by an index only
+    array = np.asarray(data[...])
     return array.view(np.uint8) if array.dtype == np.bool_ else array
