@@ -110,7 +110,7 @@ def test_a_plane_of_any_array_is_read_and_described(kind, order):
     np.testing.assert_array_equal(together, picture.read())
 
 
-@pytest.mark.parametrize("kind", ["lazy", "torch-like", "cut only", "tensorstore"])
+@pytest.mark.parametrize("kind", ["lazy", "torch-like", "tensorstore"])
 def test_levels_and_colours_of_any_array_are_read(kind):
     levels = [KINDS[kind](STACK[0]), KINDS[kind](STACK[0, ::2, ::2].copy())]
     image = Image(levels, multiscale=True, contrast_limits=(0, 2000))

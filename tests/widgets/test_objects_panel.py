@@ -387,6 +387,15 @@ def test_an_empty_answer_changes_nothing(objects, layer, still, engine, refine):
     assert np.array_equal(layer.data, before)
 
 
+def test_where_the_image_shows_nothing_that_is_the_reason(objects, seen, engine, refine):
+    engine.answer = lambda request: Instances(request.shape)
+    seen.layers["cells"].contrast_limits_range = (0, 65535)
+    seen.layers["cells"].contrast_limits = (0, 65535)
+    refine(2)
+    assert "Nothing was found there" in said(objects)
+    assert "the contrast limits of “cells” are 0 and 65535" in said(objects)
+
+
 def test_a_failing_engine_is_said_and_changes_nothing(objects, layer, still, engine, refine):
     before = layer.data.copy()
     engine.error = EngineError("The engine is out of order.")

@@ -209,6 +209,28 @@ def test_value_of_nothing_drawn_is_refused_with_a_sentence(panel):
         panel.value()
 
 
+@pytest.mark.parametrize("question", ["object", "concept"])
+def test_marks_that_cannot_be_used_are_said_instead_of_nothing_drawn(
+    viewer, panel, run, engine, question
+):
+    stack = viewer.add_image(picture((4, *SHAPE)), name="stack")
+    panel.form.image.value = stack
+    panel.form.question.value = question
+    panel.form.live.value = False
+    panel.draw("boxes" if question == "object" else "examples")
+    layer = panel.prompts.get("boxes" if question == "object" else "examples")
+    viewer.dims.set_point(0, 2)
+    layer.add_rectangles(np.insert(BOX, 0, 2, axis=1))
+    viewer.dims.set_point(0, 1)
+    line = run()
+    assert "1 shape is not on the plane that is shown" in line
+    assert "yet" not in line
+    assert engine.requests == []
+    viewer.dims.set_point(0, 2)
+    run()
+    assert len(engine.requests) == 1
+
+
 # ---------------------------------------------------------------- live
 
 

@@ -73,6 +73,19 @@ def test_inks_become_the_colours_that_they_print(tmp_path):
     assert np.abs(shown - as_a_viewer_shows(tmp_path / "print.tif")).max() <= 1
 
 
+def test_that_napari_shows_it_otherwise_is_told(tmp_path):
+    told = []
+    tifffile.imwrite(tmp_path / "plain.tif", INDICES)
+    open_picture(tmp_path / "plain.tif", tell=told.append)
+    assert told == []
+    path = save_palette_tiff(tmp_path / "lut.tif")
+    open_picture(path, tell=told.append)
+    assert told == [
+        (f"{path} has a palette; it is segmented as image viewers show it, while napari shows the "
+        "stored values.")
+    ]
+
+
 def test_limits_count_for_gray_and_for_colours(tmp_path):
     np.save(tmp_path / "gray.npy", INDICES.astype(np.uint16))
     assert open_picture(tmp_path / "gray.npy", None, (9, 11)).read()[0, 10, 0] == 128

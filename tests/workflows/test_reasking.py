@@ -26,6 +26,7 @@ from napari_sam3.workflows.segment import ArrayPicture, Progress, SegmentAnswer,
 
 STACK = np.random.default_rng(3).integers(0, 4000, (4, 20, 30)).astype(np.uint16)
 MAPPING = {"kind": "gray", "contrast_limits": [200.0, 3100.0], "gamma": 0.7, "inverted": True}
+COLOURS = {"kind": "rgb", "contrast_limits": [0.0, 255.0], "gamma": 1.0}
 
 
 def shown_as_recorded(plane):
@@ -106,7 +107,7 @@ class TestPictures:
         stored = to_rgb8(to_uint8(STACK[1], (0, 4000)))
         Image.fromarray(stored).save(tmp_path / "x.png", exif=exif)
         pixels = np.ascontiguousarray(turn(stored))
-        record, run = run_on(pixels, picture={"kind": "rgb"})
+        record, run = run_on(pixels, picture=COLOURS)
         np.testing.assert_array_equal(
             picture_of(record, run, tmp_path / "x.png", ()).read(), pixels
         )

@@ -43,6 +43,9 @@ def test_a_cropped_picture_is_the_part_of_the_picture():
     part = CroppedPicture(picture, Box(3, 5, 20, 41))
     assert np.array_equal(part.read(), picture.read()[3:20, 5:41])
     assert part.describe() == picture.describe()
+    (values,) = part.parts()
+    assert np.array_equal(values.pixels(), whole[3:20, 5:41])
+    assert values.contrast_limits == (0, 255)
 
 
 def test_it_begins_with_the_box_in_pixels_of_the_crop():

@@ -52,7 +52,8 @@ def open_picture(
         pixels, said = _without_ink(pixels), "holds inks"
     if said:
         tell(
-            f"{path} {said}; it is segmented as image viewers show it. napari shows the stored values."
+            f"{path} {said}; it is segmented as image viewers show it, while napari shows the "
+            "stored values."
         )
     return ArrayPicture(pixels, contrast_limits, inverted=inverted)
 
