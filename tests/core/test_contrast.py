@@ -52,8 +52,8 @@ class TestAutoContrastLimits:
         assert high == pytest.approx(999, abs=1)
 
     def test_spots_on_plain_background_are_shown_beside_a_hot_pixel(self):
-        plane = np.full((300, 200), 10.0)
-        plane[7:17, 9:29] = 90
+        plane = np.full((600, 400), 10.0)
+        plane[7:15, 9:19] = 90
         plane[100, 100] = 65535
         assert auto_contrast_limits(plane) == (10, 90)
 

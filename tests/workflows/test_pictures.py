@@ -81,8 +81,10 @@ def test_that_napari_shows_it_otherwise_is_told(tmp_path):
     path = save_palette_tiff(tmp_path / "lut.tif")
     open_picture(path, tell=told.append)
     assert told == [
-        (f"{path} has a palette; it is segmented as image viewers show it, while napari shows the "
-        "stored values.")
+        (
+            f"{path} has a palette; it is segmented as image viewers show it, while napari shows "
+            "the stored values."
+        )
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.contrast import Limits
-from napari_sam3.workflows.files import Array, Tell, ignore, open_image
+from napari_sam3.workflows.files import Array, Tell, ignore, open_image, unreadable
 from napari_sam3.workflows.segment import ArrayPicture
 
 
@@ -65,9 +65,13 @@ def _meaning(path: str | Path) -> tuple[str, npt.NDArray[np.uint16] | None]:
     try:
         with tifffile.TiffFile(path) as tiff:
             page = tiff.series[0].keyframe
-            return str(getattr(page.photometric, "name", "")), page.colormap
+            palette = page.colormap
     except tifffile.TiffFileError:
         return "", None
+    except Exception as error:  # a damaged file makes decoders raise anything
+        raise unreadable(Path(path), error) from error
+    is_usable = palette is not None and palette.ndim == 2 and len(palette) == 3 and palette.size
+    return str(getattr(page.photometric, "name", "")), palette if is_usable else None
 
 
 def _colours(indices: Array, palette: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
