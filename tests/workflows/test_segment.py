@@ -263,6 +263,8 @@ class TestSegment:
             ),
             "Slow.",
         )
+        several = segment(dim, [Everything()], FakeEngine(), contrast_limits=(0, 65535))
+        assert several.notices == result.notices
         assert segment(dim, Everything(), FakeEngine()).notices == ()
 
     def test_an_engine_may_be_named(self):

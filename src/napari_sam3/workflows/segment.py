@@ -556,7 +556,9 @@ def advised_flatness(rgb: npt.NDArray[np.uint8], picture: Picture) -> Flatness |
     flatness = find_flatness(rgb, picture.parts())
     if flatness is None:
         return None
-    advice = (f" Try contrast_limits=({low:g}, {high:g})." for low, high in flatness.better.values())
+    advice = (
+        f" Try contrast_limits=({low:g}, {high:g})." for low, high in flatness.better.values()
+    )
     return replace(flatness, reason="".join([flatness.reason, *advice]))
 
 
