@@ -118,7 +118,9 @@ class TestStoredAnswers:
         shared = tmp_path / "shared"
         assert invoke("cache", "set", "--folder", shared).exit_code == 2
         shared.mkdir()
+        assert "only you" in invoke("cache", "info").stdout
         done = invoke("cache", "set", "--folder", shared, "--max-mb", 64)
+        assert "anyone who may read" in done.stdout
         assert done.exit_code == 0, done.stderr
         assert str(shared) in done.stdout
         assert "at most 64 MB" in done.stdout

@@ -1,5 +1,9 @@
 import errno
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +34,51 @@ def test_a_setting_is_remembered_beside_the_others():
     assert json.loads(settings_path().read_text()) == {"colour": "green", "size": 3}
 
 
+WRITES = """
+import sys
+from napari_sam3.settings import read_setting, write_setting
+for i in range(100):
+    assert write_setting(sys.argv[1], i)
+    assert read_setting(sys.argv[1]) == i, sys.argv[1]
+"""
+
+
+def test_of_what_processes_and_threads_set_at_once_nothing_is_lost():
+    names = ["cap_per_day", "cap_per_run", "project"]
+    others = [subprocess.Popen([sys.executable, "-c", WRITES, name]) for name in names]
+    lost = []
+
+    def write(name):
+        for i in range(100):
+            written = write_setting(name, i)
+            if not written or read_setting(name) != i:
+                lost.append((name, i))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("cache", "address")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [process.wait() for process in others] == [0, 0, 0]
+    assert not lost
+    expected = dict.fromkeys([*names, "cache", "address"], 99)
+    assert json.loads(settings_path().read_text()) == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_only_this_user_may_read_what_is_remembered(tmp_path):
+    before = os.umask(0)
+    try:
+        assert write_setting("colour", "green")
+        damage()
+        assert write_setting("colour", "green")
+    finally:
+        os.umask(before)
+    paths = [*tmp_path.rglob("*")]
+    assert len(paths) == 5
+    assert {path.stat().st_mode & 0o077 for path in paths if path.name[-8:] != ".damaged"} == {0}
+
+
 DAMAGED = ["", "{", "[1, 2]", "\x00\xff", '"text"', "[" * 200_000]
 
 
@@ -47,7 +96,7 @@ def test_a_damaged_file_counts_as_empty_and_is_kept_by_the_next_write(text):
     assert write_setting("size", 3)
     assert settings_path().with_name("settings.json.damaged").read_text() == text
     names = {path.name for path in settings_path().parent.iterdir()}
-    assert names == {"settings.json", "settings.json.damaged"}
+    assert names == {"settings.json", "settings.json.damaged", "settings.lock"}
 
 
 @pytest.mark.parametrize("text", DAMAGED)
@@ -99,7 +148,8 @@ def test_a_damaged_file_that_cannot_be_moved_is_not_overwritten():
     (settings_path().with_name("settings.json.damaged") / "in the way").mkdir(parents=True)
     assert not write_setting("colour", "green")
     assert settings_path().read_text() == "{ mine"
-    assert len(list(settings_path().parent.iterdir())) == 2
+    names = {path.name for path in settings_path().parent.iterdir()}
+    assert names == {"settings.json", "settings.json.damaged", "settings.lock"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +188,8 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(folder):
 
 def test_no_half_written_file_is_left_behind():
     write_setting("colour", "green")
-    assert [path.name for path in settings_path().parent.iterdir()] == ["settings.json"]
+    names = {path.name for path in settings_path().parent.iterdir()}
+    assert names == {"settings.json", "settings.lock"}
 
 
 def test_without_the_variable_it_lies_in_the_platforms_folder(monkeypatch):

@@ -4,6 +4,7 @@ It lies in the platform's configuration folder, or where the environment variabl
 ``NAPARI_SAM3_CONFIG`` points.  A file that cannot be read counts as empty, but
 `settings_problem` tells of it: limits on what may be spent were perhaps in there.  It is
 never overwritten, but moved aside.  One that cannot be written is no reason to stop.
+Only this user may read it, and of what several processes set nothing is lost.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from napari_sam3.private_files import alone, make_private_folder, open_private
 
 ENVIRONMENT_VARIABLE = "NAPARI_SAM3_CONFIG"
 FILE_NAME = "settings.json"
 DAMAGED_NAME = "settings.json.damaged"
+LOCK_NAME = "settings.lock"
 
 UPLOAD_NOTICE_SEEN = "segmind_upload_notice_seen"
 UPLOAD_NOTICE_PRINTED = "segmind_upload_notice_printed"
@@ -31,6 +39,10 @@ PROJECT = "project"
 
 CACHE_VARIABLE = "NAPARI_SAM3_CACHE"
 DATA_VARIABLE = "NAPARI_SAM3_DATA"
+
+_PATIENCE_S = 1.0
+
+_T = TypeVar("_T")
 
 
 def settings_path() -> Path:
@@ -48,12 +60,22 @@ def cache_folder() -> Path:
 
     That is what ``NAPARI_SAM3_CACHE`` says, else the setting, else the platform's cache folder.
     """
-    chosen = os.environ.get(CACHE_VARIABLE) or read_setting(CACHE_FOLDER)
-    if isinstance(chosen, str) and chosen:
+    chosen = _chosen_cache_folder()
+    if chosen:
         return _absolute(chosen)
     from platformdirs import user_cache_path
 
     return user_cache_path("napari-sam3", appauthor=False)
+
+
+def is_cache_private() -> bool:
+    """Return whether stored answers are for this user only: in a folder that nobody chose."""
+    return not _chosen_cache_folder()
+
+
+def _chosen_cache_folder() -> str:
+    chosen = os.environ.get(CACHE_VARIABLE) or read_setting(CACHE_FOLDER)
+    return chosen if isinstance(chosen, str) else ""
 
 
 def data_folder() -> Path:
@@ -100,26 +122,53 @@ def write_setting(name: str, value: Any) -> bool:
     A file that cannot be read is moved aside before.
     """
     path = settings_path()
-    values, problem = _read()
-    text = json.dumps({**values, name: value}, indent=2, sort_keys=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        if problem:
-            path.replace(path.with_name(DAMAGED_NAME))
-        beside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        make_private_folder(path.parent)
+        with alone(path.with_name(LOCK_NAME)):
+            values, problem = _read()
+            if problem:
+                _move(path, path.with_name(DAMAGED_NAME))
+            _write(path, {**values, name: value})
+    except (OSError, sqlite3.Error):
         return False
     return True
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(beside, "x", encoding="utf-8", opener=open_private) as file:
+            file.write(json.dumps(values, indent=2, sort_keys=True))
+            file.flush()
+            # a cap that was set should outlive a power cut
+            os.fsync(file.fileno())
+        _move(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def _move(path: Path, to: Path) -> None:
+    _patiently(lambda: path.replace(to))
+
+
+def _patiently(act: Callable[[], _T]) -> _T:
+    """Do what Windows refuses while another process reads or replaces the file: a moment."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return act()
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _read() -> tuple[dict[str, Any], str]:
     """Return what is set, and what is wrong with the file; empty if nothing is."""
     try:
-        value = json.loads(settings_path().read_text(encoding="utf-8"))
+        value = json.loads(_patiently(lambda: settings_path().read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return {}, ""
     except OSError as error:

@@ -126,14 +126,27 @@ class TestGetAndPut:
                 use(key)
         assert not cache.folder.exists()
 
-    def test_others_may_read_what_is_put(self, cache):
+    @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+    @pytest.mark.parametrize(("is_private", "file", "folder"), [(True, 0, 0), (False, 0o44, 0o55)])
+    def test_others_may_read_what_is_put_only_where_the_user_chose_the_folder(
+        self, tmp_path, is_private, file, folder
+    ):
+        cache = AnswerCache(tmp_path / "own" / "cache", GENEROUS, is_private=is_private)
         before = os.umask(0o022)
         try:
             put(cache, 1)
+            # another answer to the question keeps this one beside it
+            cache.put(key_of(1), answer(2, key=key_of(1)), {})
+            put(cache, 3)
+            path_of(cache, 3).write_bytes(b"damaged")
+            with pytest.raises(CacheError):
+                cache.get(key_of(3))
         finally:
             os.umask(before)
-        if os.name == "posix":
-            assert path_of(cache, 1).stat().st_mode & 0o777 == 0o644
+        modes = {path: path.stat().st_mode & 0o077 for path in (tmp_path / "own").rglob("*")}
+        kinds = {path.suffix for path in modes if path.is_file()}
+        assert (kinds, len(modes)) == ({".answer", ".damaged"}, 8)
+        assert all(mode == (folder if path.is_dir() else file) for path, mode in modes.items())
 
     def test_several_threads_share_one_cache(self, cache):
         wrong = []
@@ -586,14 +599,11 @@ else:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
     def test_a_disk_that_fills_up_while_writing_is_said_so(self, cache, monkeypatch):
-        opened = Path.open
-
-        def full(path, mode="r", *args, **kwargs):
-            return opened(Path("/dev/full"), "wb") if mode == "xb" else opened(path, mode)
-
-        monkeypatch.setattr(Path, "open", full)
+        full = os.open("/dev/full", os.O_WRONLY)
+        monkeypatch.setattr(cache_module, "open_private", lambda *_: os.dup(full))
         with pytest.raises(CacheError, match="No space left on device"):
             put(cache, 1)
+        os.close(full)
 
     def test_a_folder_taken_away_is_made_again(self, cache):
         put(cache, 1)

@@ -167,16 +167,16 @@ class TestUnusableFile:
         self, path, open_ledger, monkeypatch
     ):
         garbage(path)
-        alone = ledger_file._alone
+        alone = ledger_file.alone
 
         @contextmanager
-        def after_another(path):
-            monkeypatch.setattr(ledger_file, "_alone", alone)
+        def after_another(path, wait_s):
+            monkeypatch.setattr(ledger_file, "alone", alone)
             plan(open_ledger(), "of another process")
-            with alone(path):
+            with alone(path, wait_s):
                 yield
 
-        monkeypatch.setattr(ledger_file, "_alone", after_another)
+        monkeypatch.setattr(ledger_file, "alone", after_another)
         ledger = open_ledger()
         assert [entry.key for entry in ledger.entries()] == ["of another process"]
         assert (len(set_aside(path)), ledger.notices) == (1, ())
@@ -200,6 +200,27 @@ class TestUnusableFile:
         plan(ledger, "own")
         assert [entry.key for entry in ledger.entries()] == ["own", "of another process"]
         assert set_aside(path) != []
+
+    @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+    def test_only_this_user_may_read_the_ledger_and_all_that_lies_beside_it(self, tmp_path):
+        path = tmp_path / "deep" / "er" / "ledger.sqlite"
+        before = os.umask(0)
+        try:
+            filled(path)
+            os.truncate(path, 5000)
+            ledger = Ledger(path)
+            plan(ledger)
+            names = {each.name for each in path.parent.iterdir()}
+            modes = {each.stat().st_mode & 0o077 for each in (tmp_path / "deep").rglob("*")}
+            ledger.close()
+        finally:
+            os.umask(before)
+        assert names >= {
+            *("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock"),
+            "ledger.begun",
+            "ledger.set-aside-1.sqlite",
+        }
+        assert modes | {(tmp_path / "deep").stat().st_mode & 0o077} == {0}
 
     def test_damage_found_in_the_middle_of_work_is_said_and_mended(self, path, open_ledger):
         filled(path, 3000)

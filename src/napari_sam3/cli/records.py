@@ -45,8 +45,11 @@ def cache_info() -> None:
     from napari_sam3.jobs.records import open_cache
 
     with errors_as_sentences():
-        info = open_cache().info()
+        cache = open_cache()
+        info = cache.info()
     typer.echo(f"folder   {info.folder}")
+    readers = "only you" if cache.is_private else "anyone who may read new files in that folder"
+    typer.echo(f"readers  {readers}")
     typer.echo(f"results  {info.answers}")
     typer.echo(f"size     {info.bytes / 2**20:.1f} MB of at most {info.max_bytes / 2**20:.0f} MB")
     if info.damaged:
@@ -71,7 +74,11 @@ def cache_clear(
 @cache_app.command("set")
 def cache_set(
     folder: Annotated[
-        Path | None, typer.Option(help="Store results here, for instance on a shared drive.")
+        Path | None,
+        typer.Option(
+            help="Store results here, for instance on a shared drive. Others may read them if "
+            "the folder and your umask allow it; in the default folder, only you may."
+        ),
     ] = None,
     default_folder: Annotated[
         bool, typer.Option("--default-folder", help="Store them in the default folder again.")

@@ -31,6 +31,7 @@ from typing import Any, Literal
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import CacheError
 from napari_sam3.jobs.answers import MAX_BYTES, StoredAnswer, decode_answer, encode_answer
+from napari_sam3.private_files import make_private_folder, open_private
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(
@@ -126,11 +127,14 @@ class AnswerCache:
         Nothing is read or written there before the first call.
     max_bytes : int
         What the answers may take; the ones used longest ago go first.
+    is_private : bool
+        Whether only this user may read what is stored, or whoever the system lets.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, is_private: bool = True) -> None:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
+        self.is_private = is_private
         self._root = self.folder / "answers" / "v1"
         self._lock = threading.Lock()
         self._scanning = threading.Lock()
@@ -376,11 +380,14 @@ class AnswerCache:
             self._write(path, data)
 
     def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.is_private:
+            make_private_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(path, "part")
         try:
-            # not tempfile: its files are for one user's eyes, and this folder may be shared
-            with beside.open("xb") as file:
+            opener = open_private if self.is_private else None
+            with open(beside, "xb", opener=opener) as file:
                 file.write(data)
                 file.flush()
                 # an answer that was paid for should outlive a power cut

@@ -11,12 +11,12 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_sam3.errors import LedgerError
+from napari_sam3.private_files import alone, make_private_file, make_private_folder
 from napari_sam3.settings import DATA_VARIABLE
 
 VERSION = 1
@@ -104,7 +104,7 @@ def open_ledger(path: Path, notices: list[str]) -> sqlite3.Connection:
         If there is no way to write it, or a newer napari-sam3 wrote it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         return _open_or_replace(path, notices)
     except (sqlite3.Error, OSError) as error:
         raise explain(error, path, NOTHING_SENT) from error
@@ -187,7 +187,7 @@ def _open_or_replace(path: Path, notices: list[str]) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if not _is_being_moved(error):
             raise
-    with _alone(path):
+    with alone(path.with_suffix(".lock"), BUSY_S):
         # judged again: another process may have replaced it while this one waited
         try:
             return _open(path)
@@ -219,7 +219,7 @@ def _open(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
         raise _NotALedgerError("was replaced")
     # a ledger that can only be read is of use without it
     with suppress(OSError):
-        _mark(path).touch(mode=0o600)
+        make_private_file(_mark(path))
     return db
 
 
@@ -242,6 +242,8 @@ def _mark(path: Path) -> Path:
 
 
 def _connect(path: Path, was_begun: bool) -> sqlite3.Connection:
+    # SQLite gives the files beside it the rights of this one
+    make_private_file(path)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, was_begun)
@@ -334,17 +336,6 @@ def _use_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from setting the file aside at the same time."""
-    lock = sqlite3.connect(path.with_suffix(".lock"), timeout=BUSY_S, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-        yield
-    finally:
-        lock.close()
 
 
 def _set_aside(path: Path) -> Path:

@@ -23,6 +23,7 @@ from napari_sam3.settings import (
     PROJECT,
     cache_folder,
     data_folder,
+    is_cache_private,
     read_setting,
     settings_problem,
 )
@@ -179,7 +180,8 @@ def open_records(
 def open_cache() -> AnswerCache:
     """Return the stored answers that the settings name."""
     megabytes = _amount(CACHE_MAX_MB, DEFAULT_CACHE_MB) or 0.0
-    return AnswerCache(cache_folder(), int(megabytes * 2**20))
+    size = int(megabytes * 2**20)
+    return AnswerCache(cache_folder(), size, is_private=is_cache_private())
 
 
 def open_ledger() -> Ledger:
