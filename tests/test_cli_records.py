@@ -362,6 +362,24 @@ class TestCosts:
         assert counted == int(day["requests"]) == len(rows)
         assert all(row["request id"] for row in rows if row["state"] == "answered")
 
+    @pytest.mark.parametrize("price", [-1000.0, 1e300])
+    def test_what_no_answer_costs_is_counted_as_expected_and_lifts_no_cap(
+        self, image, monkeypatch, price
+    ):
+        behaviour = Behaviour(queued_polls=0, processing_polls=0, price=price)
+        monkeypatch.setattr(segmind_engine, "POLL_S", 0.002)
+        with SegmindServer(behaviour, model=half, credits=1e301) as server:
+            monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+            asked = ["segment", image, "--engine=segmind", "--url", server.url, "--overwrite"]
+            done = invoke(*asked, "--text", "nucleus")
+            again = invoke(*asked, "--text", "cell", "--cap", "0.001")
+        assert done.exit_code == 0, done.stderr
+        assert "$" not in done.stdout
+        assert (again.exit_code, server.ledger.posts) == (1, 1)
+        assert "$0.00" in again.stderr
+        (row,) = csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout))
+        assert row["usd"] == "0.0070"
+
     def test_no_cell_is_a_formula(self, segment):
         segment("--text", "=HYPERLINK(1)")
         told = invoke("costs", "--by=request", "--csv").stdout

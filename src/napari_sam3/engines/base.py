@@ -92,6 +92,24 @@ class SegmentationRequest:
         return self.image.shape[0], self.image.shape[1]
 
 
+MAX_PRICE = 1000.0
+"""No single answer costs more; what says so is no price."""
+
+MAX_SECONDS = 1e6
+"""No single answer takes longer."""
+
+
+def possible(amount: float | None, most: float) -> float | None:
+    """Return an amount that lies between 0 and the most there can be; None for any other.
+
+    Examples
+    --------
+    >>> possible(0.006, MAX_PRICE), possible(-1000.0, MAX_PRICE), possible(float("nan"), 5.0)
+    (0.006, None, None)
+    """
+    return amount if amount is not None and 0 <= amount <= most else None
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What an answer took.
@@ -99,9 +117,10 @@ class Usage:
     Parameters
     ----------
     credits : float, optional
-        Price in the engine's currency; None where the engine does not say.
+        Price in the engine's currency; None where the engine does not say, or says what
+        no answer costs.
     seconds : float, optional
-        The engine's own time.
+        The engine's own time; None likewise.
     request_id : str, optional
         Under which the engine knows the request.
     cached : bool
@@ -112,6 +131,10 @@ class Usage:
     seconds: float | None = None
     request_id: str | None = None
     cached: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "credits", possible(self.credits, MAX_PRICE))
+        object.__setattr__(self, "seconds", possible(self.seconds, MAX_SECONDS))
 
     def __repr__(self) -> str:
         parts = [*self.words, *([self.request_id] if self.request_id else [])]

@@ -597,6 +597,23 @@ class TestJson:
         assert (answer.credits, answer.credits_left, answer.seconds) == (None, None, None)
         assert answer.kind == "mask"
 
+    @pytest.mark.parametrize("odd", ["-1000", "1e300"])
+    def test_what_no_answer_costs_or_takes_is_not_believed(self, odd):
+        metrics = f'{{"cost": {odd}, "inference_time": {odd}, "remaining_credits": {odd}}}'
+        answer = read(f'{{"image": "{b64(PNG)}", "metrics": {metrics}}}'.encode())
+        assert (answer.credits, answer.seconds) == (None, None)
+        # an account may be overdrawn
+        assert answer.credits_left in (None, -1000.0)
+
+    @pytest.mark.parametrize("value", ["%s", "[%s]", '{"output": %s}', '{"masks": [%s]}'])
+    def test_an_endless_number_is_not_nothing_found(self, value):
+        with pytest.raises(ResponseError):
+            read((value % ("9" * 5_000_000)).encode())
+
+    def test_an_endless_number_beside_a_mask_costs_no_answer(self):
+        body = f'{{"image": "{b64(PNG)}", "seed": {"9" * 5_000_000}}}'.encode()
+        assert read(body).kind == "mask"
+
     def test_unknown_keys_are_kept_without_pictures(self):
         thumbnail = b64(gray(OTHER))
         value = {

@@ -69,7 +69,8 @@ def test_a_reset_that_is_no_moment_is_ignored(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "wait"), [("7", 7), ("2.5", 2.5), ("0", 0), ("²", None), ("-3", None), ("x", None)]
+    ("text", "wait"),
+    [("7", 7), ("2.5", 2.5), ("0", 0), ("²", None), ("-3", None), ("x", None), ("1e300", None)],
 )
 def test_retry_after_is_honoured(text, wait):
     assert wait_of(retry_after=text) == wait

@@ -26,7 +26,7 @@ from napari_sam3.engines.segmind.decode import Decoded, DecodeLimits, decode
 from napari_sam3.engines.segmind.failures import MAYBE_BILLED, NOT_BILLED, detail_of, job_failed
 from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request_id
 from napari_sam3.engines.segmind.json_answer import DONE, FAILED, OUTPUT_KEYS
-from napari_sam3.engines.segmind.json_values import number, parse_json
+from napari_sam3.engines.segmind.json_values import balance, parse_json
 from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key, redacted
 from napari_sam3.engines.segmind.options import (
     DEFAULT_URL,
@@ -329,7 +329,7 @@ class SegmindEngine:
                 return None
             raise
         value = _json_object(reply)
-        known = [number(value.get(name)) for name in ("credits", "free-credits")]
+        known = [balance(value.get(name)) for name in ("credits", "free-credits")]
         amounts = [amount for amount in known if amount is not None]
         self.credits_left = sum(amounts) if amounts else None
         return self.credits_left

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from napari_sam3.engines.segmind.json_values import number
+from napari_sam3.engines.segmind.json_values import seconds
 from napari_sam3.errors import (
     AuthenticationError,
     CreditsError,
@@ -250,23 +250,21 @@ def _short(text: str) -> str:
 def _seconds_until_reset(headers: dict[str, str]) -> float | None:
     """Read ``retry-after`` or the service's own header, whose format is not documented."""
     after = headers.get("retry-after", "").strip()
-    seconds = number(after)
-    if seconds is not None and seconds >= 0:
-        return seconds
+    if (wait := seconds(after)) is not None:
+        return wait
     text = (headers.get("x-rate-limit-reset-at-utc") or after).strip()
     when = _moment(text) if text else None
     if when is None:
         return None
-    seconds = (when - datetime.now(UTC)).total_seconds()
+    left = (when - datetime.now(UTC)).total_seconds()
     # a moment long past or far away is a clock that differs, not a promise
-    return max(0.0, seconds) if -60 <= seconds <= 3600 else None
+    return max(0.0, left) if -60 <= left <= 3600 else None
 
 
 def _moment(text: str) -> datetime | None:
     try:
         number = float(text)
-        seconds = number / 1000 if number > 1e11 else number
-        return datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, UTC)
     except (ValueError, OverflowError, OSError):
         pass
     for parse in (datetime.fromisoformat, parsedate_to_datetime):

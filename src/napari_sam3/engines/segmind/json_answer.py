@@ -16,10 +16,12 @@ from napari_sam3.engines.segmind.bodies import Budget, DecodeLimits, UnreadableE
 from napari_sam3.engines.segmind.failures import detail_of, job_failed
 from napari_sam3.engines.segmind.json_values import (
     JSON,
+    balance,
     looks_like_json,
-    number,
     parse_json,
+    price,
     printable,
+    seconds,
     without_pictures,
 )
 
@@ -261,7 +263,7 @@ def _metrics(value: Any) -> Metrics:
     if not isinstance(value, dict):
         return Metrics()
     return Metrics(
-        number(value.get("cost")),
-        number(value.get("remaining_credits")),
-        number(value.get("inference_time")),
+        price(value.get("cost")),
+        balance(value.get("remaining_credits")),
+        seconds(value.get("inference_time")),
     )

@@ -6,16 +6,18 @@ import json
 import math
 from typing import Any
 
+from napari_sam3.engines.base import MAX_PRICE, MAX_SECONDS, possible
 from napari_sam3.engines.segmind.bodies import BASE64_HEADS, DecodeLimits, UnreadableError
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 MAX_EXTRA_TEXT = 1000
 MAX_DIGITS = 1000
+MAX_BALANCE = 1e9
 
 
 def parse_json(text: str, limits: DecodeLimits) -> Any:
-    """Parse JSON; numbers that are none, or far too long, become None.
+    """Parse JSON; NaN becomes None, and a number that is far too long an infinite one.
 
     Raises
     ------
@@ -35,9 +37,10 @@ def parse_json(text: str, limits: DecodeLimits) -> Any:
         ) from error
 
 
-def _int(digits: str) -> int | None:
-    # Python refuses to read very long ones, and a paid answer is worth more than such a number
-    return int(digits) if len(digits) <= MAX_DIGITS else None
+def _int(digits: str) -> float:
+    # Python refuses to read very long ones, and a paid answer is worth more than such a number;
+    # in the place of an output it must not look like null, which means that nothing was found
+    return int(digits) if len(digits) <= MAX_DIGITS else math.inf
 
 
 def _no_number(_name: str) -> None:
@@ -58,6 +61,22 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def price(value: object) -> float | None:
+    """Return what an answer may cost, or None."""
+    return possible(number(value), MAX_PRICE)
+
+
+def seconds(value: object) -> float | None:
+    """Return how long an answer may take, or None."""
+    return possible(number(value), MAX_SECONDS)
+
+
+def balance(value: object) -> float | None:
+    """Return what may be left of an account's credits, which may be below 0, or None."""
+    found = number(value)
+    return found if found is not None and abs(found) <= MAX_BALANCE else None
 
 
 def without_pictures(value: Any, limits: DecodeLimits, depth: int = 1) -> JSON:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam3.core.instances import BoolArray, Instance, Instances
 from napari_sam3.engines.base import SegmentationResult, Usage
 from napari_sam3.engines.segmind.decode import Decoded, fit_mask, split_into_instances
-from napari_sam3.engines.segmind.json_values import number
+from napari_sam3.engines.segmind.json_values import balance, price, seconds
 from napari_sam3.engines.segmind.options import Answer
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.wire import Reply
@@ -71,11 +71,11 @@ def _instances(
 def usage_of(reply: Reply, answer: Decoded, request_id: str | None) -> tuple[Usage, float | None]:
     """Return what a call took, and the balance, where the answer or its headers say so."""
     headers = reply.headers
-    cost, seconds, left = answer.credits, answer.seconds, answer.credits_left
+    cost, took, left = answer.credits, answer.seconds, answer.credits_left
     if cost is None:
-        cost = number(headers.get("x-cost"))
-    if seconds is None:
-        seconds = number(headers.get("x-generation-time"))
+        cost = price(headers.get("x-cost"))
+    if took is None:
+        took = seconds(headers.get("x-generation-time"))
     if left is None:
-        left = number(headers.get("x-remaining-credits"))
-    return Usage(cost, seconds, request_id), left
+        left = balance(headers.get("x-remaining-credits"))
+    return Usage(cost, took, request_id), left
