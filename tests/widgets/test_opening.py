@@ -19,6 +19,7 @@ from napari_sam3.widgets.opening import get_reader, layer_data_of, onto_image
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
 from napari_sam3.workflows.exporting import Exported, export, read_objects
 from napari_sam3.workflows.files import save_labels
+from tests.workflows.strangers import HOSTILE, altered
 
 from .conftest import solid
 
@@ -105,6 +106,20 @@ def test_objects_of_a_plane_that_the_labels_do_not_have_are_refused(layer, tmp_p
     (tmp_path / "cells.json").write_text(json.dumps(said))
     with pytest.raises(ProvenanceError, match="is none of labels"):
         open_again(tmp_path / "cells.json")
+
+
+def test_a_place_that_is_none_is_refused_with_a_sentence(layer, tmp_path):
+    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
+    path = tmp_path / "cells.json"
+    record = json.loads(path.read_text())
+    refused = 0
+    for _, other in altered(record, HOSTILE, ("layer",)):
+        path.write_text(json.dumps(other))
+        try:
+            ViewerModel().add_layer(open_again(path))
+        except (ImageError, ProvenanceError):
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", "not json", '{"type": "Topology"}'])

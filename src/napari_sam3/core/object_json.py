@@ -16,12 +16,16 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.json_values import fraction, text, whole
 from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
+from napari_sam3.core.overlaps import meet_often
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.rle import decode_rle, encode_rles
 from napari_sam3.core.viewing import View
 
 MAX_MASK_PIXELS = 1 << 30
 """Run lengths unfold a millionfold; no more pixels than these are unfolded in all."""
+
+MAX_MEETING = 10_000_000
+"""So many pairs of a plane's objects may overlap; each is looked at when a view needs it."""
 
 MAX_PLANE_PIXELS = 1 << 31
 """A larger plane is none that was ever painted."""
@@ -158,6 +162,8 @@ def _plane(said: Mapping[str, Any], room: int) -> tuple[StoredPlane, int]:
     objects = {one.label: one for one in items}
     if len(objects) < len(items):
         raise ValueError("two objects have the same label")
+    if meet_often([one.instance for one in items], MAX_MEETING):
+        raise ValueError("more objects lie over one another than can be looked at")
     return StoredPlane(index, (rows, cols), objects), pixels
 
 

@@ -107,6 +107,29 @@ def _iter_meeting(sides: IntArray) -> Iterator[tuple[IndexArray, IndexArray]]:
         yield order[one[meet]], order[two[meet]]
 
 
+def meet_often(items: Sequence[Instance], most: int) -> bool:
+    """Return whether the boxes of more pairs than this meet; looks at no pixel.
+
+    Parameters
+    ----------
+    items : sequence of Instance
+    most : int
+
+    Examples
+    --------
+    >>> whole = Instance.from_mask(np.ones((2, 3), bool))
+    >>> meet_often([whole] * 4, 6), meet_often([whole] * 4, 5)
+    (False, True)
+    """
+    sides = np.array([_sides(item) for item in items], np.int64).reshape(-1, 4)
+    count = 0
+    for ones, _ in _iter_meeting(sides):
+        count += len(ones)
+        if count > most:
+            return True
+    return False
+
+
 def suppress(
     overlaps: Overlaps, areas: npt.ArrayLike, order: npt.ArrayLike, max_iom: float
 ) -> BoolArray:

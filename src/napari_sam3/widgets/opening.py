@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
 from napari.utils.notifications import show_warning
 
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.painting import paint_objects
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
@@ -29,6 +30,8 @@ from napari_sam3.workflows.provenance import is_record
 from napari_sam3.workflows.sidecars import find_labels, is_sidecar, read_sidecar
 
 LayerData = tuple[Any, dict[str, Any], str]
+
+_NO_PLACE = "The record cannot be used: its labels have a scale or place that napari cannot show."
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -75,7 +78,7 @@ def read_record(path: str) -> list[LayerData]:
     stored = stored_objects(record)
     kept = {name: value for name, value in record.items() if name not in (OBJECTS, "labels")}
     metadata: dict[str, Any] = {METADATA_KEY: kept} if is_record(kept) else {}
-    attributes = {"name": file.stem, "metadata": metadata, **_placement(layer)}
+    attributes = {"name": file.stem, "metadata": metadata, **_placement(layer, labels.ndim)}
     if stored is not None:
         objects = metadata[OBJECTS_KEY] = ObjectRecord.from_stored(stored)
         attributes["features"] = object_rows(objects, {})
@@ -257,9 +260,18 @@ def _units(found: Exported, ndim: int) -> tuple[str, ...]:
     return tuple("pixel" if axis in "TC" else unit for axis in axes)
 
 
-def _placement(layer: Mapping[str, Any]) -> dict[str, Any]:
+def _placement(layer: Mapping[str, Any], ndim: int) -> dict[str, Any]:
     names = (*PLACEMENT, "units", "axis_labels")
-    return {name: _value(layer[name]) for name in names if name in layer}
+    try:
+        placement = {name: _value(layer[name]) for name in names if name in layer}
+        # napari is asked itself, by one pixel
+        placed = Labels(np.zeros((1,) * ndim, np.uint8), **placement)
+        is_somewhere = bool(np.isfinite(placed.extent.world).all())
+    except Exception as error:  # napari raises anything
+        raise ProvenanceError(_NO_PLACE) from error
+    if not is_somewhere:
+        raise ProvenanceError(_NO_PLACE)
+    return placement
 
 
 def _value(said: Any) -> Any:

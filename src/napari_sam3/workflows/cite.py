@@ -207,13 +207,13 @@ def _software(record: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 
 def _versions(record: Mapping[str, Any]) -> list[str]:
-    said = _software(record)
-    names = list(dict.fromkeys(name for versions in said for name in versions))
-    names.sort(key=lambda name: name != "napari-sam3")
+    said: dict[str, dict[str, None]] = {}
+    for versions in _software(record):
+        for name, version in versions.items():
+            said.setdefault(name, {})[version] = None
+    names = sorted(said, key=lambda name: name != "napari-sam3")
     return [
-        f"{'Python' if name == 'python' else name} "
-        f"{' and '.join(_distinct(v[name] for v in said if name in v))}"
-        for name in names
+        f"{'Python' if name == 'python' else name} {' and '.join(said[name])}" for name in names
     ]
 
 
@@ -364,10 +364,12 @@ def _capabilities(engine: str) -> Capabilities:
 
 
 def _concepts(prompts: Iterable[Prompt], can: Capabilities) -> list[str]:
-    concepts = [p for p in prompts if isinstance(p, ConceptPrompt | CombinedPrompt)]
+    by_text: dict[str, list[ConceptPrompt | CombinedPrompt]] = {}
+    for prompt in prompts:
+        if isinstance(prompt, ConceptPrompt | CombinedPrompt):
+            by_text.setdefault(prompt.text, []).append(prompt)
     ways = []
-    for text in _distinct(p.text for p in concepts):
-        same = [p for p in concepts if p.text == text]
+    for text, same in by_text.items():
         signs = [each.positive for p in same for each in p.exemplars]
         clicks = [each.positive for p in same if isinstance(p, CombinedPrompt) for each in p.points]
         given = [

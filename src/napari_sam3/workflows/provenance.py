@@ -290,12 +290,19 @@ def _check() -> Callable[[Any], Any]:
 
 
 def _of_draft_7(part: Any) -> Any:
-    """Return a schema as the older draft says it, in which nothing counts beside a reference."""
+    """Return a schema as the older draft says it.
+
+    In that, nothing counts beside a reference, and items that differ have another name.
+    """
     if isinstance(part, list):
         return [_of_draft_7(item) for item in part]
     if not isinstance(part, dict):
         return part
-    own = {name: _of_draft_7(item) for name, item in part.items() if name not in _OF_THE_DRAFT}
+    own = {
+        "items" if name == "prefixItems" else name: _of_draft_7(item)
+        for name, item in part.items()
+        if name not in _OF_THE_DRAFT
+    }
     reference = own.pop("$ref", None) if isinstance(own.get("$ref"), str) else None
     if reference is None:
         return own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from napari_sam3.workflows.accounted import Confirm
 
 RGB = npt.NDArray[np.uint8]
+
+MAX_PLANES = 1 << 16
+"""Of a file that a turned view takes a line of each from."""
+
+_NO_SUCH_PLANE = "The record does not fit together: its image has no such plane as a run names."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,16 +177,24 @@ def _read_plane(
         return open_image(path, place, upright=upright)
 
     if plane is not None or "plane" in image:
-        return read(plane if plane is not None else image["plane"])
-    index, shown = run["plane"]["index"], run["plane"]["shown"]
-    shape = image["shape"]
+        # JSON's whole numbers may be written as 3.0
+        return read(plane if plane is not None else [*map(int, image["plane"])])
+    index, shown = ([*map(int, run["plane"][name])] for name in ("index", "shown"))
+    shape = [*map(int, image.get("shape", ()))]
+    if len(shape) != len(index) or max(shown) >= len(index) or shown[0] == shown[1]:
+        raise ProvenanceError(_NO_SUCH_PLANE)
     # a turned view takes a line of each of the file's planes
     leading = [
         range(shape[axis]) if axis in shown else [index[axis]] for axis in range(len(index) - 2)
     ]
+    if math.prod(shape[axis] for axis in shown if axis < len(leading)) > MAX_PLANES:
+        raise ProvenanceError(_NO_SUCH_PLANE)
     planes = [read(place or None) for place in itertools.product(*leading)]
-    stack = np.stack(planes).reshape(*(len(each) for each in leading), *planes[0].shape)
-    cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
+    try:
+        stack = np.stack(planes).reshape(*(len(each) for each in leading), *planes[0].shape)
+        cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
+    except (ValueError, IndexError) as error:
+        raise ProvenanceError(_NO_SUCH_PLANE) from error
     return np.asarray(cut.swapaxes(0, 1) if shown[0] > shown[1] else cut)
 
 

@@ -125,12 +125,15 @@ def _asked_shape(run: Mapping[str, Any]) -> tuple[int, int]:
 
 def in_plane(run: Mapping[str, Any], instances: Instances) -> Instances:
     """Return the objects of an answer in pixels of the plane, of which a part was asked about."""
-    crop = crop_of(run)
-    if crop is None:
+    if crop_of(run) is None:
         return instances
     rows, cols = run["plane"]["shape"]
-    moved = (item.shifted(crop.top, crop.left) for item in instances)
-    return Instances((rows, cols), tuple(moved))
+    return Instances((rows, cols), tuple(_moved(run, item) for item in instances))
+
+
+def _moved(run: Mapping[str, Any], item: Instance) -> Instance:
+    crop = crop_of(run)
+    return item if crop is None else item.shifted(crop.top, crop.left)
 
 
 def _stored(question: Mapping[str, Any], cache: AnswerCache | None) -> Instances | None:
@@ -171,7 +174,8 @@ def rebuild(
     ProvenanceError
         If the record does not fit together, or not with the answers.
     """
-    shape = tuple(record["layer"]["shape"])
+    # JSON's whole numbers may be written as 3.0
+    shape = tuple(map(int, record["layer"]["shape"]))
     if base is None and math.prod(shape) > max_pixels:
         raise ProvenanceError(
             f"The record is of labels of the shape {shape}, which are too many to make again "
@@ -213,7 +217,7 @@ def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[An
             for axis, (at, factor) in enumerate(zip(plane["index"], plane["factors"], strict=True))
         ][chosen:]
         cut = labels[tuple(index)]
-    except (IndexError, ValueError, ZeroDivisionError):
+    except (IndexError, ValueError, ArithmeticError):
         cut = None
     if cut is not None and rows > cols:
         cut = cut.T
@@ -264,20 +268,25 @@ def _write_run(
     replaced = list(labels_by_object(run, answers, "replaced").values())
     if not labels and not replaced:
         return
-    is_former = np.zeros(view.shape, bool)
+    # a record may hold thousands of runs on one large plane: only what they touched is looked at
     for item in former:
-        is_former[item.box.slices] |= item.mask
-    erasable = is_former & np.isin(view, replaced)
-    free = (view == 0) | erasable
-    written = np.zeros(view.shape, view.dtype)
+        pixels = _cut(view, item)
+        pixels[item.mask & np.isin(pixels, replaced)] = 0
     # from top to bottom: what has a pixel keeps it
     for index in reversed(bottom_to_top(instances, run["overlap_rule"])):
         if index in labels:
             item = instances[index]
-            pixels = item.mask & free[item.box.slices]
-            written[item.box.slices][pixels] = labels[index]
-            free[item.box.slices] &= ~pixels
-    view[...] = np.where(written > 0, written, np.where(erasable, 0, view))
+            pixels = _cut(view, item)
+            pixels[item.mask & (pixels == 0)] = labels[index]
+
+
+def _cut(view: npt.NDArray[Any], item: Instance) -> npt.NDArray[Any]:
+    pixels = view[item.box.slices]
+    if pixels.shape != item.mask.shape:
+        raise ProvenanceError(
+            "The record does not fit together: a refined object lies outside of its plane."
+        )
+    return pixels
 
 
 def _former(
@@ -285,7 +294,7 @@ def _former(
 ) -> list[Instance]:
     try:
         return [
-            in_plane(runs[run_id], answers[run_id, question])[index]
+            _moved(runs[run_id], answers[run_id, question][int(index)])
             for run_id, question, index in run.get("former", ())
         ]
     except (KeyError, IndexError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.json_values import parse
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import LedgerError, ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
@@ -28,8 +28,10 @@ from napari_sam3.workflows.provenance import Record, check_record, is_record
 MAX_BYTES = 64 << 20
 """A longer file is no record: one of ten thousand runs takes some 20 MB."""
 
+MAX_VALUES = 5_000_000
+"""A file that holds more is none, either: a run has some 70."""
+
 _OBJECTS = "objects"
-_MAX_DIGITS = 20
 _BLOCK = 1 << 20
 
 # a list of plain numbers, or labels by number, over several lines: what JSON's own
@@ -163,31 +165,9 @@ def _load(path: Path) -> Any:
             f"{path} is no record: it is longer than {MAX_BYTES >> 20} MB, the most that one has."
         )
     try:
-        return json.loads(
-            data.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite
-        )
-    except UnicodeDecodeError as error:
-        raise ProvenanceError(f"{path} cannot be read: it is no text.") from error
-    except (ValueError, RecursionError) as error:
-        why = str(error) if isinstance(error, _NumberError) else "it is no JSON, or was cut off"
-        raise ProvenanceError(f"{path} is no record: {why}.") from error
-
-
-class _NumberError(ValueError):
-    """A number that no record has."""
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise _NumberError("it holds a number that is too large")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise _NumberError("it holds a number that is too large, or none")
-    return number
+        return parse(data, MAX_VALUES)
+    except ValueError as error:
+        raise ProvenanceError(f"{path} is no record: {error}.") from error
 
 
 def write_sidecar(
