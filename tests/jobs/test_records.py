@@ -65,7 +65,7 @@ def test_limits_are_those_that_were_set():
     assert read_limits() == Limits(0.0, Caps(3.0, None))
 
 
-@pytest.mark.parametrize("value", ["much", -1, True, [], math.inf, math.nan])
+@pytest.mark.parametrize("value", ["much", -1, True, [], math.inf, math.nan, 10**400])
 def test_a_limit_that_makes_no_sense_is_no_leave_to_spend(value):
     for name in (CONFIRM_ABOVE, CAP_PER_RUN, CAP_PER_DAY):
         write_setting(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -215,7 +216,8 @@ def _amount(name: str, otherwise: float) -> float | None:
     if value is None:
         return None
     is_amount = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_amount and 0 <= value < math.inf else otherwise
+    # a whole number of a file may be larger than any other
+    return float(value) if is_amount and 0 <= value <= sys.float_info.max else otherwise
 
 
 def is_under_way(ledger: Ledger, entry_id: int) -> bool:

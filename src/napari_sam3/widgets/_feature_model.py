@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from napari_sam3.widgets._columns import (
     is_number,
 )
 from napari_sam3.widgets._feature_values import Rows, Values, sort_rows
+from napari_sam3.widgets._plain_text import plain_tooltip
 from napari_sam3.widgets._row_filter import Filtered, filter_rows
 from napari_sam3.widgets._state_marks import state_icon
 
@@ -229,7 +229,7 @@ class FeatureModel(QAbstractTableModel):
             return self._title(column)
         if role == Qt.ItemDataRole.ToolTipRole:
             words = f"{column.title} ({column.name}): click to sort, right-click to hide"
-            return _as_plain(words)
+            return plain_tooltip(words)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             values = self._table.values(column.name)
             return _RIGHT if values.numbers is not None and not values.is_logical else _LEFT
@@ -339,8 +339,4 @@ def _tooltip(_column: Column, value: object) -> str | None:
     """Return the whole value, which is not to be taken for markup."""
     if is_missing(value) or is_mark(value):
         return None
-    return _as_plain(str(value))
-
-
-def _as_plain(words: str) -> str:
-    return f'<p style="white-space: pre-wrap">{escape(words)}</p>'
+    return plain_tooltip(str(value))

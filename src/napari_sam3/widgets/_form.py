@@ -33,6 +33,7 @@ from napari_sam3.core.prompts import Proposal
 from napari_sam3.engines.base import Question, Setting
 from napari_sam3.widgets._concepts import ConceptField
 from napari_sam3.widgets._dock import line, scroll
+from napari_sam3.widgets._plain_text import plain_label, plain_tooltip
 
 QUESTIONS: tuple[tuple[str, Question], ...] = (
     ("Find all", "concept"),
@@ -349,7 +350,7 @@ class PromptButtons(QWidget):
         self.outline = PushButton(
             text="+ outline", tooltip="Drag around the object, roughly; it closes by itself."
         )
-        self.count = QLabel("")
+        self.count = plain_label()
         self.count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._lay_out()
 
@@ -381,7 +382,7 @@ def say_why(widget: Control, enabled: bool, reason: str = "") -> None:
         usual = widget.tooltip or ""
         widget.native.setProperty("usual_tooltip", usual)
     widget.enabled = enabled
-    widget.tooltip = usual if enabled else reason
+    widget.tooltip = usual if enabled else plain_tooltip(reason)
     form = widget.native.parentWidget().layout() if widget.native.parentWidget() else None
     label = form.labelForField(widget.native) if isinstance(form, QFormLayout) else None
     if label is not None:
@@ -391,9 +392,7 @@ def say_why(widget: Control, enabled: bool, reason: str = "") -> None:
 
 def wrapped_text(words: str = "") -> QLabel:
     """Return a text that wraps, however narrow the panel is."""
-    label = QLabel(words)
-    # a layer's name, or what a server says, is no markup
-    label.setTextFormat(Qt.TextFormat.PlainText)
+    label = plain_label(words)
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label

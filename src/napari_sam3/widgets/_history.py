@@ -30,6 +30,7 @@ from napari_sam3.layers.planes import Plane
 from napari_sam3.settings import CACHE_USED, read_setting, write_setting
 from napari_sam3.widgets._committing import RunContext
 from napari_sam3.widgets._form import side_by_side, wrapped_text
+from napari_sam3.widgets._plain_text import plain_tooltip
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress, SegmentAnswer
 
@@ -200,7 +201,7 @@ class HistoryPart(QWidget):
         self.table.insertRow(0)
         for column, words in enumerate(past.cells):
             cell = QTableWidgetItem(words)
-            cell.setToolTip(words)
+            cell.setToolTip(plain_tooltip(words))
             if column == 0:
                 cell.setData(CONTEXT, past)
             self.table.setItem(0, column, cell)

@@ -12,7 +12,6 @@ from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
-    QLabel,
     QPlainTextEdit,
     QVBoxLayout,
     QWidget,
@@ -36,6 +35,7 @@ from napari_sam3.settings import (
 )
 from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
 from napari_sam3.widgets._limits import LimitsPart
+from napari_sam3.widgets._plain_text import plain_label
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress
 
@@ -287,7 +287,7 @@ def show_what_is_sent(parent: QWidget, sents: list[Sent], url: str) -> QDialog:
         "address only.",
     )
     picture = QPixmap.fromImage(QImage.fromData(first.picture))
-    shown = QLabel()
+    shown = plain_label()
     shown.setPixmap(picture.scaled(420, 420, Qt.AspectRatioMode.KeepAspectRatio))
     fields = QPlainTextEdit("\n\n".join(_fields(sent.body) for sent in sents[:20]))
     fields.setReadOnly(True)
@@ -308,8 +308,7 @@ def _dialog(parent: QWidget, title: str, words: str) -> QDialog:
     dialog = QDialog(parent)
     dialog.setWindowTitle(title)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    text = QLabel(words)
-    text.setTextFormat(Qt.TextFormat.PlainText)
+    text = plain_label(words)
     text.setWordWrap(True)
     text.setMinimumWidth(440)
     QVBoxLayout(dialog).addWidget(text)

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QAction, QGuiApplication, QKeySequence
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QStyle, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QStyle, QVBoxLayout, QWidget
 
 from napari_sam3.widgets._columns import COLUMNS, LABEL, STATE, Column
 from napari_sam3.widgets._feature_model import FeatureModel
 from napari_sam3.widgets._feature_values import Rows
+from napari_sam3.widgets._plain_text import plain_label, plain_tooltip
 from napari_sam3.widgets._row_filter import EXAMPLES
 from napari_sam3.widgets._row_view import MARK_SIDE, RowView
 
@@ -83,7 +84,7 @@ class ObjectTable(QWidget):
         self.model = FeatureModel(columns, self)
         self.view = RowView(self.model, self)
         self.filter = QLineEdit()
-        self.count = QLabel()
+        self.count = plain_label()
         self._hidden = {column.name for column in columns if column.is_hidden}
         self._widths: dict[str, int] = {}
         self._is_sizing = False
@@ -309,8 +310,9 @@ class ObjectTable(QWidget):
         self.count.setText(f"{left:,}" if left == total else f"{left:,} of {total:,}")
         hints = "\n".join(self.model.hints)
         self._warning.setVisible(bool(hints))
-        self._warning.setToolTip(hints)
-        self.filter.setToolTip(f"{hints}\n\n{FILTER_HELP}" if hints else FILTER_HELP)
+        self._warning.setToolTip(plain_tooltip(hints))
+        told = f"{hints}\n\n{FILTER_HELP}" if hints else FILTER_HELP
+        self.filter.setToolTip(plain_tooltip(told))
 
     def _show_columns(self) -> None:
         self._is_sizing = True

@@ -18,7 +18,6 @@ from qtpy.QtSvgWidgets import QSvgWidget
 from qtpy.QtWidgets import (
     QFormLayout,
     QGridLayout,
-    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -36,6 +35,7 @@ from napari_sam3.widgets._form import (
     wrapped_text,
 )
 from napari_sam3.widgets._object_table import ObjectTable
+from napari_sam3.widgets._plain_text import plain_label, plain_tooltip
 
 RULES: tuple[tuple[str, PaintRule], ...] = (
     ("as they were added", ""),
@@ -262,10 +262,10 @@ class ObjectsForm(QWidget):
         while self.numbers.rowCount():
             self.numbers.removeRow(0)
         for name, value, meaning in rows:
-            label = QLabel(value)
-            label.setToolTip(meaning)
+            label = plain_label(value)
+            label.setToolTip(plain_tooltip(meaning))
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self.numbers.addRow(name, label)
+            self.numbers.addRow(plain_label(name), label)
 
     def show_plot(self, svg: str) -> None:
         """Show a plot; nothing where the text is empty."""
