@@ -299,7 +299,7 @@ def test_a_failure_leaves_the_former_file_and_nothing_else(tmp_path, suffix, mon
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    target = "pathlib.Path.open" if path.is_file() else "zarr.open_group"
+    target = "os.open" if path.is_file() else "zarr.open_group"
     monkeypatch.setattr(target, fail)
     with pytest.raises(ImageError, match="No space left"):
         export(path, exported(image_name="another"), overwrite=True)

@@ -409,6 +409,23 @@ class TestLabelsOfAnyDimension:
         with pytest.raises(ImageError, match=r"x\.tif"):
             open_labels(tmp_path / "x.tif")
 
+    @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+    def test_who_may_read_a_file_stays_as_it_was_when_it_is_saved_again(self, tmp_path, mode):
+        path = tmp_path / "x.json"
+        path.write_text("old")
+        path.chmod(mode)
+        (tmp_path / "link.json").symlink_to(path)
+        save_text(tmp_path / "link.json", "new")
+        assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+        # and of a new one it is as with any program
+        before = os.umask(0o027)
+        try:
+            save_text(tmp_path / "y.json", "new")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "y.json").stat().st_mode & 0o777 == 0o640
+
     def test_a_text_is_written_whole_or_not_at_all(self, tmp_path):
         save_text(tmp_path / "x.json", "“é”")
         assert (tmp_path / "x.json").read_text("utf-8") == "“é”"

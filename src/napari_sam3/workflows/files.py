@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -470,6 +472,8 @@ def _write_npy(file: BinaryIO, labels: Array) -> None:
 def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file, whole or not at all; an existing one is replaced, a link to it is kept.
 
+    Who may read an existing one may read the new one, and nobody else.
+
     Raises
     ------
     ImageError
@@ -481,10 +485,21 @@ def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
     # as its name may be as long as names can be
     partial = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with partial.open("xb") as file:
+        rights = _rights(target)
+        with open(partial, "xb", opener=lambda name, how: os.open(name, how, rights)) as file:
             write(file)
+        if target.exists():
+            # the umask takes from those that it was opened with
+            partial.chmod(rights)
         partial.replace(target)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _rights(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o666
