@@ -28,8 +28,8 @@ from napari_sam3.workflows.provenance import Record, check_record, is_record
 MAX_BYTES = 64 << 20
 """A longer file is no record: one of ten thousand runs takes some 20 MB."""
 
-MAX_VALUES = 5_000_000
-"""A file that holds more is none, either: a run has some 70."""
+MAX_VALUES = 8_000_000
+"""A file that holds more is none, either: a run has some 70, an object 17."""
 
 _OBJECTS = "objects"
 _BLOCK = 1 << 20
