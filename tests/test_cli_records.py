@@ -377,7 +377,7 @@ class TestCosts:
         assert "$" not in done.stdout
         assert (again.exit_code, server.ledger.posts) == (1, 1)
         assert "$0.00" in again.stderr
-        (row,) = csv.DictReader(io.StringIO(invoke("costs", "--by=question", "--csv").stdout))
+        (row,) = csv.DictReader(io.StringIO(invoke("costs", "--by=request", "--csv").stdout))
         assert row["usd"] == "0.0070"
 
     def test_no_cell_is_a_formula(self, segment):
