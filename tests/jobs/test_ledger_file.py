@@ -463,7 +463,7 @@ class TestOutOfReach:
         )
         planning, accepting, kept = said.splitlines()
         assert "disk is full or failing, so nothing was sent or billed. Make room" in planning
-        assert "disk is full or failing, so what became of a question that was sent" in accepting
+        assert "disk is full or failing, so what became of a request that was sent" in accepting
         assert kept == "[('first', 'answered')]"
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")

@@ -16,5 +16,5 @@ def test_what_found_nothing_is_said_and_makes_no_layer():
     viewer = ViewerModel()
     entry = SimpleNamespace(question="cell")
     done = Collected(entry, SegmentationResult(Instances(SHAPE)))
-    assert add_collected(viewer, [done]) == ["“cell”: nothing found; asking again is free."]
+    assert add_collected(viewer, [done]) == ["“cell”: nothing found; running it again is free."]
     assert len(viewer.layers) == 0

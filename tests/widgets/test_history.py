@@ -71,7 +71,7 @@ class TestList:
         panel.form.engine.value = "paid"
         panel.form.text.value = "mitosis"
         run("concept")
-        assert rows(panel)[0][3] == "not told"
+        assert rows(panel)[0][3] == "unknown"
 
     def test_a_run_that_failed_is_not_listed(self, panel, run, engine):
         engine.error = EngineError("The engine is tired.")
@@ -354,7 +354,7 @@ class TestUnfinished:
         assert layer.metadata["napari_sam3"]["image"]["name"] == "cells"
         (said,) = check_record(layer.metadata["napari_sam3"])["runs"]
         assert said["questions"][0]["prompt"]["text"] == "cell"
-        assert "asking again is free" in panel.form.result.text()
+        assert "running it again is free" in panel.form.result.text()
         panel.run()
         wait_for(panel)
         assert "from cache" in panel.form.result.text()

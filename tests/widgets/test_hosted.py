@@ -166,7 +166,7 @@ def test_several_objects_show_their_price_before_run(with_key, server, wait):
     for place in ((5, 5), (20, 20), (25, 70)):
         points.add(place)
         panel.next_object()
-    assert panel.form.price.text() == "Run makes 3 calls, about $0.018; what is stored is free."
+    assert panel.form.price.text() == "Run makes 3 calls, about $0.018; stored results are free."
     assert panel.form.price.isVisibleTo(panel)
     assert server.ledger.posts == 0
     panel.form.engine.value = "builtin"
@@ -240,7 +240,7 @@ def test_the_first_upload_is_asked_for_and_the_answer_remembered(
 
     def press(dialog):
         asked.append(dialog)
-        words = "Send" if agreed else "Do not send"
+        words = "Send" if agreed else "Don't send"
         [button] = [b for b in dialog.findChildren(QPushButton) if b.text() == words]
         button.click()
         return dialog.result()

@@ -340,7 +340,7 @@ def test_one_file_at_a_time_is_read_or_written(objects, still, tmp_path, monkeyp
     held.gate.set()
     still()
     assert is_busy
-    assert refused == "Something is being written or read already; wait for its end."
+    assert refused == "Another file is being read or written; wait until it is done."
     assert not (tmp_path / "other.json").exists()
 
 

@@ -405,7 +405,7 @@ def test_while_one_paid_question_is_under_way_no_other_is_asked(objects, still, 
     objects.review.choose((1,))
     objects.refine()
     objects.form.ask.native.click()
-    assert said(objects) == "A paid question is under way; wait for its answer."
+    assert said(objects) == "A paid request is running; wait for its result."
     paid_under_way.release()
     still()
     assert len(paid_under_way.requests) == 1

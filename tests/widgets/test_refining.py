@@ -426,7 +426,7 @@ def test_a_diameter_is_not_sent_where_it_does_not_matter(panel, run, paid_engine
 
 
 def test_no_diameter_is_called_found_by_itself(panel):
-    assert panel.form.diameter.native.text() == "found by itself"
+    assert panel.form.diameter.native.text() == "automatic"
     panel.form.diameter.value = 12
     assert panel.form.diameter.native.text() == "12.0 px"
 

@@ -327,7 +327,7 @@ def test_of_a_path_only_the_last_part_is_kept(name, bare):
 @pytest.mark.parametrize(
     "sentence",
     [
-        "The answer could not be stored in /data/ann/cache: disk full.",
+        "The result could not be stored in /data/ann/cache: disk full.",
         "“~/cells.tif” is read-only.",
         "Kept in D:\\data\\ann\\x.",
         "(file:///data/x)",

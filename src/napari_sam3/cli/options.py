@@ -26,7 +26,7 @@ ONE_OBJECT = "One object"
 EVERYTHING = "Everything"
 IMAGE = "Image"
 OUTPUT = "Output"
-ANSWERS = "Engine and stored answers"
+ANSWERS = "Engine and stored results"
 HOSTED = "Hosted engine"
 
 # ---------------------------------------------------------------------- of several commands

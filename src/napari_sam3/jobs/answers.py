@@ -109,13 +109,13 @@ def encode_answer(result: SegmentationResult, question: Mapping[str, Any]) -> by
     """
     flaw = _flaw(result)
     if flaw:
-        raise CacheError(f"The answer cannot be stored: {flaw}.")
+        raise CacheError(f"The result cannot be stored: {flaw}.")
     instances = result.instances
     groups = list(_grouped([item.box for item in instances]))
     try:
         text = _to_json(_document(result, question, [len(group) for group in groups]))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise CacheError(f"The answer cannot be stored: {error}.") from error
+        raise CacheError(f"The result cannot be stored: {error}.") from error
     _refuse_too_large(result, len(text), len(groups))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -163,7 +163,7 @@ def decode_answer(data: bytes) -> StoredAnswer:
         return replace(stored, result=_with_clean_concepts(stored.result))
     except _DAMAGE as error:
         raise CacheError(
-            "A stored answer cannot be read: it is damaged, or no answer at all."
+            "A stored result cannot be read: it is damaged, or no answer at all."
         ) from error
 
 
@@ -204,7 +204,7 @@ def _plain_score(score: float | None) -> float:
     return math.nan if math.isnan(score) else float(score) + 0.0
 
 
-_TOO_LARGE = "The answer is too large to be stored."
+_TOO_LARGE = "The result is too large to be stored."
 
 
 def _refuse_too_large(result: SegmentationResult, json_bytes: int, groups: int) -> None:
@@ -385,7 +385,7 @@ def _refuse_other_format(document: Mapping[str, Any]) -> None:
     version = document["version"]
     if type(version) is int and version > VERSION:
         raise CacheError(
-            f"A stored answer was written by a newer napari-sam3 (its format is {version}, "
+            f"A stored result was written by a newer napari-sam3 (its format is {version}, "
             f"this one reads {VERSION}), so it is not used."
         )
     if version != VERSION:

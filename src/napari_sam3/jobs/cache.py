@@ -46,7 +46,7 @@ EVICT_TO = 0.9
 STALE_S = 24 * 3600.0
 PUTS_BETWEEN_SCANS = 64
 
-_NO_MEMORY = "There is not enough memory to read a stored answer."
+_NO_MEMORY = "There is not enough memory to read a stored result."
 
 # What a hit is newer by than the newest file known, should the clock have jumped back
 _TICK_NS = 1000
@@ -108,12 +108,12 @@ class _Wanted:
         result = stored.result
         record = result.record
         if record is None or record.key != self.key:
-            raise CacheError("A stored answer belongs to another question, so it is not used.")
+            raise CacheError("A stored result belongs to another request, so it is not used.")
         is_of_other_size = self.shape not in (None, result.instances.image_shape)
         if is_of_other_size or self.image_sha256 not in (None, record.image_sha256):
-            raise CacheError("A stored answer belongs to another picture, so it is not used.")
+            raise CacheError("A stored result belongs to another picture, so it is not used.")
         if self.answer_sha256 not in (None, record.answer_sha256):
-            raise CacheError("A stored answer is not the one that its name says.")
+            raise CacheError("A stored result is not the one that its name says.")
 
 
 class AnswerCache:
@@ -267,7 +267,7 @@ class AnswerCache:
             self._write_again(path, data)
         except OSError as error:
             raise CacheError(
-                f"The answer could not be stored in {self.folder}: {_reason(error)}. "
+                f"The result could not be stored in {self.folder}: {_reason(error)}. "
                 "The result itself is complete."
             ) from error
         self._make_room(written, path)
@@ -315,7 +315,7 @@ class AnswerCache:
             self._bytes = None
         if failure is not None and not removed:
             raise CacheError(
-                f"The stored answers in {self.folder} cannot be removed: {_reason(failure)}."
+                f"The stored results in {self.folder} cannot be removed: {_reason(failure)}."
             ) from failure
         return removed
 
@@ -334,7 +334,7 @@ class AnswerCache:
             return None
         except OSError as error:
             raise CacheError(
-                f"A stored answer in {self.folder} cannot be read: {_reason(error)}."
+                f"A stored result in {self.folder} cannot be read: {_reason(error)}."
             ) from error
         except MemoryError as error:
             raise CacheError(_NO_MEMORY) from error
@@ -444,7 +444,7 @@ class AnswerCache:
             return list(self._scan())
         except OSError as error:
             raise CacheError(
-                f"The stored answers in {self.folder} cannot be listed: {_reason(error)}."
+                f"The stored results in {self.folder} cannot be listed: {_reason(error)}."
             ) from error
 
     def _scan(self) -> Iterator[_File]:

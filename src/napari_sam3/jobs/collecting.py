@@ -145,7 +145,7 @@ class _Collector:
     def _store(self, question: Question, result: SegmentationResult) -> str:
         """Store an answer; return why that failed, empty if it did not."""
         if self._records.cache is None:
-            return "Stored answers are switched off."
+            return "Stored results are switched off."
         try:
             # one that was asked for since is not replaced by an older one
             self._records.cache.put(question.key, result, question.fields, replace=False)

@@ -49,8 +49,8 @@ class Purse:
         with self._lock:
             if self._left is not None and key not in self._left:
                 raise ConsentError(
-                    "This question would cost money that was not agreed to, so it was not sent: "
-                    "its stored answer is gone, or something has changed since. Run it again to "
+                    "This request would cost money that was not agreed to, so it was not sent: "
+                    "its stored result is gone, or something has changed since. Run it again to "
                     "see its price."
                 )
             if self._left is not None:

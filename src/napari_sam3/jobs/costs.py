@@ -158,7 +158,7 @@ def refuse_above_cap(
         if so_far + expected > cap + _ROUNDING:
             whose = "This run has cost" if period == "run" else "Today you have spent"
             raise CapReachedError(
-                f"{whose} {dollars(so_far)} so far, and the next question may cost "
+                f"{whose} {dollars(so_far)} so far, and the next request may cost "
                 f"{dollars(expected)} more: that is above the cap of {dollars(cap)} per {period}, "
                 f"so it was not sent. {caps.how_to_raise(period)}"
             )

@@ -141,7 +141,7 @@ class Ledger:
             If the price is negative or not finite.
         """
         if not (math.isfinite(expected) and expected >= 0):
-            raise ValueError(f"A question cannot cost {expected} dollars.")
+            raise ValueError(f"A request cannot cost {expected} dollars.")
         shared = {
             "engine": engine,
             "model": model,
@@ -518,7 +518,7 @@ class Ledger:
         if self._db is not None and self._opened_by != os.getpid():
             # SQLite's locks do not survive a fork: going on could damage the file
             raise LedgerError(
-                "This process was forked from one that had the ledger of paid questions open, so "
+                "This process was forked from one that had the ledger of paid requests open, so "
                 f"{NOTHING_SENT}. Start processes with multiprocessing's 'spawn' method."
             )
         if self._db is not None and identify(self.path) != self._opened_file:

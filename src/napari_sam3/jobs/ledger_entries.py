@@ -88,7 +88,7 @@ class InFlightError(LedgerError):
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(
-            f"The same question ({entry.question or 'no words'}) is under way already, so it was "
+            f"The same request ({entry.question or 'no words'}) is under way already, so it was "
             "not sent again. Wait for its answer, or collect it."
         )
         self.entry = entry
@@ -124,7 +124,7 @@ def move(
 def impossible(entry: Entry, state: str) -> LedgerError:
     """Return the error for a change that a question in this state cannot make."""
     return LedgerError(
-        f"Question {entry.id} of the ledger is {entry.state} and cannot become {state}; "
+        f"Request {entry.id} of the ledger is {entry.state} and cannot become {state}; "
         "nothing was changed."
     )
 
@@ -134,7 +134,7 @@ def find(db: sqlite3.Connection, entry_id: int) -> Entry:
     found = select(db, "WHERE id = ?", (entry_id,))
     if not found:
         raise LedgerError(
-            f"The ledger has no question {entry_id}; perhaps its file was replaced meanwhile."
+            f"The ledger has no request {entry_id}; perhaps its file was replaced meanwhile."
         )
     return found[0]
 

@@ -24,9 +24,9 @@ APPLICATION_ID = int.from_bytes(b"SAM3", "big")
 BUSY_S = 15.0
 
 NOTHING_SENT = "nothing was sent or billed"
-SENT_BEFORE = "what became of a question that was sent could not be written down"
+SENT_BEFORE = "what became of a request that was sent could not be written down"
 
-_LEDGER = "The ledger of paid questions"
+_LEDGER = "The ledger of paid requests"
 _EMPTY = "was damaged (it is empty)"
 _JOURNAL_LIMIT = 4 << 20
 # so many that two never coincide, and all of them are exact in JSON and JavaScript

@@ -405,7 +405,7 @@ def _sent_before(entry: Entry) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.submitted_at or entry.planned_at))
     about = f" (request id {entry.request_id})" if entry.request_id else ""
     return (
-        f"This question was sent on {when}{about}, and its answer was lost; it may have been "
+        f"This request was sent on {when}{about}, and its result was lost; it may have been "
         "billed, and was not sent again. Look at your credits, then agree to ask it anew."
     )
 

@@ -141,5 +141,5 @@ def unpack_question(packed: bytes) -> Question:
         if not KEY.fullmatch(question.key):
             raise ValueError("no key")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LedgerError("What the ledger notes of a paid question cannot be read.") from error
+        raise LedgerError("What the ledger notes of a paid request cannot be read.") from error
     return question

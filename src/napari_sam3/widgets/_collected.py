@@ -33,7 +33,7 @@ def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
             continue
         count = len(one.result.instances)
         if not count:
-            said.append(f"“{one.entry.question}”: nothing found; asking again is free.")
+            said.append(f"“{one.entry.question}”: nothing found; running it again is free.")
             continue
         labels = labels_of(one.result)
         image = str(one.about.get("image", ""))
@@ -42,7 +42,7 @@ def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
         layer = Labels(labels, name=name, metadata=metadata, affine=_affine(one.about))
         viewer.add_layer(layer)
         objects = f"{count} object{'' if count == 1 else 's'}"
-        done_with = f"“{one.entry.question}”: {objects} → “{layer.name}”; asking again is free."
+        done_with = f"“{one.entry.question}”: {objects} → “{layer.name}”; running it again is free."
         said.append(" ".join((done_with, *one.result.notices)))
     return said
 

@@ -51,7 +51,13 @@ PROPOSAL_CHOICES: tuple[tuple[str, Proposal], ...] = (
     ("medium", "medium"),
     ("large", "large"),
 )
-SETTING_TITLES = ("Minimum score", "Points per side", "Predicted IoU", "Max. masks", "Diameter")
+SETTING_TITLES = (
+    "Minimum score",
+    "Points per side",
+    "Predicted IoU",
+    "Maximum objects",
+    "Diameter",
+)
 MOST_DIAMETER = 10_000.0
 
 PANEL_WIDTH = 340
@@ -96,7 +102,7 @@ class Form(QWidget):
         )
         self.engine = ComboBox(
             choices=[(info.title, info.name) for info in engines.ENGINES],
-            tooltip="Who answers. Below stands what this engine needs and cannot do.",
+            tooltip="The engine that segments. What it needs and cannot do is shown below.",
         )
         self.status = wrapped_text()
         self.question = RadioButtons(
@@ -112,7 +118,7 @@ class Form(QWidget):
         self._add_run()
         self.output = ComboBox(
             choices=outputs,
-            tooltip="Where objects are added. Nothing that is labelled already is overwritten.",
+            tooltip="The Labels layer to add objects to. Existing labels are never overwritten.",
         )
         self.rule = ComboBox(
             choices=list(OVERLAP_CHOICES), tooltip="Which object shows where several overlap."
@@ -130,8 +136,8 @@ class Form(QWidget):
         self.words = wrapped_text()
         self.combine = CheckBox(
             text="Combine prompts",
-            tooltip="Send text, examples and points as one question. SAM3 has no such question: "
-            "the model may leave one kind out of account.",
+            tooltip="Send text, examples and points in one request. SAM3 was not made for that: "
+            "it may ignore one of them.",
         )
         self.examples = ComboBox(
             choices=shapes,
@@ -154,7 +160,7 @@ class Form(QWidget):
             tooltip="Each + point is an object of its own; − points go with all of them.",
         )
         self.live = CheckBox(
-            text="Live", value=True, tooltip="Answer after each click or moved box."
+            text="Live", value=True, tooltip="Segment after each click or moved box."
         )
         self.proposal = ComboBox(
             choices=list(PROPOSAL_CHOICES),
@@ -176,17 +182,17 @@ class Form(QWidget):
         self.diameter = FloatSpinBox(value=0, min=0, max=MOST_DIAMETER, step=1)
         self.diameter.native.setDecimals(1)
         self.diameter.native.setSuffix(" px")
-        self.diameter.native.setSpecialValueText("found by itself")
+        self.diameter.native.setSpecialValueText("automatic")
 
     def _add_run(self) -> None:
-        self.run = PushButton(text="Run", tooltip="Ask the engine (Enter).")
-        self.cancel = PushButton(text="Cancel", tooltip="Stop waiting (Escape).", enabled=False)
+        self.run = PushButton(text="Run", tooltip="Segment (Enter).")
+        self.cancel = PushButton(text="Cancel", tooltip="Stop (Escape).", enabled=False)
         self.progress = ProgressBar(value=0, min=0, max=1)
         self.progress.native.setTextVisible(False)
         self.progress.native.setMaximumHeight(8)
         self.unfinished = wrapped_text()
         self.collect = PushButton(
-            text="Collect", tooltip="Fetch answers that were paid for; costs nothing."
+            text="Collect", tooltip="Fetch results that were already paid for; free."
         )
         self.price = wrapped_text()
         self.price.hide()
@@ -229,7 +235,7 @@ class Form(QWidget):
 
     def show_unfinished(self, count: int) -> None:
         """Offer to collect answers that were paid for and never arrived."""
-        noun = "answer was" if count == 1 else "answers were"
+        noun = "result was" if count == 1 else "results were"
         self.unfinished.setText(f"{count} paid {noun} never fetched." if count else "")
         self._offer.setVisible(bool(count))
 

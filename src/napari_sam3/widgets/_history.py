@@ -34,7 +34,7 @@ from napari_sam3.widgets._plain_text import plain_tooltip
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.segment import Progress, SegmentAnswer
 
-COLUMNS = ("Time", "Question", "Found", "Cost")
+COLUMNS = ("Time", "Request", "Found", "Cost")
 ROWS_SHOWN = 7
 MOST_ROWS = 1000
 CONTEXT = Qt.ItemDataRole.UserRole
@@ -127,7 +127,7 @@ class Past:
         cost = self.usage.credits
         if cost is not None:
             return f"${cost:.4f}"
-        return "not told" if engine_info(self.engine).capabilities.billed else "free"
+        return "unknown" if engine_info(self.engine).capabilities.billed else "free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +175,12 @@ class HistoryPart(QWidget):
         self.collect = PushButton(
             text="Collect",
             enabled=False,
-            tooltip="Fetch answers that were paid for and never arrived; costs nothing.",
+            tooltip="Fetch results that were paid for and never arrived; free.",
         )
         self.use_cache = CheckBox(
-            text="Use stored answers",
+            text="Use stored results",
             value=bool(read_setting(CACHE_USED, True)),
-            tooltip="The same question again is answered from this computer: free and at once.",
+            tooltip="Repeated requests are answered from this computer: free and at once.",
         )
         self.costs = wrapped_text()
         self._runner = Runner(self)
@@ -291,7 +291,7 @@ class HistoryPart(QWidget):
 
 def _count(records: Records) -> Workflow:
     def workflow(_stop: threading.Event) -> Generator[Progress, None, Balance]:
-        yield Progress(0, 0, "looking into the ledger")
+        yield Progress(0, 0, "reading costs")
         if not records.ledger.path.exists():
             # nothing was ever paid for; no file is made for a look
             return Balance(0.0, 0.0, 0)

@@ -63,13 +63,18 @@ class HostedPart(QWidget):
         )
         self.api = ComboBox(
             choices=["auto", "v2", "v1"],
-            tooltip="v2 submits and polls, v1 blocks; auto falls back to v1 if there is no v2.",
+            tooltip="v2 submits and polls, v1 waits; auto uses v1 where there is no v2.",
         )
         self.image_format = ComboBox(
-            choices=["png", "jpeg"], tooltip="png is exact; jpeg is smaller on a slow line."
+            choices=["png", "jpeg"],
+            tooltip="PNG is lossless; JPEG is smaller, for a slow connection.",
         )
         self.max_side = SpinBox(
-            value=2048, min=64, max=8192, step=64, tooltip="Larger pictures are shrunk to this."
+            value=2048,
+            min=64,
+            max=8192,
+            step=64,
+            tooltip="Larger images are shrunk to this size before sending.",
         )
         self.url = LineEdit(
             value=set_url(),
@@ -181,7 +186,7 @@ class HostedPart(QWidget):
         except Sam3Error as error:
             self.state.setText(f"○ {error}")
             return
-        self.state.setText("asking for the balance …")
+        self.state.setText("getting the balance …")
         self._start(lambda stop: _balance(engine, key, stop), self._on_balance)
 
     def _on_balance(self, found: tuple[float | None, str | None]) -> None:
@@ -216,7 +221,7 @@ class HostedPart(QWidget):
         column.addWidget(self.state)
         column.addWidget(side_by_side(self.key, self.use_key, self.test_key))
         rows = (
-            ("Answer", self.answer),
+            ("Result", self.answer),
             ("Send as", self.image_format),
             ("Longest side", self.max_side),
             ("API", self.api),
@@ -244,7 +249,7 @@ def _remember(key: ApiKey) -> Looked:
 def _balance(
     engine: SegmindEngine, key: ApiKey | None, stop: threading.Event
 ) -> Generator[Progress, None, tuple[float | None, str | None]]:
-    yield Progress(0, 0, "asking for the balance")
+    yield Progress(0, 0, "getting the balance")
     credits_left = engine.credits(stop)
     if key is not None:
         # only now: a mistyped one must not take the place of one that works
@@ -268,7 +273,7 @@ def ask(parent: QWidget, title: str, words: str) -> bool:
     dialog = _dialog(parent, title, words)
     buttons = QDialogButtonBox()
     buttons.addButton("Send", QDialogButtonBox.ButtonRole.AcceptRole)
-    buttons.addButton("Do not send", QDialogButtonBox.ButtonRole.RejectRole)
+    buttons.addButton("Don't send", QDialogButtonBox.ButtonRole.RejectRole)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     dialog.layout().addWidget(buttons)

@@ -27,13 +27,13 @@ class LimitsPart:
     def __init__(self) -> None:
         limits = read_limits()
         self.confirm_above = _amount(
-            limits.confirm_above, "A run that may cost more, in US dollars, is confirmed first."
+            limits.confirm_above, "Ask before a run that may cost more than this, in US dollars."
         )
         self.per_run = _amount(
-            limits.caps.per_run, "A run stops before it costs more; what it found is kept."
+            limits.caps.per_run, "Stop a run before it costs more; its results are kept."
         )
         self.per_day = _amount(
-            limits.caps.per_day, "Nothing more is sent once today's questions would cost more."
+            limits.caps.per_day, "Send nothing more once today's requests would cost more."
         )
         self.project = LineEdit(
             value=str(read_setting(PROJECT, "") or ""),
@@ -54,8 +54,8 @@ class LimitsPart:
         """Return the controls under a title that opens and closes."""
         rows = (
             ("Ask above", self.confirm_above),
-            ("Most per run", self.per_run),
-            ("Most per day", self.per_day),
+            ("Maximum per run", self.per_run),
+            ("Maximum per day", self.per_day),
             ("Project", self.project),
         )
         return folded_rows("Spending limits", rows)

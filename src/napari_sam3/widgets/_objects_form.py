@@ -71,7 +71,7 @@ class ViewControls(QWidget):
             min=0,
             max=1,
             step=0.01,
-            tooltip="Hide objects that score less; those without a score stay.",
+            tooltip="Hide objects that score less. Objects without a score stay.",
         )
         self.min_area = SpinBox(
             value=0, min=0, max=MOST_AREA, tooltip="Hide objects that have fewer pixels."
@@ -81,23 +81,24 @@ class ViewControls(QWidget):
         )
         self.without_border = CheckBox(
             text="Hide at the border",
-            tooltip="Objects that the image's border cuts off would be measured too small.",
+            tooltip="Hide objects that are cut off by the image border.",
         )
         self.max_iom = FloatSlider(
             value=1,
             min=0,
             max=1,
             step=0.01,
-            tooltip="Of two objects that share more than this part of the smaller one, the better "
-            "one is shown. 1 shows all; 0.5 removes doubles and parts.",
+            tooltip="Of two objects that share more than this part of the smaller one, show the "
+            "better one only. 1 shows all; 0.5 removes duplicates and fragments.",
         )
         self.overlaps = PushButton(
-            text="Show overlaps", tooltip="A layer of how many objects cover each pixel."
+            text="Show overlaps",
+            tooltip="Add a layer that shows how many objects cover each pixel.",
         )
         self.classes = PushButton(
-            text="Show classes", tooltip="A layer with one label and colour for each concept."
+            text="Show classes", tooltip="Add a layer with one label and colour per concept."
         )
-        self.reset = PushButton(text="Show all", tooltip="Take all filters away (loses nothing).")
+        self.reset = PushButton(text="Show all", tooltip="Clear all filters. Nothing is lost.")
         self.count = wrapped_text()
         self._lay_out()
         for control in self._controls:
@@ -151,11 +152,11 @@ class ViewControls(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         rows = (
             ("Overlaps", self.rule),
-            ("Least score", self.min_score),
-            ("Least area", self.min_area),
-            ("Most area", self.max_area),
+            ("Minimum score", self.min_score),
+            ("Minimum area", self.min_area),
+            ("Maximum area", self.max_area),
             ("", self.without_border),
-            ("Shared part", self.max_iom),
+            ("Maximum overlap", self.max_iom),
         )
         self.folded = folded_rows("View and filters", rows)
         self.folded.addWidget(self.count)
@@ -183,7 +184,7 @@ class ObjectsForm(QWidget):
         self.image = ComboBox(
             choices=images,
             nullable=False,
-            tooltip="The image that they were found in: for refining, examples and intensities.",
+            tooltip="The image that they were found in, for refining, examples and intensities.",
         )
         self.table = ObjectTable()
         # the dock decides how wide it is, not the table's columns
@@ -203,36 +204,34 @@ class ObjectsForm(QWidget):
 
     def _add_review(self) -> None:
         self.accept = PushButton(
-            text="Accept", tooltip="These objects are right; go on to the next (key G)."
+            text="Accept", tooltip="Accept the selected objects and go on (G)."
         )
         self.reject = PushButton(
-            text="Reject", tooltip="Hide these objects; they are kept (key H)."
+            text="Reject", tooltip="Reject the selected objects: they are hidden, and kept (H)."
         )
         self.previous = PushButton(
-            text="◂ Previous", tooltip="Back to the object before it (key Shift+J)."
+            text="◂ Previous", tooltip="Go back to the previous object (Shift+J)."
         )
-        self.following = PushButton(
-            text="Next ▸", tooltip="On to the next doubtful object (key J)."
-        )
+        self.following = PushButton(text="Next ▸", tooltip="Go to the next doubtful object (J).")
         self.refine = PushButton(
             text="Refine",
             tooltip="Ask again for this object alone, on a crop around it; then click on the "
             "image, + or − (W). Press again to end (key K).",
         )
-        self.undo = PushButton(text="Undo", enabled=False, tooltip="Take the last step back (U).")
+        self.undo = PushButton(text="Undo", enabled=False, tooltip="Undo the last step (U).")
         self.engine = ComboBox(
             choices=[(info.title, info.name) for info in ENGINES],
-            tooltip="Who is asked when an object is refined.",
+            tooltip="The engine that refines objects.",
         )
-        self.ask = PushButton(
-            text="Ask", tooltip="Ask an engine that costs money, with the clicks as they are."
-        )
+        self.ask = PushButton(text="Ask", tooltip="Send the clicks to a paid engine.")
 
     def _add_use(self, truths: Choices) -> None:
         self.positive = PushButton(
-            text="+ examples", tooltip="Put boxes around these objects into Find all, as examples."
+            text="+ examples", tooltip="Use as positive examples in Find all."
         )
-        self.negative = PushButton(text="− examples", tooltip="As examples of what is not meant.")
+        self.negative = PushButton(
+            text="− examples", tooltip="Use as negative examples in Find all."
+        )
         self.export = PushButton(
             text="Export …",
             tooltip="Labels (TIFF, OME-Zarr), objects (COCO, QuPath, ImageJ), or measurements "
@@ -242,10 +241,11 @@ class ObjectsForm(QWidget):
             text="Import …", tooltip="Open objects from COCO, QuPath, ImageJ or a label image."
         )
         self.truth = ComboBox(
-            choices=truths, nullable=True, tooltip="A Labels layer that is right."
+            choices=truths, nullable=True, tooltip="The Labels layer to compare with."
         )
         self.compare = PushButton(
-            text="Compare", tooltip="How well do the objects agree with those of the other layer?"
+            text="Compare",
+            tooltip="Measure how well the objects agree with those of the other layer.",
         )
         self.plot = QSvgWidget()
         self.plot.setFixedSize(*PLOT_SIZE)
@@ -302,7 +302,7 @@ class ObjectsForm(QWidget):
         )
         column.addWidget(self.refining)
         self.use = folded_rows(
-            "Selected objects as examples", (("", side_by_side(self.positive, self.negative)),)
+            "Use selected objects as examples", (("", side_by_side(self.positive, self.negative)),)
         )
         column.addWidget(self.use)
         self.comparing = folded_rows(

@@ -226,7 +226,7 @@ class Refining(QObject):
         if self._runner.start(job):
             self.said.emit(f"Asking {info.title} about object {session.before.label} …")
         else:
-            self.said.emit("A paid question is under way; wait for its answer.")
+            self.said.emit("A paid request is running; wait for its result.")
 
     def toggle_polarity(self) -> None:
         """Turn what is clicked next from + to − and back."""

@@ -140,7 +140,7 @@ class Sharing(QObject):
 
     def _start(self, workflow: Workflow, done: Callable[[Any], object], words: str) -> None:
         if self.is_busy:
-            self.said.emit("Something is being written or read already; wait for its end.")
+            self.said.emit("Another file is being read or written; wait until it is done.")
             return
         self.said.emit(words)
         self._runner.start(Job(workflow, done))

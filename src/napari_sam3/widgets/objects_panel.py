@@ -317,7 +317,7 @@ class ObjectsPanel(Dock):
         labels = self.review.decide(state)
         self._show_progress()
         if not labels:
-            self._say("That object is not on record any more.")
+            self._say("That object is gone.")
             return False
         done, total = self.review.reviewed
         many = f"{len(labels)} objects" if len(labels) > 1 else f"{labels[0]}"
@@ -521,7 +521,7 @@ class ObjectsPanel(Dock):
     def compare(self) -> None:
         """Compare the layer with another one that is right."""
         if self._layer is None or self.form.truth.value is None:
-            self._say("Choose a Labels layer that is right under “Truth”.")
+            self._say("Choose the Labels layer to compare with under “Truth”.")
             return
         self.sharing.compare(self._layer, self.form.truth.value)
 
@@ -530,7 +530,7 @@ class ObjectsPanel(Dock):
         self.form.scores.setText("\n".join(found.notices))
         is_dark = str(self._viewer.theme) != "light"
         self.form.show_plot(iou_histogram_svg(found.true_ious, dark=is_dark))
-        self._say("Compared; the numbers stand below.")
+        self._say("Compared; the numbers are below.")
 
     # ------------------------------------------------------------------ controls
 

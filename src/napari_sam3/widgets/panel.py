@@ -56,8 +56,8 @@ PROPOSAL_KEY = "Q"
 SETTING_WORDS = {
     "min_score": "Objects with a lower score are left out, 0.1–1.",
     "points_per_side": "Density of the grid of automatic clicks, 0–128.",
-    "pred_iou_thresh": "Least quality that the model must predict for a mask, 0.5–1.",
-    "max_masks": "At most so many objects, the best ones; 0 means all.",
+    "pred_iou_thresh": "Leave out masks of which the model predicts a lower quality, 0.5–1.",
+    "max_masks": "Keep at most this many objects, the best ones; 0 keeps all.",
     "diameter": "About how wide the objects are, in pixels of the image, 1–10,000; 0 lets the "
     "engine find out.",
 }
@@ -194,7 +194,7 @@ class SegmentPanel(Dock):
         """Stop waiting for what runs."""
         self.runner.cancel()
         if self.runner.is_paid:
-            self._say("Stopping …  What is answered all the same is kept, since it costs money.")
+            self._say("Stopping … A result that still arrives is kept, since it costs money.")
 
     def review(self) -> None:
         """Open the panel of the objects, with the layer that is written or selected."""
@@ -408,7 +408,7 @@ class SegmentPanel(Dock):
 
     def _on_collected(self, done: tuple[Collected, ...]) -> None:
         """Show answers that were paid for and have come at last."""
-        self._say("\n".join(add_collected(self._viewer, done)) or "Nothing was left to collect.")
+        self._say("\n".join(add_collected(self._viewer, done)) or "There was nothing to collect.")
 
     def _layer_to_save(self) -> Labels | None:
         """Return the layer that is selected, if it holds labels, else the one that is written."""
@@ -605,7 +605,7 @@ class SegmentPanel(Dock):
         except Sam3Error:
             return
         if calls > 1:
-            self.form.show_price(f"Run makes {price_of(calls)}; what is stored is free.")
+            self.form.show_price(f"Run makes {price_of(calls)}; stored results are free.")
 
     def preview(self) -> None:
         """Show what Run would send, without sending it."""
@@ -650,7 +650,7 @@ class SegmentPanel(Dock):
         say_why(form.text, can.text, refusal(name, "text"))
         self._enable_points()
         self._enable_shapes()
-        say_why(form.live, not can.billed, "Each answer costs money: press Run instead.")
+        say_why(form.live, not can.billed, "Each request costs money: press Run instead.")
         say_why(form.proposal, can.proposal, refusal(name, "proposal"))
         for setting, control in form.settings.items():
             matters = (self.question, setting) in can.settings

@@ -90,7 +90,7 @@ def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, Ticket]:
         return options, Ticket(read, request_id, _reply(value["reply"]))
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, PromptError) as error:
         raise ResponseError(
-            "What was noted of this paid question cannot be read, so its answer cannot be "
+            "What was noted of this paid request cannot be read, so its answer cannot be "
             "collected; it was noted by another version, or the file is damaged."
         ) from error
 
