@@ -18,7 +18,7 @@ from skimage.draw import ellipse, polygon
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian, sobel, threshold_otsu
 from skimage.measure import regionprops
-from skimage.morphology import convex_hull_image, remove_small_objects
+from skimage.morphology import convex_hull_image
 from skimage.segmentation import flood, watershed
 
 from napari_sam3 import Box, Point
@@ -287,7 +287,8 @@ def foreground(gray: FloatArray) -> Mask:
     smooth = gaussian(gray, 1)
     mask = smooth > _otsu(smooth)
     mask = mask if mask.mean() <= 0.5 else ~mask
-    return _filled(remove_small_objects(mask, max_size=_LEAST_AREA - 1))
+    parts, _ = ndimage.label(mask)
+    return _filled(mask & (np.bincount(parts.ravel()) >= _LEAST_AREA)[parts])
 
 
 def divided(mask: Mask, diameter: float | None = None) -> Labels:

@@ -1,8 +1,7 @@
 """How fast the array functions are, each beside a floor measured in the same run.
 
-    python benchmarks/core_speed.py
+    python -m benchmarks.core_speed
 
-The ratio to the floor is what counts; seconds depend on the machine and what else it does.
 Each figure is the best of several rounds, in which the work and its floor take turns.
 """
 
@@ -10,52 +9,65 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.timing import best, heading, report, sizes_asked_for
 from napari_sam3.core.contrast import auto_contrast_limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_uint8
 from napari_sam3.core.instances import Instance, Instances
 
-SIDE, COUNT, RADIUS = 2048, 200, 40
-ROUNDS = 7
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    side: int = 2048
+    count: int = 200
+    radius: int = 40
+    shown: int = 4096
+    rounds: int = 7
+
+
+SMALL = Sizes(side=128, count=3, radius=9, shown=64, rounds=1)
 
 
 def main() -> None:
     """Print one line per piece of work."""
-    print(f"{'work':58} {'floor':>9} {'ours':>9} {'ratio':>6}  target")
-    _crops()
-    _full_masks()
-    _levels()
-    _import()
+    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
+    heading()
+    _crops(sizes)
+    _full_masks(sizes)
+    _levels(sizes)
+    _import(sizes)
 
 
-def _crops() -> None:
-    disk, corners = _disk(), _corners()
+def _crops(sizes: Sizes) -> None:
+    side, disk, corners = sizes.side, _disk(sizes.radius), _corners(sizes)
     size = disk.shape[0]
     items = [
         Instance(disk, Box(top, left, top + size, left + size), score)
-        for (top, left), score in zip(corners, np.linspace(0, 1, COUNT), strict=True)
+        for (top, left), score in zip(corners, np.linspace(0, 1, sizes.count), strict=True)
     ]
-    found = Instances((SIDE, SIDE), tuple(items))
+    found = Instances((side, side), tuple(items))
 
     def paint_boxes() -> None:
-        labels = np.zeros((SIDE, SIDE), np.uint16)
+        labels = np.zeros((side, side), np.uint16)
         for label, item in enumerate(items, start=1):
             labels[item.box.slices] = label
 
-    floor, ours = _best(paint_boxes, found.to_labels)
-    _report(f"{COUNT} crops of radius {RADIUS} → labels {SIDE}²", floor, ours, "0.03 s")
+    work = f"{sizes.count} crops of radius {sizes.radius} → labels {side}² (boxes)"
+    report(work, *best(sizes.rounds, paint_boxes, found.to_labels), within_s=0.03)
 
 
-def _full_masks() -> None:
-    disk = _disk()
-    masks = np.zeros((COUNT, SIDE, SIDE), bool)
-    for mask, (top, left) in zip(masks, _corners(), strict=True):
+def _full_masks(sizes: Sizes) -> None:
+    disk, side = _disk(sizes.radius), sizes.side
+    masks = np.zeros((sizes.count, side, side), bool)
+    for mask, (top, left) in zip(masks, _corners(sizes), strict=True):
         mask[top : top + disk.shape[0], left : left + disk.shape[1]] = disk
 
     def read_once() -> None:
@@ -70,70 +82,58 @@ def _full_masks() -> None:
     def build() -> None:
         Instances.from_masks(masks).to_labels()
 
-    floor, ours = _best(read_once, build)
-    counted, _ = _best(count_once, lambda: None)
-    work = f"{COUNT} full masks {SIDE}² → instances → labels"
-    _report(f"{work} (floor: or)", floor, ours, "1.5 ×")
-    _report(f"{work} (floor: count)", counted, ours, "1.5 ×")
+    read, counted, ours = best(sizes.rounds, read_once, count_once, build)
+    work = f"{sizes.count} full masks {side}² → instances → labels"
+    report(f"{work} (or)", read, ours, within=1.5)
+    report(f"{work} (count)", counted, ours, within=1.5)
 
 
-def _levels() -> None:
-    rng = np.random.default_rng(1)
-    plane = np.clip(rng.gamma(2, 2000, (4096, 4096)), 0, 65535).astype(np.uint16)
+def _levels(sizes: Sizes) -> None:
+    rng, side, rounds = np.random.default_rng(1), sizes.shown, sizes.rounds
+    plane = np.clip(rng.gamma(2, 2000, (side, side)), 0, 65535).astype(np.uint16)
     table = (np.arange(65536) >> 8).astype(np.uint8)
+    limits = (500.0, 9000.0)
 
     def look_up() -> npt.NDArray[np.uint8]:
         shown: npt.NDArray[np.uint8] = np.take(table, plane, mode="clip")
         return shown
 
-    floor, ours = _best(look_up, lambda: to_uint8(plane, (500.0, 9000.0), 0.8))
-    _report("uint16 4096² → uint8 as displayed (floor: np.take)", floor, ours, "1.5 ×")
-    indexed, ours = _best(lambda: table[plane], lambda: to_uint8(plane, (500.0, 9000.0), 0.8))
-    _report("uint16 4096² → uint8 as displayed (floor: table[plane])", indexed, ours, "1.5 ×")
-    copied, limits = _best(plane.copy, lambda: auto_contrast_limits(plane))
-    _report("uint16 4096² → contrast limits (floor: a copy)", copied, limits, "–")
+    taken, indexed, copied, shown, found = best(
+        rounds,
+        look_up,
+        lambda: table[plane],
+        plane.copy,
+        lambda: to_uint8(plane, limits, 0.8),
+        lambda: auto_contrast_limits(plane),
+    )
+    report(f"uint16 {side}² → uint8 as displayed (np.take)", taken, shown, within=1.5)
+    report(f"uint16 {side}² → uint8 as displayed (table[plane])", indexed, shown, within=1.5)
+    report(f"uint16 {side}² → contrast limits (a copy)", copied, found)
     real = plane.astype(np.float32)
-    copied, ours = _best(real.copy, lambda: to_uint8(real, (500.0, 9000.0), 0.8))
-    _report("float32 4096² → uint8 as displayed (floor: a copy)", copied, ours, "–")
+    copied, shown = best(rounds, real.copy, lambda: to_uint8(real, limits, 0.8))
+    report(f"float32 {side}² → uint8 as displayed (a copy)", copied, shown)
 
 
-def _import() -> None:
+def _import(sizes: Sizes) -> None:
     def start(program: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", program], check=True)
 
-    floor, ours = _best(start("import numpy"), start("import napari_sam3"))
-    bare, _ = _best(start("pass"), lambda: None)
-    _report(
-        "import napari_sam3, less bare Python (floor: numpy)", floor - bare, ours - bare, "0.3 s"
-    )
-    _, ours = _best(lambda: None, start("import napari_sam3.cli"))
-    _report("import of the command line, less bare Python", floor - bare, ours - bare, "–")
+    programs = ("pass", "import numpy", "import napari_sam3", "import napari_sam3.cli")
+    bare, floor, ours, line = best(sizes.rounds, *map(start, programs))
+    report("import napari_sam3, less bare Python (numpy)", floor - bare, ours - bare, within_s=0.3)
+    report("import of the command line, less bare Python (numpy)", floor - bare, line - bare)
 
 
-def _disk() -> npt.NDArray[np.bool_]:
-    rows, cols = np.ogrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
-    disk: npt.NDArray[np.bool_] = rows**2 + cols**2 <= RADIUS**2
+def _disk(radius: int) -> npt.NDArray[np.bool_]:
+    rows, cols = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    disk: npt.NDArray[np.bool_] = rows**2 + cols**2 <= radius**2
     return disk
 
 
-def _corners() -> list[tuple[int, int]]:
+def _corners(sizes: Sizes) -> list[tuple[int, int]]:
     rng = np.random.default_rng(0)
-    places = rng.integers(0, SIDE - 2 * RADIUS - 1, (COUNT, 2))
+    places = rng.integers(0, sizes.side - 2 * sizes.radius - 1, (sizes.count, 2))
     return [(int(row), int(col)) for row, col in places]
-
-
-def _best(floor: Callable[[], object], work: Callable[[], object]) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for function, taken in zip((floor, work), times, strict=True):
-            start = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - start)
-    return min(times[0]), min(times[1])
-
-
-def _report(work: str, floor: float, ours: float, target: str) -> None:
-    print(f"{work:58} {floor:8.4f}s {ours:8.4f}s {ours / floor:6.2f}  ≤ {target}")
 
 
 if __name__ == "__main__":

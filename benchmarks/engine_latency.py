@@ -1,6 +1,6 @@
 """How long the built-in engine takes, beside a floor measured in the same run.
 
-    python benchmarks/engine_latency.py --side 2048
+    python -m benchmarks.engine_latency --side 2048
 
 The picture is drawn here: blurred, noisy discs.  The floor is one pass of a Gaussian filter over
 the same number of pixels; as other programs slow both down, read the ratio.
@@ -8,9 +8,7 @@ the same number of pixels; as other programs slow both down, read the ratio.
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
@@ -18,12 +16,26 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from benchmarks.timing import best, heading, report, seconds, sizes_asked_for
 from napari_sam3 import Box, Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 
 _SPACING = 40
 _RADIUS = 12
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: the side of the picture clicked on, and how often."""
+
+    side: int = 2048
+    clicks: int = 15
+    boxes: int = 200
+    everything: tuple[int, ...] = (512, 1024, 2048)
+
+
+SMALL = Sizes(side=120, clicks=2, boxes=2, everything=(120,))
 
 
 def drawn_cells(side: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -39,13 +51,6 @@ def drawn_cells(side: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.broadcast_to(plane[:, :, None], (side, side, 3))
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def centres(side: int, count: int) -> list[tuple[int, int]]:
     """Return pixels inside random discs."""
     rng = np.random.default_rng(1)
@@ -53,16 +58,11 @@ def centres(side: int, count: int) -> list[tuple[int, int]]:
     return [(int(row), int(col)) for row, col in places]
 
 
-def floor(side: int) -> float:
-    """Return the time of one Gaussian pass over as many pixels."""
+def told(task: str, taken_s: float, side: int) -> None:
+    """Print a line, beside one Gaussian pass over as many pixels."""
     plane = np.random.default_rng(0).random((side, side), np.float32)
-    return min(seconds(lambda: ndimage.gaussian_filter(plane, 1.0)) for _ in range(3))
-
-
-def report(task: str, taken: float, side: int) -> None:
-    """Print one line: milliseconds, and how many floors that is."""
-    least = floor(side)
-    print(f"{task:34s} {taken * 1e3:8.1f} ms   floor {least * 1e3:7.1f} ms   × {taken / least:.1f}")
+    [floor_s] = best(3, partial(ndimage.gaussian_filter, plane, 1.0))
+    report(f"{task} (a Gaussian pass)", floor_s, taken_s)
 
 
 def time_prompts(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> None:
@@ -78,8 +78,8 @@ def time_prompts(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> No
             seconds(partial(engine.segment, SegmentationRequest(image, prompt)))
             for prompt in prompts
         ]
-        report(f"{word} at {side}², the first", times[0], side)
-        report(f"{word} at {side}², median of {count - 1} more", median(times[1:]), side)
+        told(f"{word} at {side}², the first", times[0], side)
+        told(f"{word} at {side}², median of {count - 1} more", median(times[1:]), side)
 
 
 def time_refining(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> None:
@@ -92,7 +92,7 @@ def time_refining(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> N
             request = SegmentationRequest(image, ObjectPrompt(points=points))
             taken = seconds(partial(engine.segment, request))
         times.append(taken)
-    report(f"further click, median of {count}", median(times), image.shape[0])
+    told(f"further click, median of {count}", median(times), image.shape[0])
 
 
 def time_together(engine: BuiltinEngine, image: npt.NDArray[np.uint8], count: int) -> None:
@@ -104,27 +104,23 @@ def time_together(engine: BuiltinEngine, image: npt.NDArray[np.uint8], count: in
         )
         for row, col in centres(image.shape[0], count)
     ]
-    report(f"{count} boxes together", seconds(partial(engine.segment_many, requests)), len(image))
+    told(f"{count} boxes together", seconds(partial(engine.segment_many, requests)), len(image))
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--side", type=int, default=2048, help="of the picture clicked on")
-    parser.add_argument("--clicks", type=int, default=15)
-    parser.add_argument("--boxes", type=int, default=200, help="asked together")
-    parser.add_argument("--everything", type=int, nargs="*", default=[512, 1024, 2048])
-    options = parser.parse_args()
-    engine, image = BuiltinEngine(), drawn_cells(options.side)
-    time_prompts(engine, image, options.clicks)
-    time_refining(engine, image, options.clicks)
-    time_together(engine, image, options.boxes)
-    for side in options.everything:
+    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
+    heading()
+    engine, image = BuiltinEngine(), drawn_cells(sizes.side)
+    time_prompts(engine, image, sizes.clicks)
+    time_refining(engine, image, sizes.clicks)
+    time_together(engine, image, sizes.boxes)
+    for side in sizes.everything:
         request = SegmentationRequest(drawn_cells(side), Everything())
         engine = BuiltinEngine()
-        report(f"everything at {side}²", seconds(partial(engine.segment, request)), side)
+        told(f"everything at {side}²", seconds(partial(engine.segment, request)), side)
         given = SegmentationRequest(request.image, Everything(diameter=2.0 * _RADIUS))
-        report("  the same, diameter given", seconds(partial(engine.segment, given)), side)
+        told("  the same, diameter given", seconds(partial(engine.segment, given)), side)
 
 
 if __name__ == "__main__":

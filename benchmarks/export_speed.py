@@ -1,16 +1,16 @@
 """What exporting costs: 5,000 objects of some 40 × 40 pixels in an image of 4096² pixels.
 
-Prints seconds, and the ratio to a floor that was measured in the same run: what takes the same
-masks once through memory and writes as many bytes.
+    python -m benchmarks.export_speed
 
-Run: ``python benchmarks/export_speed.py``
+The floor, measured in the same run: taking the same masks once through memory, and writing as
+many bytes.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.timing import best, heading, report, sizes_asked_for
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance
@@ -26,19 +27,32 @@ from napari_sam3.core.outlines import trace_outlines
 from napari_sam3.core.rle import whole_image_rle
 from napari_sam3.workflows.exporting import FORMATS, Exported, export, read_objects
 
-SIDE, COUNT, WIDTH, ROUNDS = 4096, 5000, 40, 3
-TARGET = 5.0
+WIDTH = 40
+PROMISE_S = 5.0
 
 
-def cells(noise: np.random.Generator) -> tuple[LabelledObject, ...]:
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    side: int = 4096
+    objects: int = 5000
+    rounds: int = 3
+
+
+SMALL = Sizes(side=160, objects=5, rounds=1)
+
+
+def cells(noise: np.random.Generator, sizes: Sizes) -> tuple[LabelledObject, ...]:
     """Return ellipses on a grid, shaken so that some overlap; one in ten has a hole."""
-    across = int(np.ceil(np.sqrt(COUNT)))
-    step = (SIDE - WIDTH) / across
+    across = int(np.ceil(np.sqrt(sizes.objects)))
+    furthest = sizes.side - WIDTH
+    step = furthest / across
     objects = []
-    for index in range(COUNT):
+    for index in range(sizes.objects):
         row, col = divmod(index, across)
         shake = noise.uniform(-12, 12, 2)
-        top, left = np.clip(np.array([row, col]) * step + shake, 0, SIDE - WIDTH).astype(int)
+        top, left = np.clip(np.array([row, col]) * step + shake, 0, furthest).astype(int)
         mask = ellipse(noise, has_hole=index % 10 == 0)
         box = Box(int(top), int(left), int(top) + WIDTH, int(left) + WIDTH)
         score = float(noise.uniform(0.5, 1))
@@ -59,21 +73,13 @@ def ellipse(noise: np.random.Generator, has_hole: bool) -> BoolArray:
     return mask
 
 
-def best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the shortest time of some rounds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def touch(objects: tuple[LabelledObject, ...], path: Path, size: int) -> Callable[[], object]:
+def touch(
+    objects: tuple[LabelledObject, ...], path: Path, size: int, side: int
+) -> Callable[[], object]:
     """Return the floor: paint all masks once, and write so many bytes."""
 
     def work() -> None:
-        labels = np.zeros((SIDE, SIDE), np.uint16)
+        labels = np.zeros((side, side), np.uint16)
         for one in objects:
             labels[one.instance.box.slices][one.instance.mask] = one.label
         path.write_bytes(bytes(size))
@@ -89,36 +95,36 @@ def size_of(path: Path) -> int:
 
 def main() -> None:
     """Print the table."""
-    noise = np.random.default_rng(1)
-    objects = cells(noise)
-    values: npt.NDArray[Any] = noise.integers(0, 4096, (SIDE, SIDE), np.uint16)
+    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
+    noise, side, rounds = np.random.default_rng(1), sizes.side, sizes.rounds
+    objects = cells(noise, sizes)
+    values: npt.NDArray[Any] = noise.integers(0, 4096, (side, side), np.uint16)
     exported = Exported(
-        objects, (SIDE, SIDE), PixelSize(0.25, 0.25, "micrometer"), "cells.tif", intensity=values
+        objects, (side, side), PixelSize(0.25, 0.25, "micrometer"), "cells.tif", intensity=values
     )
-    print(f"{COUNT} objects, {SIDE}² pixels")
-    print(f"{'work':40} {'seconds':>8} {'floor':>7} {'ratio':>7} {'MB':>7}  target")
+    print(f"{sizes.objects} objects, {side}² pixels")
+    heading()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        floor = best(touch(objects, home / "floor", 0))
         masks = [one.instance for one in objects]
-        row("run lengths", best(lambda: [whole_image_rle(m, (SIDE, SIDE)) for m in masks]), floor)
-        row("outlines", best(lambda: [trace_outlines(m.mask) for m in masks]), floor)
+        painted, lengths, outlines = best(
+            rounds,
+            touch(objects, home / "floor", 0, side),
+            lambda: [whole_image_rle(mask, (side, side)) for mask in masks],
+            lambda: [trace_outlines(mask.mask) for mask in masks],
+        )
+        report("run lengths (painting)", painted, lengths, within_s=PROMISE_S)
+        report("outlines (painting)", painted, outlines, within_s=PROMISE_S)
         for each in FORMATS:
             path = home / f"cells{each.suffixes[0]}"
-            seconds = best(partial(export, path, exported, overwrite=True))
-            floor = best(touch(objects, home / "floor", size_of(path)))
-            row(f"write {each.title}", seconds, floor, size_of(path))
-            if each.can_be_read:
-                row(f"read {each.title}", best(partial(read_objects, path)), floor)
-
-
-def row(name: str, seconds: float, floor: float, size: int = 0) -> None:
-    """Print one line, and whether it is quick enough."""
-    verdict = "≤ 5 s" if seconds <= TARGET else "TOO SLOW"
-    print(
-        f"{name:40} {seconds:8.3f} {floor:7.3f} {seconds / max(floor, 1e-9):7.1f} "
-        f"{size / 1e6:7.2f}  {verdict}"
-    )
+            export(path, exported, overwrite=True)
+            size = size_of(path)
+            works: list[Callable[[], object]] = [partial(export, path, exported, overwrite=True)]
+            works += [partial(read_objects, path)] if each.can_be_read else []
+            floor, *taken = best(rounds, touch(objects, home / "floor", size, side), *works)
+            for what, each_s in zip(("write", "read"), taken, strict=False):
+                words = f"{what} {each.title}, {size / 1e6:.2f} MB (painting, so many bytes)"
+                report(words, floor, each_s, within_s=PROMISE_S)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 Valid answers of every known shape are damaged in seeded, repeatable ways, and decoded.
 Crashes are printed with the number that repeats them::
 
-    python benchmarks/fuzz_decoder.py --count 100000
-    python benchmarks/fuzz_decoder.py --only 4711
+    python -m benchmarks.fuzz_decoder --count 100000
+    python -m benchmarks.fuzz_decoder --only 4711
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import gzip
 import io
@@ -23,16 +22,19 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.timing import sizes_asked_for
 from napari_sam3.engines.segmind.decode import decode, split_into_instances
 from napari_sam3.errors import ResponseError, Sam3Error
 
 SHAPE = (24, 40)
+WARM_UP = 500
 TYPES = ("", "image/png", "image/jpeg", "application/json", "text/html", "application/zip")
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
@@ -219,20 +221,28 @@ def held_mib() -> float:
     return int(pages.read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How many inputs, from which number on; or the only one, told with its traceback."""
+
+    count: int = 100_000
+    start: int = 0
+    only: int = -1
+
+
+SMALL = Sizes(count=200)
+
+
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--start", type=int, default=0, help="number of the first input")
-    parser.add_argument("--only", type=int, help="run one input, with its traceback")
-    options = parser.parse_args()
+    options = sizes_asked_for(__doc__, Sizes(), SMALL)
     # what leaks out of the decoder as a warning is a crash
     warnings.simplefilter("error")
     valid = seeds()
-    if options.only is not None:
+    if options.only >= 0:
         print(outcome(options.only, valid))
         return 0
-    for number in range(options.start, options.start + 500):
+    for number in range(options.start, options.start + min(WARM_UP, options.count)):
         outcome_or_crash(number, valid)
     before, held, started = peak_mib(), held_mib(), time.perf_counter()
     outcomes: Counter[str] = Counter()
@@ -247,8 +257,8 @@ def main() -> int:
     for name, count in outcomes.most_common():
         print(f"  {name:<10} {count:,}")
     print(f"slowest    {slowest[0]:.2f} s (input {slowest[1]})")
-    print(f"peak RSS   {before:.0f} MiB after the first 500, {peak_mib():.0f} MiB at the end")
-    print(f"RSS held   {held:.0f} MiB after the first 500, {held_mib():.0f} MiB at the end")
+    print(f"peak RSS   {before:.0f} MiB after the first {WARM_UP}, {peak_mib():.0f} MiB at the end")
+    print(f"RSS held   {held:.0f} MiB after the first {WARM_UP}, {held_mib():.0f} MiB at the end")
     return 1 if outcomes["crash"] else 0
 
 

@@ -1,6 +1,6 @@
 """What our side adds to the hosted service's own time, beside floors measured in the same run.
 
-    python benchmarks/hosted_speed.py --side 2048 --latency 2
+    python -m benchmarks.hosted_speed --side 2048 --latency 2
 
 Nothing leaves this computer: the service is the stand-in, with a model that costs nothing.  As
 other programs slow everything down, read the ratios.
@@ -8,15 +8,14 @@ other programs slow everything down, read the ratios.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import io
 import json
-import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ import requests
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks.timing import best, heading, middle, report, sizes_asked_for
 from napari_sam3.core.instances import BoolArray
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import SegmentationRequest
@@ -35,6 +35,19 @@ from napari_sam3.testing import Behaviour, Fields, SegmindServer
 
 UInt8Array = npt.NDArray[np.uint8]
 QUESTION = ConceptPrompt("nucleus")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; the latency is the service's own, in seconds."""
+
+    side: int = 2048
+    latency: float = 2.0
+    rounds: int = 7
+    calls: int = 3
+
+
+SMALL = Sizes(side=96, latency=0.01, rounds=1, calls=1)
 
 
 def micrograph(side: int) -> UInt8Array:
@@ -54,16 +67,6 @@ def coloured(side: int) -> UInt8Array:
     return picture
 
 
-def seconds(action: Callable[[], object], times: int = 7) -> list[float]:
-    """Return the wall times of some calls, in order of size."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        action()
-        taken.append(time.perf_counter() - start)
-    return sorted(taken)
-
-
 def by_pillow(image: UInt8Array) -> bytes:
     """Encode as the common library does it at its fastest."""
     buffer = io.BytesIO()
@@ -71,30 +74,30 @@ def by_pillow(image: UInt8Array) -> bytes:
     return buffer.getvalue()
 
 
-def show_encoding(side: int) -> None:
+def show_encoding(sizes: Sizes) -> None:
     """Print how long it takes to make a picture ready, and what it weighs."""
-    print(f"encoding {side} × {side} RGB (promise: 0.15 s)")
+    side = sizes.side
     for name, image in {"micrograph": micrograph(side), "coloured": coloured(side)}.items():
         plain, asked = image.tobytes(), SegmentationRequest(image, QUESTION)
         png, pillow = encode_picture(image, "png"), by_pillow(image)
         body = build_payload(asked, SegmindOptions())
-        print(f"  {name}, {len(plain) / 2**20:.1f} MB of pixels")
-        rows: list[tuple[str, Callable[[], object], str]] = [
-            ("floor: one copy", image.copy, ""),
-            ("floor: zlib level 1, one pass", partial(zlib.compress, plain, 1), ""),
-            ("our PNG", partial(encode_picture, image, "png"), f"{len(png) / 2**20:.1f} MB"),
-            ("Pillow's PNG", partial(by_pillow, image), f"{len(pillow) / 2**20:.1f} MB"),
-            ("JPEG", partial(encode_picture, image, "jpeg"), ""),
-            ("base64 of our PNG", partial(base64.b64encode, png), ""),
-            (
-                "the whole payload",
-                partial(build_payload, asked, SegmindOptions()),
-                f"{len(body.body['image']) / 2**20:.1f} MB",
-            ),
-        ]
-        for what, action, size in rows:
-            taken = seconds(action)
-            print(f"    {what:32} best {taken[0]:.3f} s, median {median(taken):.3f} s  {size}")
+        print(
+            f"{name}, {side} × {side} RGB: {len(plain) / 2**20:.1f} MB of pixels; our PNG "
+            f"{len(png) / 2**20:.1f} MB, Pillow's {len(pillow) / 2**20:.1f} MB, "
+            f"the payload {len(body.body['image']) / 2**20:.1f} MB"
+        )
+        works: dict[str, Callable[[], object]] = {
+            "one copy": image.copy,
+            "our PNG": partial(encode_picture, image, "png"),
+            "Pillow's PNG": partial(by_pillow, image),
+            "JPEG": partial(encode_picture, image, "jpeg"),
+            "base64 of our PNG": partial(base64.b64encode, png),
+            "the whole payload": partial(build_payload, asked, SegmindOptions()),
+        }
+        floor, *taken = best(sizes.rounds, partial(zlib.compress, plain, 1), *works.values())
+        for what, each in zip(works, taken, strict=True):
+            promise = 0.15 if what == "the whole payload" else None
+            report(f"  {what} (zlib level 1, one pass)", floor, each, within_s=promise)
 
 
 def one_spot(image: UInt8Array, fields: Fields) -> Sequence[BoolArray]:
@@ -111,21 +114,20 @@ def bare_post(server: SegmindServer, body: bytes) -> None:
     requests.post(url, data=body, headers=headers, timeout=60).raise_for_status()
 
 
-def show_overhead(side: int, latency_s: float) -> None:
-    """Print what a call takes beyond the service's own seconds."""
-    print(f"beyond the service's own time, whose model takes {latency_s:g} s (promise, v1: 5 %)")
-    behaviour = Behaviour(latency_s=latency_s, queued_polls=0, processing_polls=0)
+def show_overhead(sizes: Sizes) -> None:
+    """Print what a call takes beside the service's own seconds."""
+    behaviour = Behaviour(latency_s=sizes.latency, queued_polls=0, processing_polls=0)
     apis: tuple[Api, ...] = ("v1", "v2")
     with SegmindServer(behaviour, model=one_spot) as server:
-        for edge in (64, side // 2, side):
+        for edge in (64, sizes.side // 2, sizes.side):
             question = SegmentationRequest(micrograph(edge), QUESTION)
             body = json.dumps(build_payload(question, SegmindOptions()).body).encode()
-            floor = median(seconds(partial(bare_post, server, body), 3))
-            print(f"  {edge} × {edge}: floor, the body being ready, {floor:.3f} s")
+            floor = middle(sizes.calls, partial(bare_post, server, body))
             for api in apis:
                 engine = SegmindEngine(SegmindOptions(url=server.url, api=api), ApiKey(server.key))
-                extra = median(seconds(partial(engine.segment, question), 3)) - floor
-                print(f"    {api} {extra:6.3f} s, {100 * extra / floor:5.1f} %")
+                whole = middle(sizes.calls, partial(engine.segment, question))
+                promise = 1.05 if api == "v1" else None
+                report(f"{edge}² by {api} (a body that is ready)", floor, whole, within=promise)
 
 
 def found_at(finished_s: float, cadence: Callable[[float], float]) -> float:
@@ -178,12 +180,10 @@ def asked(finished_s: float, cadence: Callable[[float], float]) -> int:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--side", type=int, default=2048)
-    parser.add_argument("--latency", type=float, default=2.0)
-    options = parser.parse_args()
-    show_encoding(options.side)
-    show_overhead(options.side, options.latency)
+    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
+    heading()
+    show_encoding(sizes)
+    show_overhead(sizes)
     show_cadence()
 
 

@@ -1,8 +1,7 @@
 """How fast the ledger is, each figure beside a floor measured in the same run.
 
-    python benchmarks/ledger_speed.py
+    python -m benchmarks.ledger_speed
 
-The ratio to the floor is what counts; seconds depend on the disk and what else it does.
 Writes are the median of many, in which the ledger and its floor take turns; listings are the
 best of several rounds.
 """
@@ -12,14 +11,14 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.timing import best, heading, report, seconds, sizes_asked_for
 from napari_sam3.jobs.costs import LINE
 from napari_sam3.jobs.ledger import Caps, Ledger, Origin
 
-MANY, RUNS, WRITES, ROUNDS = 100_000, 200, 200, 5
 # a thousand questions a day
 SPACING_S = 86.4
 KEY = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
@@ -27,29 +26,43 @@ ORIGIN = Origin("run-1a2b3c4d", "session-1a2b3c4d", "cells in mitosis")
 CAPS = Caps(per_run=1e9, per_day=1e9)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    entries: int = 100_000
+    runs: int = 200
+    writes: int = 200
+    rounds: int = 5
+
+
+SMALL = Sizes(entries=60, runs=3, writes=2, rounds=1)
+
+
 def main() -> None:
     """Print one line per piece of work."""
+    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        print(f"{'work':58} {'floor':>9} {'ours':>9} {'ratio':>6}  target")
-        _writes(ledger, "an empty ledger")
-        _fill(ledger)
-        _writes(ledger, f"{MANY:,} entries")
-        _lists(ledger)
-        _opens(ledger)
+        heading()
+        _writes(ledger, "an empty ledger", sizes)
+        _fill(ledger, sizes)
+        _writes(ledger, f"{sizes.entries:,} entries", sizes)
+        _lists(ledger, sizes)
+        _opens(ledger, sizes)
         ledger.close()
 
 
-def _writes(ledger: Ledger, size: str) -> None:
+def _writes(ledger: Ledger, size: str, sizes: Sizes) -> None:
     bare = _bare(ledger.path.with_name("bare.sqlite"))
     floors: list[float] = []
     times: dict[str, list[float]] = {"plan": [], "submit": [], "accept": [], "answer": []}
-    for number in range(WRITES):
-        floors.append(_timed(lambda: _write_bare(bare)))
+    for number in range(sizes.writes):
+        floors.append(seconds(lambda: _write_bare(bare)))
         key = f"{KEY}{size}{number}"
         entry_ids: list[int] = []
         times["plan"].append(
-            _timed(lambda: entry_ids.extend(_plan(ledger, key)))  # noqa: B023  (called at once)
+            seconds(lambda: entry_ids.extend(_plan(ledger, key)))  # noqa: B023  (called at once)
         )
         entry_id = entry_ids[0]
         steps: dict[str, Callable[[], object]] = {
@@ -58,14 +71,14 @@ def _writes(ledger: Ledger, size: str) -> None:
             "answer": lambda: ledger.answer(entry_id, 0.04, 3.0),  # noqa: B023
         }
         for name, step in steps.items():
-            times[name].append(_timed(step))
+            times[name].append(seconds(step))
     bare.close()
     for name, taken in times.items():
-        _report(
-            f"{name}, {size} (floor: a bare insert)",
+        report(
+            f"{name}, {size} (a bare insert)",
             statistics.median(floors),
             statistics.median(taken),
-            "0.005 s",
+            within_s=0.005,
         )
 
 
@@ -87,9 +100,11 @@ def _write_bare(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def _fill(ledger: Ledger) -> None:
-    for run in range(RUNS):
-        asked = [(f"{KEY}{run}-{number}", "nucleus") for number in range(MANY // RUNS)]
+def _fill(ledger: Ledger, sizes: Sizes) -> None:
+    for run in range(sizes.runs):
+        asked = [
+            (f"{KEY}{run}-{number}", "nucleus") for number in range(sizes.entries // sizes.runs)
+        ]
         origin = Origin(f"run-{run}", f"session-{run // 4}", ORIGIN.project)
         ledger.plan(origin, "segmind", "sam3-image", asked, 0.05)
     # one by one, answering them would take minutes
@@ -103,27 +118,26 @@ def _fill(ledger: Ledger) -> None:
     db.close()
 
 
-def _lists(ledger: Ledger) -> None:
+def _lists(ledger: Ledger, sizes: Sizes) -> None:
+    many, rounds = f"{sizes.entries:,} entries", sizes.rounds
     db = sqlite3.connect(ledger.path)
 
     def fetch(query: str) -> Callable[[], object]:
         return lambda: db.execute(query).fetchall()
 
     everything = fetch(f"SELECT {', '.join(LINE)} FROM entries ORDER BY id DESC")
-    _report(f"{MANY:,} entries listed (floor: fetchall)", *_best(everything, ledger.lines), "0.2 s")
+    listed = best(rounds, everything, ledger.lines)
+    report(f"{many} listed (fetchall)", *listed, within_s=0.2)
     page = fetch("SELECT * FROM entries ORDER BY id DESC LIMIT 200")
-    _report(
-        "the newest 200 listed (floor: fetchall)",
-        *_best(page, lambda: ledger.entries(200)),
-        "–",
-    )
+    newest = best(rounds, page, lambda: ledger.entries(200))
+    report("the newest 200 listed (fetchall)", *newest)
     summed = fetch("SELECT total(cost) FROM entries")
-    _report("today's costs (floor: a bare sum)", *_best(summed, ledger.today), "–")
-    _report("costs by day (floor: a bare sum)", *_best(summed, lambda: ledger.costs("day")), "–")
+    report("today's costs (a bare sum)", *best(rounds, summed, ledger.today))
+    report("costs by day (a bare sum)", *best(rounds, summed, lambda: ledger.costs("day")))
     db.close()
 
 
-def _opens(ledger: Ledger) -> None:
+def _opens(ledger: Ledger, sizes: Sizes) -> None:
     def reopen() -> None:
         ledger.close()
         ledger.today()
@@ -133,22 +147,8 @@ def _opens(ledger: Ledger) -> None:
         db.execute("SELECT count(*) FROM sqlite_master").fetchall()
         db.close()
 
-    _report(f"opened and checked, {MANY:,} entries (floor: bare)", *_best(connect, reopen), "–")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _best(floor: Callable[[], object], work: Callable[[], object]) -> tuple[float, float]:
-    rounds = [(_timed(floor), _timed(work)) for _ in range(ROUNDS)]
-    return min(first for first, _ in rounds), min(second for _, second in rounds)
-
-
-def _report(work: str, floor: float, ours: float, target: str) -> None:
-    print(f"{work:58} {floor:8.5f}s {ours:8.5f}s {ours / floor:6.2f}  ≤ {target}")
+    opened = best(sizes.rounds, connect, reopen)
+    report(f"opened and checked, {sizes.entries:,} entries (bare)", *opened)
 
 
 if __name__ == "__main__":

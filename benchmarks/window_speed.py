@@ -2,7 +2,7 @@
 
 Needs a display, real or virtual::
 
-    xvfb-run -a python benchmarks/window_speed.py
+    xvfb-run -a python -m benchmarks.window_speed
 """
 
 from __future__ import annotations
@@ -10,24 +10,47 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import napari
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QWidget
 
+from benchmarks.timing import heading, middle, report, seconds, sizes_asked_for
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.engines.base import NEVER, SegmentationRequest, SegmentationResult
+from napari_sam3.engines.base import (
+    NEVER,
+    NO_PARAMETERS,
+    SegmentationRequest,
+    SegmentationResult,
+)
 from napari_sam3.engines.builtin import CAPABILITIES
 from napari_sam3.layers.output import find_output_place, write_instances
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.prompts import read_points
 from napari_sam3.widgets import panel as panel_module
-from napari_sam3.widgets.demo import process_events, wait_for
+from napari_sam3.widgets.demo import own_records, process_events, wait_for
 from napari_sam3.widgets.panel import SegmentPanel
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: what comes in while the window is watched, and what is timed."""
+
+    side: int = 2048
+    objects: int = 200
+    engine_s: float = 2.0
+    large_side: int = 4096
+    large_radius: int = 500
+    rounds: int = 9
+
+
+SMALL = Sizes(side=160, objects=3, engine_s=0.1, large_side=128, large_radius=20, rounds=2)
 
 
 def disc(radius: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -50,21 +73,21 @@ def discs(shape: tuple[int, int], count: int, radius: int) -> Instances:
 
 
 class SlowEngine:
-    """Answers after two seconds, with 200 objects."""
+    """Answers after some seconds, with many objects."""
 
-    name = "builtin"
+    name, model, parameters = "builtin", "benchmark", NO_PARAMETERS
     capabilities = CAPABILITIES
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER
     ) -> SegmentationResult:
         """Wait, then answer."""
-        stop.wait(2.0)
-        return SegmentationResult(discs(request.shape, 200, 40))
-
-
-def _slow_engine(_name: str, _options: Any = None) -> SlowEngine:
-    return SlowEngine()
+        stop.wait(self.sizes.engine_s)
+        radius = self.sizes.side // 50
+        return SegmentationResult(discs(request.shape, self.sizes.objects, radius))
 
 
 class StallClock(QObject):
@@ -84,65 +107,48 @@ class StallClock(QObject):
         self._last = now
 
 
-def timed(action: Callable[[], Any], times: int = 5) -> float:
-    """Return the median of some runs, in milliseconds."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        action()
-        taken.append(time.perf_counter() - start)
-    return 1000 * statistics.median(taken)
-
-
-def report(work: str, found_ms: float, target_ms: float, note: str = "") -> None:
-    """Print one line of the table."""
-    verdict = "ok" if found_ms <= target_ms else "MISSED"
-    print(f"{work:<52} {found_ms:8.1f} ms   target {target_ms:5.0f} ms   {verdict}  {note}")
-
-
-def measure_stall() -> None:
-    """Let a two-second engine answer 200 objects on 2048²."""
+def measure_stall(sizes: Sizes) -> None:
+    """Let a slow engine answer many objects, and see how long the window stands still."""
     viewer = napari.Viewer()
-    image = viewer.add_image(np.random.default_rng(1).random((2048, 2048)).astype(np.float32))
+    noise = np.random.default_rng(1).random((sizes.side, sizes.side)).astype(np.float32)
+    image = viewer.add_image(noise)
+    bare_s = seconds(lambda: viewer.window.add_dock_widget(QWidget(), area="right"))
     start = time.perf_counter()
     panel = SegmentPanel(viewer)
     viewer.window.add_dock_widget(panel, area="right")
-    report("open the panel", 1000 * (time.perf_counter() - start), 1000)
-    setattr(panel_module, "create_engine", _slow_engine)  # noqa: B010 - mypy takes it for final
+    opened = time.perf_counter() - start
+    report("open the panel (an empty dock)", bare_s, opened, within_s=1)
+    engine = SlowEngine(sizes)
+    setattr(panel_module, "create_engine", lambda *_: engine)  # noqa: B010 - mypy: it is final
     viewer.add_labels(np.zeros((8, 8), np.uint16))  # napari's first labels layer compiles shaders
-    process_events(2.0)
+    process_events(sizes.engine_s)
 
     steps: list[float] = []
     original = panel.committer._step
-
-    def step() -> None:
-        begin = time.perf_counter()
-        original()
-        steps.append(time.perf_counter() - begin)
-
     panel.committer._timer.timeout.disconnect()
-    panel.committer._timer.timeout.connect(step)
+    panel.committer._timer.timeout.connect(lambda: steps.append(seconds(original)))
     idle = StallClock()
-    process_events(2.0)
-    floor_ms = 1000 * idle.longest_s
+    process_events(sizes.engine_s)
+    floor_s = idle.longest_s
     clock = StallClock()
+    panel.form.question.value = "everything"
     panel.run()
     wait_for(panel)
-    report("longest step of ours, 200 objects on 2048²", 1000 * max(steps[1:]), 50)
-    print(f"    first step, with napari's new layer: {1000 * steps[0]:.1f} ms, {len(steps)} steps")
-    print(
-        f"    longest turn of the event loop, napari's drawing included: "
-        f"{1000 * clock.longest_s:.0f} ms (idle: {floor_ms:.0f} ms)"
-    )
+    words = f"{sizes.objects} objects on {sizes.side}² (the event loop, idle)"
+    first, *others = steps
+    report(f"longest step, {words}", floor_s, max(others, default=first), within_s=0.05)
+    report(f"first of {len(steps)} steps, with napari's new layer (idle)", floor_s, first)
+    report("longest turn of the event loop, with napari's drawing (idle)", floor_s, clock.longest_s)
     panel.close_down()
     viewer.layers.remove(image)
     viewer.close()
 
 
-def measure_events() -> None:
-    """Time prompts, commits and new layers at 4096²."""
+def measure_events(sizes: Sizes) -> None:
+    """Time prompts, commits and new layers of a large image."""
+    side, rounds = sizes.large_side, sizes.rounds
     viewer = napari.Viewer()
-    image = viewer.add_image(np.zeros((4096, 4096), np.uint8), contrast_limits=(0, 255))
+    image = viewer.add_image(np.zeros((side, side), np.uint8), contrast_limits=(0, 255))
     panel = SegmentPanel(viewer)
     viewer.window.add_dock_widget(panel, area="right")
     panel.form.live.value = False
@@ -150,26 +156,28 @@ def measure_events() -> None:
     points: Any = panel.prompts.get("points")
     plane = find_plane(image, viewer.dims)
     process_events(0.5)
-    bare = timed(lambda: points.add([100, 100]), 9)
-    report("read 9 points and build the frozen run", timed(panel.value, 9), 15)
-    report("read the points alone", timed(lambda: read_points(points, plane), 9), 15)
-    print(f"    floor: napari adds a point in {bare:.1f} ms, our counting included")
+    bare = middle(rounds, partial(points.add, [side // 9, side // 9]))
+    asked = middle(rounds, panel.value)
+    report(f"{rounds} points → a frozen run (napari adds one)", bare, asked, within_s=0.015)
+    read = middle(rounds, lambda: read_points(points, plane))
+    report(f"{rounds} points read (napari adds one)", bare, read, within_s=0.015)
     place = find_output_place(image, plane)
     layer = place.new_layer()
-    bare = timed(lambda: _add(viewer, Labels(np.zeros((4096, 4096), np.uint16))), 3)
-    report("new output layer, 4096²", timed(lambda: _add(viewer, place.new_layer()), 3), 300)
-    print(f"    floor: a bare Labels layer of that size takes {bare:.1f} ms, removal included")
+    bare = middle(3, lambda: _add(viewer, Labels(np.zeros((side, side), np.uint16))))
+    ours = middle(3, lambda: _add(viewer, place.new_layer()))
+    report(f"new output layer, {side}² (a bare one, removal included)", bare, ours, within_s=0.3)
     viewer.add_layer(layer)
     process_events(0.5)
-    one = discs(plane.shape, 1, 500)
+    one = discs(plane.shape, 1, sizes.large_radius)
     taken = []
-    for _ in range(5):
-        taken.append(timed(lambda: _write(layer, plane, one), 1))
+    for _ in range(rounds):
+        taken.append(seconds(lambda: _write(layer, plane, one)))
         layer.undo()
-    report("commit one mask of radius 500 at 4096²", statistics.median(taken), 100)
-    indices = tuple(i + 2000 for i in np.nonzero(one[0].mask))
-    bare = timed(lambda: layer.data_setitem(indices, 7), 1)
-    print(f"    floor: one bare data_setitem of these pixels {bare:.1f} ms")
+    corner = side // 2 - sizes.large_radius
+    indices = tuple(i + corner for i in np.nonzero(one[0].mask))
+    bare = seconds(lambda: layer.data_setitem(indices, 7))
+    words = f"write a mask of radius {sizes.large_radius} into {side}² (data_setitem)"
+    report(words, bare, statistics.median(taken), within_s=0.1)
     panel.close_down()
     viewer.close()
 
@@ -185,5 +193,8 @@ def _write(layer: Labels, plane: Any, instances: Instances) -> None:
 
 
 if __name__ == "__main__":
-    measure_stall()
-    measure_events()
+    asked_for = sizes_asked_for(__doc__, Sizes(), SMALL)
+    heading()
+    with own_records():
+        measure_stall(asked_for)
+        measure_events(asked_for)

@@ -7,31 +7,43 @@ Run under a display, real or virtual::
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
 
-from napari_sam3.jobs.records import close_ledgers
 from napari_sam3.samples import fluorescence, histology
 from napari_sam3.settings import UPLOAD_NOTICE_SEEN, write_setting
 from napari_sam3.testing import Behaviour, SegmindServer
-from napari_sam3.widgets.demo import process_events, save_window, segment_everything, wait_for
+from napari_sam3.widgets.demo import (
+    own_records,
+    process_events,
+    save_window,
+    segment_everything,
+    wait_for,
+)
 from napari_sam3.widgets.panel import SegmentPanel
 
+THEMES = ("dark", "light")
 
-def main(folder: Path) -> None:
+
+def main(folder: Path, themes: Sequence[str]) -> None:
     """Write all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for theme in ("dark", "light"):
-        _everything(folder / f"everything_{theme}.png", theme)
-        _one_object(folder / f"object_{theme}.png", theme)
-        _find_all(folder / f"concept_{theme}.png", theme)
-        _history(folder / f"history_{theme}.png", theme)
-        _objects(folder / f"objects_{theme}.png", theme)
+    pictures = {
+        "everything": _everything,
+        "object": _one_object,
+        "concept": _find_all,
+        "history": _history,
+        "objects": _objects,
+    }
+    for theme in themes:
+        for name, take in pictures.items():
+            with own_records():
+                take(folder / f"{name}_{theme}.png", theme)
 
 
 def _window(sample: list[tuple[object, ...]], theme: str) -> tuple[napari.Viewer, SegmentPanel]:
@@ -86,9 +98,7 @@ def _find_all(path: Path, theme: str) -> None:
 
 def _history(path: Path, theme: str) -> None:
     quick = Behaviour(queued_polls=0, processing_polls=0)
-    with SegmindServer(quick, credits=4.2) as server, TemporaryDirectory() as home:
-        for variable in ("CONFIG", "CACHE", "DATA"):
-            os.environ[f"NAPARI_SAM3_{variable}"] = str(Path(home) / variable.lower())
+    with SegmindServer(quick, credits=4.2) as server:
         os.environ["SEGMIND_API_KEY"] = server.key
         write_setting(UPLOAD_NOTICE_SEEN, True)
         viewer, panel = _window(fluorescence(), theme)
@@ -105,7 +115,6 @@ def _history(path: Path, theme: str) -> None:
         panel.history.table.selectRow(0)
         save_window(viewer, path)
         viewer.close()
-        close_ledgers()
 
 
 def _objects(path: Path, theme: str) -> None:
@@ -137,4 +146,8 @@ def _largest_objects(gray: np.ndarray) -> list[tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/images"))
+    parser.add_argument("--themes", nargs="+", choices=THEMES, default=THEMES)
+    asked_for = parser.parse_args()
+    main(asked_for.folder, asked_for.themes)

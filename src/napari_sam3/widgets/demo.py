@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
@@ -12,6 +16,7 @@ from PIL import Image as PillowImage
 from qtpy.QtWidgets import QApplication
 
 from napari_sam3.errors import Sam3Error
+from napari_sam3.jobs.records import close_ledgers
 from napari_sam3.samples import fluorescence
 from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.panel import SegmentPanel
@@ -69,6 +74,24 @@ def segment_everything(viewer: napari.Viewer, panel: SegmentPanel) -> Labels:
     if not found:
         raise Sam3Error(f"The demo found nothing: {panel.form.result.text()}")
     return found[-1]
+
+
+@contextmanager
+def own_records() -> Iterator[None]:
+    """Keep the settings, answers and costs of what is shown apart from the user's, until the end.
+
+    So what is shown is neither in the user's history nor taken from it.
+    """
+    before = dict(os.environ)
+    with TemporaryDirectory() as home:
+        for variable in ("CONFIG", "CACHE", "DATA"):
+            os.environ[f"NAPARI_SAM3_{variable}"] = str(Path(home) / variable.lower())
+        try:
+            yield
+        finally:
+            close_ledgers()
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def wait_for(panel: SegmentPanel | ObjectsPanel, timeout_s: float = TIMEOUT_S) -> None:
