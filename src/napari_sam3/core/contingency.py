@@ -92,10 +92,12 @@ class Contingency:
         alone = np.arange(len(self.true_labels))
         rows = np.concatenate([self.true, alone])
         cols = np.concatenate([self.pred, len(self.pred_labels) + alone])
+        # SciPy before 1.15 matches by 32 bits only
+        edges = (rows.astype(np.int32), cols.astype(np.int32))
         # 2: what costs nothing would be no edge
         cost = 2 - np.concatenate([worth, np.zeros(len(alone))])
         shape = (len(alone), len(self.pred_labels) + len(alone))
-        chosen = min_weight_full_bipartite_matching(coo_array((cost, (rows, cols)), shape).tocsr())
+        chosen = min_weight_full_bipartite_matching(coo_array((cost, edges), shape).tocsr())
         partner = np.full(len(alone), -1)
         partner[chosen[0]] = chosen[1]
         return np.flatnonzero(reached & (partner[self.true] == self.pred))

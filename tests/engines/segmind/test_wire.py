@@ -190,14 +190,6 @@ def test_a_chunked_answer_is_read_whole():
         assert engine_at(url).credits() == 3.0
 
 
-def test_an_answer_is_read_even_by_an_older_library(start, engine_for, kit, monkeypatch):
-    from urllib3.response import BaseHTTPResponse, HTTPResponse
-
-    monkeypatch.delattr(HTTPResponse, "read1")
-    monkeypatch.delattr(BaseHTTPResponse, "read1")
-    assert len(engine_for(start()).segment(kit.question()).instances) == 1
-
-
 # ---------------------------------------------------------------------- what proves it
 
 

@@ -11,7 +11,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -143,7 +143,8 @@ def read_body(response: requests.Response, deadline: float) -> bytes:
     TooLongError, DeadlineError
     """
     parts, size = [], 0
-    for chunk in _chunks(response):
+    # whatever is there: a full chunk of a trickle may take for ever
+    for chunk in iter(partial(response.raw.read1, CHUNK, decode_content=True), b""):
         parts.append(chunk)
         size += len(chunk)
         if size > MAX_BODY:
@@ -151,13 +152,6 @@ def read_body(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise DeadlineError
     return b"".join(parts)
-
-
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    if hasattr(response.raw, "read1"):
-        # whatever is there: a full chunk of a trickle may take for ever
-        return iter(partial(response.raw.read1, CHUNK, decode_content=True), b"")
-    return iter(response.iter_content(CHUNK))
 
 
 def interruptible(call: Callable[[], T], stop: threading.Event, deadline: float) -> T:
