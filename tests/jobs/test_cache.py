@@ -199,7 +199,7 @@ class TestDamagedFiles:
         other = path_of(cache, 2)
         other.parent.mkdir(parents=True, exist_ok=True)
         path_of(cache, 1).rename(other)
-        with pytest.raises(CacheError, match="another question"):
+        with pytest.raises(CacheError, match="another request"):
             cache.get(key_of(2))
         assert cache.get(key_of(2)) is None
 

@@ -214,7 +214,7 @@ class Rounds:
         boxes, notices, keys = finished
         assert boxes == expected_boxes()
         known = (
-            ("instances: split", "The answer could not be stored")
+            ("instances: split", "The result could not be stored")
             if self.output
             else ("instances: split")
         )

@@ -200,7 +200,7 @@ class TestImpossibleChanges:
 
     @pytest.mark.parametrize("after", TO)
     def test_a_question_that_does_not_exist_cannot_change(self, ledger, after):
-        with pytest.raises(LedgerError, match="no question 12345"):
+        with pytest.raises(LedgerError, match="no request 12345"):
             TO[after](ledger, 12345)
 
 

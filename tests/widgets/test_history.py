@@ -341,7 +341,7 @@ class TestUnfinished:
 
     def test_it_is_offered_and_collected_at_no_cost(self, panel, wait_for, server, monkeypatch):
         self.break_off(panel, wait_for, monkeypatch)
-        assert "1 paid answer was never fetched" in panel.form.unfinished.text()
+        assert "1 paid result was never fetched" in panel.form.unfinished.text()
         assert not panel.form._offer.isHidden()
         panel.form.collect.native.click()
         wait_for(panel)
@@ -393,7 +393,7 @@ class TestUnfinished:
         monkeypatch.setenv("NAPARI_SAM3_CACHE", str(blocked))
         panel.run()
         wait_for(panel)
-        assert "1 paid answer was never fetched" in panel.form.unfinished.text()
+        assert "1 paid result was never fetched" in panel.form.unfinished.text()
         assert COLLECTABLE in panel.form.result.text()
         panel.run()
         wait_for(panel)
@@ -406,7 +406,7 @@ class TestUnfinished:
         self.break_off(panel, wait_for, monkeypatch)
         again = SegmentPanel(panel._viewer)
         wait_for(again)
-        assert "1 paid answer was never fetched" in again.form.unfinished.text()
+        assert "1 paid result was never fetched" in again.form.unfinished.text()
         again.close_down()
 
 
