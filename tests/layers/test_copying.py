@@ -27,7 +27,7 @@ from napari_sam3.layers.drawing import (
     set_proposal,
 )
 from napari_sam3.layers.planes import find_plane
-from napari_sam3.layers.prompts import read_points, read_shapes
+from napari_sam3.layers.prompts import from_pixels, read_points, read_shapes
 
 STACK = (6, 20, 30)
 FLAT = {"scale": (1, 1, 1)}
@@ -343,11 +343,42 @@ def test_a_layer_that_lies_in_another_way_than_the_image_is_copied_through_the_w
     image = Image(np.zeros(STACK), scale=(2.5, 1, 1), translate=(10, 0, 0))
     viewer = viewer_of(image)
     plane = go_to(viewer, image, (2, 0, 0))
-    layer = Points([[4, 30, 40], [0, 3, 4]], scale=(5, 0.1, 0.1), translate=(-5, 0, 0))
+    layer = Points([[10, 30, 40], [0, 3, 4]], scale=(2, 0.1, 0.1), translate=(-5, 0, 0))
     following = next_plane(image, plane, 0)
     assert copy_to_plane(layer, plane, following, {}).count == 1
-    np.testing.assert_allclose(layer.data[2], [4.5, 30, 40])
+    np.testing.assert_allclose(layer.data[2], [11.25, 30, 40])
     assert read_points(layer, following).points == read_points(layer, plane).points
+
+
+def test_a_mark_that_is_seen_on_both_planes_is_there_already():
+    image = Image(np.zeros(STACK))
+    viewer = viewer_of(image)
+    viewer.dims.thickness = (3, 0, 0)
+    plane = go_to(viewer, image, (2, 0, 0))
+    layer = points_on(plane, image, (3, 4))
+    following = next_plane(image, plane, 0)
+    assert following.margins == plane.margins
+    assert copy_to_plane(layer, plane, following, {}) == Copied(already=1)
+    assert read_points(layer, following).points == read_points(layer, plane).points
+
+
+@SLANTED
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)])
+def test_marks_on_a_sheared_stack_are_copied_to_the_pixels_that_are_drawn_below_them(order):
+    affine = np.eye(4)
+    affine[1, 0], affine[0, 3] = 0.5, 7
+    image = Image(np.zeros((20, 22, 30)), affine=affine)
+    plane = shown(image, (4, 6, 8), order)
+    (hidden,) = plane.hidden
+    following = next_plane(image, plane, hidden)
+    for layer in (Points(ndim=3, scale=(0.3, 1, 1)), Points(ndim=3, affine=affine)):
+        layer.add(from_pixels(layer, [(3, 4), (5.25, 9)], plane))
+        assert copy_to_plane(layer, plane, following, {}).count == 2
+        positions = [mark.point.position for mark in read_points(layer, following).points]
+        assert positions == [(3, 4), (5.25, 9)]
+        made, copied = copy_to_image(layer, plane, image, following, "over itself")
+        assert copied.count == 2
+        assert read_points(made, following).points == read_points(layer, plane).points
 
 
 def test_a_layer_with_more_axes_than_the_image_keeps_the_further_ones():

@@ -27,26 +27,48 @@ def turned_image(**kwargs):
 
 numbers = st.floats(-50, 50)
 factors = st.floats(0.1, 10)
+PLACES = {
+    "scale": st.tuples(factors, factors, factors),
+    "translate": st.tuples(numbers, numbers, numbers),
+    "angle": st.floats(-180, 180),
+    "shear": st.tuples(*[st.floats(-1, 1)] * 3),
+}
 
 
 # napari says that it cannot show such planes; the positions hold all the same
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 @settings(max_examples=40)
 @given(
-    scale=st.tuples(factors, factors, factors),
-    translate=st.tuples(numbers, numbers, numbers),
-    angle=st.floats(-180, 180),
-    shear=st.tuples(*[st.floats(-1, 1)] * 3),
+    **PLACES,
     points=st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=6),
 )
 def test_many_points_go_where_napari_puts_each_of_them(scale, translate, angle, shear, points):
     layer = Image(
         np.zeros((2, 3, 4)), scale=scale, translate=translate, rotate=(angle, 0, 20), shear=shear
     )
-    transform = LayerTransform.of(layer)
+    transform, whole = LayerTransform.of(layer), range(3)
     world = transform.to_world(points)
     np.testing.assert_allclose(world, [layer.data_to_world(p) for p in points], atol=1e-6)
-    np.testing.assert_allclose(transform.to_data(world), points, atol=1e-5)
+    # where all axes are shown, nothing is left out
+    np.testing.assert_array_equal(transform.to_canvas(points, whole), world)
+    np.testing.assert_allclose(transform.from_canvas(world, whole), points, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+@settings(max_examples=40)
+@given(
+    **PLACES,
+    shift=st.tuples(numbers, numbers, numbers),
+)
+def test_it_is_the_matrix_of_napari_to_the_last_bit(scale, translate, angle, shear, shift):
+    affine = np.eye(4)
+    affine[:3, 3], affine[1, 0] = shift, 0.3
+    layer = Points(
+        ndim=3, scale=scale, translate=translate, rotate=(0, 0, angle), shear=shear, affine=affine
+    )
+    transform, known = LayerTransform.of(layer), layer._data_to_world
+    np.testing.assert_array_equal(transform.linear, known.linear_matrix)
+    np.testing.assert_array_equal(transform.offset, known.translate)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
@@ -54,13 +76,16 @@ def test_any_number_of_points_stays_that_number(count):
     # napari keeps the last ndim rows of an (n, ndim) array, without a word
     transform = LayerTransform.of(turned_image())
     points = np.arange(2.0 * count).reshape(count, 2)
-    assert transform.to_world(points).shape == (count, 2)
-    assert transform.to_data(points).shape == (count, 2)
+    assert transform.to_canvas(points, (0, 1)).shape == (count, 2)
+    assert transform.from_canvas(points, (0, 1)).shape == (count, 2)
 
 
-def test_world_points_with_more_axes_are_taken_by_their_last_ones():
-    transform = LayerTransform.of(Image(np.zeros((4, 6)), scale=(2, 0.5)))
-    assert transform.to_data([[9.0, 8.0, 4.0, 2.0]]).tolist() == [[2.0, 4.0]]
+def test_a_viewer_with_more_axes_is_cut_by_its_last_ones():
+    transform = LayerTransform.of(Image(np.zeros((5, 4, 6)), scale=(2, 1, 1)))
+    margins = ((1.0, 3.0, 0.0, 0.0), (1.0, 5.0, 0.0, 0.0))
+    cut = transform.cut((9.0, 8.0, 4.0, 2.0), margins, [0])
+    assert [side.tolist() for side in cut] == [[4.0], [1.5], [2.5]]
+    assert transform.slider_at([4.0], [0]).tolist() == [8.0]
 
 
 @pytest.mark.parametrize("kind", [Image, Labels, Points, Shapes])

@@ -6,6 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 
 from napari_sam3.layers.drawing import NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam3.layers.planes import find_plane
 from napari_sam3.widgets._prompting import PromptLayers, is_points, is_shapes
 
 from .conftest import SHAPE, picture
@@ -21,11 +22,15 @@ class Board:
         self.heard = 0
         self.prompts = PromptLayers(self.viewer, self.on_drawn)
 
+    @property
+    def plane(self):
+        return find_plane(self.image, self.viewer.dims)
+
     def on_drawn(self):
         self.heard += 1
 
     def arm(self, kind, positive=True):
-        return self.prompts.arm(kind, self.image, SHAPE, positive)
+        return self.prompts.arm(kind, self.image, self.plane, positive)
 
 
 @pytest.fixture
@@ -144,7 +149,7 @@ def test_the_second_box_is_another_object(board):
     [("box", "add_rectangle"), ("outline", "add_polygon_lasso"), ("scribble", "add_path")],
 )
 def test_each_tool_is_drawn_in_the_same_layer(board, tool, mode):
-    layer = board.prompts.arm("boxes", board.image, SHAPE, positive=True, tool=tool)
+    layer = board.prompts.arm("boxes", board.image, board.plane, positive=True, tool=tool)
     assert str(layer.mode) == mode
     assert board.arm("boxes") is layer
 

@@ -146,10 +146,10 @@ def test_what_the_panel_wrote_is_made_again_from_the_files_alone(
     viewer = ViewerModel()
     image = viewer.add_image(stack, name="s", contrast_limits=(20, 950), gamma=0.8)
     viewer.dims.order = order
-    viewer.dims.point = (6, 20, 20)
+    viewer.dims.point = at = (6, 20, 20)
     plane = find_plane(image, viewer.dims)
     place = find_output_place(image, plane)
-    prompts = tuple(ObjectPrompt((Point(*spot),)) for spot in plane.to_pixels([(6, 20, 20)]))
+    prompts = (ObjectPrompt((Point(*(at[axis] for axis in plane.shown)),)),)
     run = SegmentRun(capture_picture(image, plane), prompts)
     context = RunContext(
         run, "builtin", place, None, "score", ("a",), image_id=image.unique_id

@@ -269,6 +269,34 @@ def test_an_image_without_a_name_is_not_quoted():
     assert "“”" not in said
 
 
+def seen_thick(record, **picture):
+    """The record with its run as one of a stack, its picture as told."""
+    (run,) = record["runs"]
+    plane = run["plane"] | {"index": [6, 0, 0], "shown": [1, 2], "factors": [1.0] * 3}
+    image = {"name": "stack.tif", "shape": [9, *SHAPE]}
+    changed = run | {"plane": plane, "picture": run["picture"] | picture}
+    return record | {"image": image, "runs": [changed]}
+
+
+def test_a_projection_is_told_with_its_planes():
+    slab = {"projection": "max", "ranges": [[3, 10]]}
+    said = cite(seen_thick(record_of(Everything()), slab=slab)).methods
+    assert "Segmented was the maximum of planes 3–9 of “stack.tif” (counted from 0)." in said
+    said = cite(seen_thick(record_of(Everything()))).methods
+    assert "Segmented was plane 6 of “stack.tif” (counted from 0)." in said
+
+
+def test_each_channel_tells_its_own_projection():
+    look = {"kind": "gray", "contrast_limits": [0, 9], "gamma": 1, "inverted": False}
+    layers = [
+        look | {"name": "a", "slab": {"projection": "max", "ranges": [[3, 10]]}},
+        look | {"name": "b", "slab": {"projection": "mean", "ranges": [[3, 10]]}},
+    ]
+    said = cite(seen_thick(record_of(Everything()), kind="composed", layers=layers)).methods
+    assert "Segmented was the maximum of planes 3–9 and the mean of planes 3–9 of" in said
+    assert "“a” (the maximum of planes 3–9, values from 0 (black) to 9 (white))" in said
+
+
 def test_the_plugin_itself_is_a_reference():
     record = record_of(Everything())
     own = f"napari-sam3, version {record['software']['napari-sam3']} (software)."

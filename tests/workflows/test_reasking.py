@@ -19,7 +19,13 @@ from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.workflows import accounted
-from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
+from napari_sam3.workflows.provenance import (
+    append_run,
+    check_record,
+    new_record,
+    record_of_file,
+    run_record,
+)
 from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
 from napari_sam3.workflows.segment import ArrayPicture, Progress, SegmentAnswer, SegmentRun
@@ -79,6 +85,43 @@ class TestPictures:
         pixels = shown_as_recorded(plane)
         picture = picture_of(*run_on(pixels, shown, index), stack_file)
         np.testing.assert_array_equal(picture.read(), pixels)
+
+    @pytest.mark.parametrize(
+        ("shown", "index", "ranges", "planes"),
+        [
+            ((1, 2), (2, 0, 0), (1, 4), STACK[1:4].max(axis=0)),
+            ((2, 1), (2, 0, 0), (0, 3), STACK[:3].max(axis=0).T),
+            ((0, 2), (0, 7, 0), (5, 9), STACK[:, 5:9].max(axis=1)),
+            # one plane, but not that of the labels
+            ((1, 2), (2, 0, 0), (1, 2), STACK[1]),
+        ],
+    )
+    def test_the_planes_of_a_thick_slice_are_projected_again(
+        self, stack_file, shown, index, ranges, planes
+    ):
+        projection = "max" if ranges[1] > ranges[0] + 1 else "none"
+        picture = MAPPING | {"slab": {"projection": projection, "ranges": [list(ranges)]}}
+        pixels = shown_as_recorded(planes)
+        again = picture_of(*run_on(pixels, shown, index, picture=picture), stack_file)
+        np.testing.assert_array_equal(again.read(), pixels)
+        assert again.describe() == picture
+
+    @pytest.mark.parametrize(
+        "slab",
+        [
+            {"projection": "max", "ranges": [[3, 2]]},
+            {"projection": "max", "ranges": [[0, 2], [0, 2]]},
+            {"projection": "max", "ranges": []},
+            {"projection": "none", "ranges": [[0, 3]]},
+            {"projection": "max", "ranges": [[2, 99]]},
+            {"projection": "max", "ranges": [[0, 10**30]]},
+        ],
+    )
+    def test_a_slab_that_cannot_be_is_refused_with_a_sentence(self, stack_file, slab):
+        record, run = run_on(shown_as_recorded(STACK[2]), picture=MAPPING | {"slab": slab})
+        check_record(record)
+        with pytest.raises(ProvenanceError, match="is not the image that was asked about"):
+            picture_of(record, run, stack_file)
 
     def test_another_plane_can_be_named(self, stack_file):
         record, run = run_on(shown_as_recorded(STACK[3]), index=(2, 0, 0))

@@ -55,7 +55,8 @@ def plane_at(shape, shown, at, factor=1):
     transform = LayerTransform(np.eye(ndim), np.zeros(ndim))
     size = (shape[shown[0]], shape[shown[1]])
     factors = (float(factor),) * ndim
-    return Plane(index, shown, size, int(factor > 1), factors, transform, (0.0,) * ndim)
+    here = (0.0,) * ndim
+    return Plane(index, shown, size, int(factor > 1), factors, transform, here, (here, here))
 
 
 def finished(steps):

@@ -9,6 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 
+def level_position(at: int, factor: float) -> int:
+    """Return which plane of a coarse level holds the middle of a full-resolution one.
+
+    Parameters
+    ----------
+    at : int
+        The full-resolution plane.
+    factor : float
+        Full-resolution planes per plane of the level.
+
+    Examples
+    --------
+    >>> [level_position(at, 7 / 3) for at in range(7)]
+    [0, 0, 1, 1, 1, 2, 2]
+    """
+    return int((at + 0.5) / factor)
+
+
 @dataclass(frozen=True, slots=True)
 class PlaneIndex:
     """One plane of a label image, in its own axes.

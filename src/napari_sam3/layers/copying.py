@@ -35,10 +35,13 @@ from napari_sam3.layers.prompts import (
     POLARITY,
     POSITIVE,
     extends_along,
+    from_pixels,
     is_negative,
+    is_shown,
     object_number,
-    to_plane,
+    to_pixels,
 )
+from napari_sam3.layers.slicing import NOISE_DECIMALS
 from napari_sam3.layers.transforms import FloatArray, LayerTransform
 
 SAME_PLACE = 10 * 10**-POINT_DECIMALS
@@ -73,11 +76,7 @@ def marks_on(layer: PromptLayer, plane: Plane) -> list[int]:
     """Return the indices of all marks of a layer that lie on a plane, inside the image or not."""
     if not len(layer.data) or not extends_along(layer, plane):
         return []
-    if isinstance(layer, Points):
-        _, is_on_plane = to_plane(layer, layer.data, plane)
-        return [int(i) for i in np.flatnonzero(is_on_plane & np.asarray(layer.shown))]
-    located = (to_plane(layer, vertices, plane) for vertices in layer.data)
-    return [i for i, (_, is_on_plane) in enumerate(located) if is_on_plane.all()]
+    return [int(i) for i in np.flatnonzero(is_shown(layer, plane))]
 
 
 def next_plane(image: Image, plane: Plane, axis: int) -> Plane | None:
@@ -112,16 +111,11 @@ def plane_count(image: Image, axis: int) -> int:
 
 def _world_of(plane: Plane, axis: int, at: int) -> tuple[float, ...]:
     """Return where the sliders are once one data index is changed, as `find_plane` reads them."""
-    hidden = list(plane.hidden)
-    inverse = np.linalg.inv(plane.transform.linear)
-    first = len(plane.world) - plane.ndim
+    places = plane.transform.cut(plane.world, plane.margins, plane.hidden).point
+    places[plane.hidden.index(axis)] = at
     world = np.array(plane.world, dtype=float)
-    own = world[first:]
-    # napari maps the hidden axes by themselves, as if nothing were turned out of the plane
-    turned, offset = inverse[np.ix_(hidden, hidden)], (inverse @ plane.transform.offset)[hidden]
-    wanted = turned @ own[hidden] - offset
-    wanted[hidden.index(axis)] = at
-    own[hidden] = np.linalg.solve(turned, wanted + offset)
+    own = world[len(world) - plane.ndim :]
+    own[list(plane.hidden)] = plane.transform.slider_at(places, plane.hidden)
     return tuple(world.tolist())
 
 
@@ -183,7 +177,7 @@ def _by_kind(layer: PromptLayer, plane: Plane) -> dict[Hashable, dict[int, Float
     column = layer.features.get(POLARITY)
     places: dict[Hashable, dict[int, FloatArray]] = defaultdict(dict)
     for i in marks_on(layer, plane):
-        corners, _ = to_plane(layer, np.atleast_2d(layer.data[i]), plane)
+        corners = to_pixels(layer, layer.data[i], plane)
         is_positive = column is None or not is_negative(column.iloc[i])
         shape = "" if isinstance(layer, Points) else layer.shape_type[i]
         places[is_positive, shape, len(corners)][i] = corners
@@ -200,15 +194,16 @@ def _find_same(place: FloatArray, others: Mapping[int, FloatArray]) -> int | Non
 
 def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> FloatArray | None:
     """Return the way between two planes in data of a layer; None if it lacks such an axis."""
-    steps = np.asarray(plane_to.index, dtype=float) - np.asarray(plane_from.index)
-    way = plane_from.transform.linear @ steps
-    transform = LayerTransform.of(layer)
-    lacking = max(0, len(way) - transform.ndim)
-    if way[:lacking].any():
+    here, there = np.asarray(plane_from.world), np.asarray(plane_to.world)
+    lacking = max(0, len(here) - layer.ndim)
+    if not np.array_equal(here[:lacking], there[:lacking]):
         return None
-    world = np.zeros(transform.ndim)
-    world[transform.ndim - (len(way) - lacking) :] = way[lacking:]
-    return np.asarray(np.linalg.inv(transform.linear) @ world, dtype=float)
+    hidden = [axis for axis in range(layer.ndim) if axis not in plane_from.axes_of(layer)]
+    transform = LayerTransform.of(layer)
+    cuts = [transform.cut(p.world, p.margins, hidden).point for p in (plane_from, plane_to)]
+    shift = np.zeros(layer.ndim)
+    shift[hidden] = np.round(cuts[1] - cuts[0], NOISE_DECIMALS)
+    return shift
 
 
 def _append(
@@ -284,7 +279,7 @@ def copy_to_image(
         corners = _full_pixels(layer, layer.data[i], plane_from)
         if _is_inside(corners, plane_to):
             marks.append(i)
-            places.append(_on_plane(corners, plane_to))
+            places.append((corners + 0.5) / _factors(plane_to) - 0.5)
         else:
             outside += 1
     copied = Copied(len(marks), _left_out(outside, image))
@@ -293,8 +288,7 @@ def copy_to_image(
 
 def _full_pixels(layer: PromptLayer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
     """Return (row, col) of points of a layer, in pixels of the full resolution, (n, 2)."""
-    pixels, _ = to_plane(layer, np.atleast_2d(np.asarray(points, dtype=float)), plane)
-    full = (pixels + 0.5) * _factors(plane) - 0.5
+    full = (to_pixels(layer, points, plane) + 0.5) * _factors(plane) - 0.5
     # the way through the world leaves errors of rounding, which would make another question
     return np.asarray(np.round(full, POINT_DECIMALS), dtype=float)
 
@@ -308,12 +302,6 @@ def _is_inside(corners: FloatArray, plane: Plane) -> bool:
     size = np.asarray(plane.shape) * _factors(plane)
     low, high = np.floor(corners.min(axis=0) + 0.5), np.floor(corners.max(axis=0) + 0.5)
     return bool((high >= 0).all() and (low < np.round(size)).all())
-
-
-def _on_plane(corners: FloatArray, plane: Plane) -> FloatArray:
-    data = np.tile(np.asarray(plane.index, dtype=float), (len(corners), 1))
-    data[:, plane.shown] = corners
-    return data
 
 
 def _over(
@@ -331,11 +319,12 @@ def _over(
         features[POLARITY] = np.full(len(marks), POSITIVE, object)
     new: PromptLayer
     if isinstance(source, Points):
-        new = new_points_layer(image, name, size)
-        new.add(np.concatenate(places))
+        new = new_points_layer(image, name, size, plane.shown)
+        new.add(from_pixels(new, np.concatenate(places), plane))
     else:
-        new = new_shapes_layer(image, name, size / 4)
-        new.add(places, shape_type=[source.shape_type[i] for i in marks])
+        new = new_shapes_layer(image, name, size / 4, plane.shown)
+        corners = [from_pixels(new, pixels, plane) for pixels in places]
+        new.add(corners, shape_type=[source.shape_type[i] for i in marks])
     new.features = features
     defaults = source.feature_defaults
     kept = {column: defaults[column].iloc[0] for column in defaults if column in features}

@@ -19,7 +19,7 @@ from napari_sam3.layers.prompts import (
     is_negative,
     object_number,
 )
-from napari_sam3.layers.transforms import transform_kwargs
+from napari_sam3.layers.transforms import flat_kwargs
 
 # blue and vermillion of Okabe & Ito's palette: told apart by colour-blind eyes too
 POSITIVE_COLOUR = "#56b4e9"
@@ -28,12 +28,16 @@ COLOURS = {POSITIVE: POSITIVE_COLOUR, NEGATIVE: NEGATIVE_COLOUR}
 
 PromptLayer: TypeAlias = Points | Shapes
 
+LAST_TWO = (-2, -1)
+
 STROKES = ("line", "path")
 """Shapes that are read as clicks along them; all others are read as areas."""
 STROKE_MODES = ("add_line", "add_path", "add_polyline")
 
 
-def new_points_layer(image: Image, name: str, point_size: float) -> Points:
+def new_points_layer(
+    image: Image, name: str, point_size: float, shown: tuple[int, int] = LAST_TWO
+) -> Points:
     """Make an empty Points layer over an image, with polarity and object number.
 
     Parameters
@@ -43,6 +47,8 @@ def new_points_layer(image: Image, name: str, point_size: float) -> Points:
     name : str
     point_size : float
         Diameter in data pixels.
+    shown : tuple of int, optional
+        The image's axes that are shown; a click lands where the cursor is as long as they are.
 
     Returns
     -------
@@ -60,11 +66,13 @@ def new_points_layer(image: Image, name: str, point_size: float) -> Points:
         face_color=POLARITY,
         face_color_cycle=COLOURS,
         border_color="white",
-        **transform_kwargs(image),
+        **flat_kwargs(image, shown),
     )
 
 
-def new_shapes_layer(image: Image, name: str, edge_width: float) -> Shapes:
+def new_shapes_layer(
+    image: Image, name: str, edge_width: float, shown: tuple[int, int] = LAST_TWO
+) -> Shapes:
     """Make an empty Shapes layer over an image, with polarity and object number.
 
     Parameters
@@ -74,6 +82,8 @@ def new_shapes_layer(image: Image, name: str, edge_width: float) -> Shapes:
     name : str
     edge_width : float
         In data pixels.
+    shown : tuple of int, optional
+        As for `new_points_layer`.
 
     Returns
     -------
@@ -87,7 +97,7 @@ def new_shapes_layer(image: Image, name: str, edge_width: float) -> Shapes:
         face_color="transparent",
         features={POLARITY: np.empty(0, object), OBJECT: np.empty(0, int)},
         feature_defaults={POLARITY: POSITIVE, OBJECT: 1},
-        **transform_kwargs(image),
+        **flat_kwargs(image, shown),
     )
     layer.current_edge_color = POSITIVE_COLOUR
     return layer

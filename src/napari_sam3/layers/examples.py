@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from napari.layers import Shapes
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.layers.drawing import colour_by_polarity, next_polarity, set_next_polarity
 from napari_sam3.layers.planes import Plane
-from napari_sam3.layers.prompts import read_shapes
+from napari_sam3.layers.prompts import from_pixels, read_shapes
 from napari_sam3.layers.restoring import corners_of
-from napari_sam3.layers.transforms import FloatArray, LayerTransform
 
 
 def add_examples(layer: Shapes, plane: Plane, boxes: Sequence[Box], positive: bool) -> int:
@@ -41,17 +39,7 @@ def add_examples(layer: Shapes, plane: Plane, boxes: Sequence[Box], positive: bo
         return 0
     before = next_polarity(layer)
     set_next_polarity(layer, positive)
-    layer.add_rectangles([_rectangle(layer, plane, box) for box in new])
+    layer.add_rectangles([from_pixels(layer, corners_of(box), plane) for box in new])
     set_next_polarity(layer, before)
     colour_by_polarity(layer)
     return len(new)
-
-
-def _rectangle(layer: Shapes, plane: Plane, box: Box) -> FloatArray:
-    data = plane.to_data(corners_of(box))
-    # on axes that the image lacks, where the sliders were
-    ndim = max(layer.ndim, len(plane.world))
-    world = np.zeros((len(data), ndim))
-    world[:, ndim - len(plane.world) :] = plane.world
-    world[:, ndim - plane.ndim :] = plane.transform.to_world(data)
-    return LayerTransform.of(layer).to_data(world)

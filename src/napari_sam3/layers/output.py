@@ -135,12 +135,11 @@ def picture_kwargs(place: OutputPlace, shape: tuple[int, ...]) -> dict[str, Any]
     shape : tuple of int
         (rows, cols, …) of the picture, which may have fewer pixels than the plane.
     """
-    axes = list(place.plane.shown)
-    linear, offset = place.transform.linear, place.transform.offset
     factors = np.asarray(place.plane.shape) / np.asarray(shape[:2])
+    pixels = np.array([(0, 0), (1, 0), (0, 1)])
+    first, *others = place.plane.to_canvas((pixels + 0.5) * factors - 0.5)
     matrix = np.eye(3)
-    matrix[:2, :2] = linear[np.ix_(axes, axes)] * factors
-    matrix[:2, 2] = offset[axes] + linear[np.ix_(axes, axes)] @ ((factors - 1) / 2)
+    matrix[:2] = np.stack([*(other - first for other in others), first], axis=1)
     return {"affine": matrix}
 
 

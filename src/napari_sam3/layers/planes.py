@@ -13,17 +13,22 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from napari.components import Dims
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import Blending, Channel, compose, to_rgb8, to_uint8
+from napari_sam3.core.slabs import Projection, Slab
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.transforms import FloatArray, LayerTransform
+from napari_sam3.layers.slicing import find_slab, is_beside
+from napari_sam3.layers.transforms import FloatArray, LayerTransform, Margins
 
 LONGEST_REASON = 200
 
 MAX_SIDE = 4096
 """Of a multiscale image, the finest level is read whose shown sides are not longer."""
+
+EDGE_ON = 1e-6
+"""A layer is seen edge-on where its pixels are drawn smaller than this part of their area."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +52,8 @@ class Plane:
         Full-resolution data to world.
     world : tuple of float
         The viewer's position along all of its axes.
+    margins : pair of tuples of float
+        How far what is shown reaches before and behind that position; 0 for a single plane.
     """
 
     index: tuple[int, ...]
@@ -56,6 +63,7 @@ class Plane:
     factors: tuple[float, ...]
     transform: LayerTransform
     world: tuple[float, ...]
+    margins: Margins
 
     @property
     def ndim(self) -> int:
@@ -77,29 +85,40 @@ class Plane:
         """Whether the data's later axis is shown as rows."""
         return self.shown[0] > self.shown[1]
 
+    @property
+    def slab(self) -> Slab:
+        """The plane alone, in the level's data."""
+        alone = Slab.single(*(self.index[axis] for axis in self.hidden))
+        return alone.at_level(self.hidden_factors)
+
+    @property
+    def hidden_factors(self) -> tuple[float, ...]:
+        """Full-resolution planes per plane of the level, along each hidden axis."""
+        return tuple(self.factors[axis] for axis in self.hidden)
+
     def level_index(self) -> tuple[int | slice, ...]:
         """Index that cuts the plane out of the level's data."""
         whole: list[int | slice] = [slice(None)] * self.ndim
-        for axis in self.hidden:
-            whole[axis] = int(self.index[axis] / self.factors[axis])
+        for axis, (at, _) in zip(self.hidden, self.slab.ranges, strict=True):
+            whole[axis] = at
         return tuple(whole)
 
     def cut(self, data: Any) -> Any:
         """Cut the plane out of the level's data, as shown, without computing it."""
-        return self._as_shown(data[self.level_index()])
+        cut = data[self.level_index()]
+        return cut.transpose((1, 0, *range(2, cut.ndim))) if self.is_transposed else cut
 
     def read(self, data: Any) -> npt.NDArray[Any]:
         """Read the plane, and nothing else, of the level's data, as shown."""
-        return np.asarray(self._as_shown(np.asarray(data[self.level_index()])))
+        return self.slab.read(data, self.shown)
 
-    def _as_shown(self, cut: Any) -> Any:
-        return cut.transpose((1, 0, *range(2, cut.ndim))) if self.is_transposed else cut
+    def axes_of(self, layer: Layer) -> tuple[int, int]:
+        """Return the axes of another layer that are shown as rows and as columns.
 
-    def to_pixels(self, points: npt.ArrayLike) -> FloatArray:
-        """Map full-resolution data points, (n, ndim), to (row, col) of the level, (n, 2)."""
-        factors = np.asarray([self.factors[axis] for axis in self.shown])
-        shown = np.asarray(points, dtype=float)[:, self.shown]
-        return np.asarray((shown + 0.5) / factors - 0.5, dtype=float)
+        Below 0 are axes that it lacks.
+        """
+        rows, cols = (axis + layer.ndim - self.ndim for axis in self.shown)
+        return rows, cols
 
     def to_data(self, pixels: npt.ArrayLike) -> FloatArray:
         """Map (row, col) of the level, (n, 2), to full-resolution data points, (n, ndim)."""
@@ -109,12 +128,15 @@ class Plane:
         data[:, self.shown] = (rows_cols + 0.5) * factors - 0.5
         return data
 
-    def holds(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return which full-resolution data points, (n, ndim), lie on this plane."""
-        hidden = list(self.hidden)
-        places = np.round(np.asarray(points, dtype=float)[:, hidden])
-        wanted = np.asarray([self.index[axis] for axis in hidden], dtype=float)
-        return np.asarray((places == wanted).all(axis=1))
+    def to_canvas(self, pixels: npt.ArrayLike) -> FloatArray:
+        """Return where napari draws (row, col) of the level, (n, 2), in world coordinates."""
+        return self.transform.to_canvas(self.to_data(pixels), self.shown)
+
+    def from_canvas(self, places: npt.ArrayLike) -> FloatArray:
+        """Return (row, col) of the level that napari draws at these places, (n, 2)."""
+        factors = np.asarray([self.factors[axis] for axis in self.shown])
+        full = self.transform.from_canvas(places, self.shown)
+        return np.asarray((full + 0.5) / factors - 0.5, dtype=float)
 
 
 def is_plain(data: Any) -> bool:
@@ -153,14 +175,37 @@ def find_plane(image: Image, dims: Dims, max_side: int = MAX_SIDE) -> Plane:
             f"“{image.name}” has no plane along the axes that are shown; "
             "turn the view (the roll button) until its rows and columns are."
         )
-    transform = LayerTransform.of(image)
-    shapes = _level_shapes(image)
-    index = _index(transform, dims, (rows, cols))
-    _refuse_outside(image, index, shapes[0])
+    transform, shapes = LayerTransform.of(image), _level_shapes(image)
+    if 0 in shapes[0]:
+        raise ImageError(f"“{image.name}” is empty: it has no pixel to segment.")
+    _refuse_edge_on(image, transform, (rows, cols))
+    hidden = [axis for axis in range(image.ndim) if axis not in (rows, cols)]
+    margins = (tuple(dims.margin_left), tuple(dims.margin_right))
+    cut = transform.cut(dims.point, margins, hidden)
+    sizes = [shapes[0][axis] for axis in hidden]
+    if is_beside(cut, str(image.projection_mode), sizes):
+        raise ImageError(
+            f"“{image.name}” has no plane where the sliders are; move them until it is seen."
+        )
+    index = np.zeros(image.ndim, dtype=int)
+    index[hidden] = np.clip(np.round(cut.point), 0, np.array(sizes) - 1)
     level = _level([(shape[rows], shape[cols]) for shape in shapes], max_side)
     factors = tuple(full / max(1, own) for full, own in zip(shapes[0], shapes[level], strict=True))
     shape = (shapes[level][rows], shapes[level][cols])
-    return Plane(index, (rows, cols), shape, level, factors, transform, tuple(dims.point))
+    place = (transform, tuple(dims.point), margins)
+    return Plane(tuple(index.tolist()), (rows, cols), shape, level, factors, *place)
+
+
+def go_to(dims: Dims, plane: Plane) -> None:
+    """Move the viewer's sliders to where a plane was found, as thick a slice as it was then."""
+    first = dims.ndim - len(plane.world)
+    # the world's last axes stay the same ones when others come before them
+    axes = [axis for axis in range(first, dims.ndim) if axis >= 0]
+    dims.set_point(axes, [plane.world[axis - first] for axis in axes])
+    left, right = list(dims.margin_left), list(dims.margin_right)
+    for axis in axes:
+        left[axis], right[axis] = (side[axis - first] for side in plane.margins)
+    dims.margin_left, dims.margin_right = tuple(left), tuple(right)
 
 
 def _level_shapes(image: Image) -> list[tuple[int, ...]]:
@@ -173,23 +218,12 @@ def _level(shapes: Sequence[tuple[int, int]], max_side: int) -> int:
     return 0 if len(shapes) == 1 else next(fitting, len(shapes) - 1)
 
 
-def _index(transform: LayerTransform, dims: Dims, shown: tuple[int, int]) -> tuple[int, ...]:
-    # napari maps the hidden axes by themselves, as if nothing were turned out of the plane
-    hidden = [axis for axis in range(transform.ndim) if axis not in shown]
-    world = np.asarray(dims.point, dtype=float)[-transform.ndim :]
-    inverse = np.linalg.inv(transform.linear)
-    offset = -inverse @ transform.offset
-    index = np.zeros(transform.ndim, dtype=int)
-    index[hidden] = np.round(inverse[np.ix_(hidden, hidden)] @ world[hidden] + offset[hidden])
-    return tuple(index.tolist())
-
-
-def _refuse_outside(image: Image, index: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if 0 in shape:
-        raise ImageError(f"“{image.name}” is empty: it has no pixel to segment.")
-    if any(not 0 <= at < size for at, size in zip(index, shape, strict=True)):
+def _refuse_edge_on(image: Image, transform: LayerTransform, shown: tuple[int, int]) -> None:
+    sides = transform.linear[np.ix_(shown, shown)]
+    area = np.prod(np.linalg.norm(transform.linear[:, shown], axis=0))
+    if abs(np.linalg.det(sides)) < EDGE_ON * area:
         raise ImageError(
-            f"“{image.name}” has no plane where the sliders are; move them until it is seen."
+            f"“{image.name}” is seen edge-on; turn the view (the roll button) until it is seen."
         )
 
 
@@ -203,8 +237,10 @@ class LayerPicture:
     Parameters
     ----------
     data : array-like
-        The level's data, possibly lazy; only the plane is read.
+        The level's data, possibly lazy; only what is shown of them is read.
     plane : Plane
+    slab : Slab
+        The planes that are shown at once, of the level's data.
     rgb : bool
         Whether the last axis of `data` is colour.
     contrast_limits : tuple of float
@@ -221,6 +257,7 @@ class LayerPicture:
 
     data: Any
     plane: Plane
+    slab: Slab
     rgb: bool
     contrast_limits: tuple[float, float]
     gamma: float
@@ -236,9 +273,11 @@ class LayerPicture:
 
     def describe(self) -> dict[str, Any]:
         """Return how its values become grey levels or colours, as JSON values."""
+        slab = {} if self.slab == self.plane.slab else {"slab": self.slab.to_json()}
         said = {
             "kind": "rgb" if self.rgb else "gray",
             "dtype": self.dtype,
+            **slab,
             "contrast_limits": list(self.contrast_limits),
             "gamma": self.gamma,
         }
@@ -254,7 +293,7 @@ class LayerPicture:
         return self._shown(inverted=False)
 
     def pixels(self) -> npt.NDArray[Any]:
-        """Read the raw values of the plane, and nothing else.
+        """Read the values that are shown, and nothing else.
 
         Raises
         ------
@@ -262,7 +301,7 @@ class LayerPicture:
             If whatever the data come from fails.
         """
         try:
-            return self.plane.read(self.data)
+            return self.slab.read(self.data, self.plane.shown)
         except Exception as error:  # a closed file, a lost share, a failed computation: anything
             raise ImageError(f"“{self.name}” cannot be read: {_reason(error)}.") from error
 
@@ -279,7 +318,8 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
     Raises
     ------
     ImageError
-        If its values are complex numbers, which have no order to show.
+        If its values are complex numbers, which have no order to show; or if what is between
+        the margins of the slice is nothing.
     """
     data = image.data[plane.level] if image.multiscale else image.data
     # the layer's own, as that of its data need not be one of NumPy's
@@ -293,6 +333,7 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
     return LayerPicture(
         data,
         plane,
+        _find_slab(image, plane),
         rgb=bool(image.rgb),
         contrast_limits=(float(low), float(high)),
         gamma=float(image.gamma),
@@ -306,6 +347,22 @@ def capture_picture(image: Image, plane: Plane) -> LayerPicture:
 def _reason(error: Exception) -> str:
     first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
     return first[:LONGEST_REASON] or type(error).__name__
+
+
+def _find_slab(image: Image, plane: Plane) -> Slab:
+    finest = _level_shapes(image)[0]
+    sizes = [finest[axis] for axis in plane.hidden]
+    cut = plane.transform.cut(plane.world, plane.margins, plane.hidden)
+    if image.multiscale:
+        # where napari is beside such an image, it cuts at its border
+        cut = cut._replace(point=np.clip(cut.point, 0, np.array(sizes) - 1))
+    slab = find_slab(cut, cast(Projection, str(image.projection_mode)), sizes)
+    if slab is None:
+        raise ImageError(
+            f"napari shows nothing of “{image.name}” in so thick a slice; set its thickness to 0, "
+            "or its projection mode to “none”."
+        )
+    return slab.at_level(plane.hidden_factors)
 
 
 def _colormap_table(image: Image) -> npt.NDArray[np.uint8]:
@@ -447,19 +504,11 @@ def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> C
 def _mapping(reference: Plane, plane: Plane) -> tuple[FloatArray, FloatArray] | None:
     """Return (matrix, offset) from pixels of `reference` to pixels of `plane`."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    mapped = plane.to_pixels(
-        plane.transform.to_data(_to_world(reference, corners, len(reference.world)))
-    )
+    mapped = plane.from_canvas(reference.to_canvas(corners))
     offset = mapped[0]
     matrix = (mapped[1:] - offset).T
     same = np.allclose(matrix, np.eye(2)) and np.allclose(offset, 0)
     return None if same and plane.shape == reference.shape else (matrix, offset)
-
-
-def _to_world(plane: Plane, pixels: FloatArray, ndim: int) -> FloatArray:
-    world = np.tile(np.asarray(plane.world), (len(pixels), 1))
-    world[:, ndim - plane.ndim :] = plane.transform.to_world(plane.to_data(pixels))
-    return world
 
 
 def _resampled(

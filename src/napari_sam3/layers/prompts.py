@@ -1,8 +1,8 @@
 """Drawn Points and Shapes → points and boxes in pixels of the image.
 
-All positions go through the world, so a prompt layer may have any transform of
-its own.  Only what lies on the plane that is shown is read; what lies outside of
-the image is left out, and said.
+All positions go by where napari draws them, so a prompt layer may have any transform
+of its own.  Only what is shown is read; what lies outside of the image is left out, and
+said.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from napari_sam3.core.prompts import (
 )
 from napari_sam3.errors import PromptError
 from napari_sam3.layers.planes import Plane
-from napari_sam3.layers.transforms import FloatArray, LayerTransform
+from napari_sam3.layers.slicing import NOISE_DECIMALS, shown_marks
+from napari_sam3.layers.transforms import Cut, FloatArray, LayerTransform
 
 POLARITY = "polarity"
 OBJECT = "object"
@@ -125,14 +126,14 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
         return Drawn()
     if not extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
-    pixels, on_plane = to_plane(layer, layer.data, plane)
+    pixels, on_plane = to_pixels(layer, layer.data, plane), is_shown(layer, plane)
     shown, somewhere = np.asarray(layer.shown), np.isfinite(layer.data).all(axis=1)
     unseen = (
         *_unseen(~shown, "hidden", layer),
         *_unseen(shown & ~somewhere, NOWHERE, layer),
         *_unseen(shown & somewhere & ~on_plane, OTHER_PLANE, layer),
     )
-    on_plane &= shown
+    on_plane &= somewhere
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
     positions = _rounded(pixels)
@@ -163,17 +164,18 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     -------
     Drawn
     """
-    if len(layer.data) and not extends_along(layer, plane):
+    if not len(layer.data):
+        return Drawn()
+    if not extends_along(layer, plane):
         return Drawn(notices=(_beside_view(layer),))
     drawn, outside, clipped = Drawn(), 0, 0
     signs, groups = _signs(layer), _groups(layer)
     finite = np.array([np.isfinite(vertices).all() for vertices in layer.data], bool)
-    on_planes = np.zeros(len(finite), bool)
-    for i, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-        pixels, on_plane = to_plane(layer, vertices, plane)
-        on_planes[i] = on_plane.all()
-        if not on_planes[i]:
-            continue
+    on_planes = is_shown(layer, plane) & finite
+    ends = np.cumsum([len(vertices) for vertices in layer.data])
+    places = np.split(to_pixels(layer, np.concatenate(layer.data), plane), ends[:-1])
+    for i in np.flatnonzero(on_planes).tolist():
+        pixels, kind = places[i], layer.shape_type[i]
         positive, group = signs[i], groups[i]
         if kind in ("line", "path"):
             stroke = _stroke(pixels)
@@ -325,37 +327,40 @@ def _positive(boxes: Iterable[DrawnBox]) -> list[DrawnBox]:
     return [box for box in boxes if box.positive]
 
 
-def to_plane(
-    layer: Layer, points: npt.ArrayLike, plane: Plane
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Return (row, col) of the layer's points, (n, 2), and which lie on the plane, (n,)."""
-    transform = LayerTransform.of(layer)
-    own = np.asarray(points, dtype=float)
-    # infinite positions are on no plane; NaN stands for them without a warning
+def to_pixels(layer: Layer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
+    """Return the (row, col) on which a layer's points are drawn, (n, 2)."""
+    own = np.atleast_2d(np.asarray(points, dtype=float))
+    # infinite positions are drawn nowhere; NaN stands for them without a warning
     own = np.where(np.isfinite(own), own, np.nan)
-    world = np.tile(np.asarray(plane.world), (len(own), 1))
-    extra = max(0, layer.ndim - world.shape[1])
-    world[:, world.shape[1] - layer.ndim + extra :] = transform.to_world(own)[:, extra:]
-    data = plane.transform.to_data(world)
-    finite = np.isfinite(data).all(axis=1)
-    on_plane = plane.holds(np.where(np.isfinite(data), data, -1))
-    return plane.to_pixels(data), finite & on_plane & _on_extra_axes(transform, own, plane)
+    return plane.from_canvas(LayerTransform.of(layer).to_canvas(own, plane.axes_of(layer)))
+
+
+def from_pixels(layer: Layer, pixels: npt.ArrayLike, plane: Plane) -> FloatArray:
+    """Return the layer's points that are drawn on (row, col), where the sliders are, (n, ndim)."""
+    transform, axes = LayerTransform.of(layer), plane.axes_of(layer)
+    drawn = transform.from_canvas(plane.to_canvas(pixels), axes)
+    points = np.zeros((len(drawn), layer.ndim))
+    points[:, axes] = drawn
+    hidden, cut = _cut(layer, plane)
+    # napari cuts off the fractions of rectangles: 2.9999999 would not be on plane 3
+    points[:, hidden] = np.round(cut.point, NOISE_DECIMALS)
+    return points
+
+
+def is_shown(layer: Points | Shapes, plane: Plane) -> npt.NDArray[np.bool_]:
+    """Return which marks of a layer are shown with a plane, one for each; see `extends_along`."""
+    return shown_marks(layer, *_cut(layer, plane))
+
+
+def _cut(layer: Layer, plane: Plane) -> tuple[list[int], Cut]:
+    axes = plane.axes_of(layer)
+    hidden = [axis for axis in range(layer.ndim) if axis not in axes]
+    return hidden, LayerTransform.of(layer).cut(plane.world, plane.margins, hidden)
 
 
 def extends_along(layer: Layer, plane: Plane) -> bool:
     """Whether a layer has both of the axes that are shown."""
-    return bool(layer.ndim >= plane.ndim - min(plane.shown))
-
-
-def _on_extra_axes(
-    transform: LayerTransform, own: FloatArray, plane: Plane
-) -> npt.NDArray[np.bool_]:
-    """Return which points are where the sliders are, on axes that the image lacks."""
-    extra = transform.ndim - plane.ndim
-    if extra <= 0 or len(plane.world) < transform.ndim:
-        return np.ones(len(own), dtype=bool)
-    here = transform.to_data(np.asarray(plane.world)[np.newaxis])[0, :extra]
-    return np.asarray((np.round(own[:, :extra]) == np.round(here)).all(axis=1))
+    return min(plane.axes_of(layer)) >= 0
 
 
 def _rounded(pixels: FloatArray) -> list[tuple[float, float]]:

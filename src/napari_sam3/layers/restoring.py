@@ -19,7 +19,14 @@ from napari_sam3.layers.drawing import (
     set_next_object,
 )
 from napari_sam3.layers.planes import Plane
-from napari_sam3.layers.prompts import NEGATIVE, OBJECT, POLARITY, POSITIVE, PROPOSAL
+from napari_sam3.layers.prompts import (
+    NEGATIVE,
+    OBJECT,
+    POLARITY,
+    POSITIVE,
+    PROPOSAL,
+    from_pixels,
+)
 from napari_sam3.layers.transforms import FloatArray
 
 INSIDE = 0.25
@@ -78,9 +85,9 @@ def restore_prompts(
 def _points_layer(
     marks: list[tuple[Point, int]], proposals: Mapping[int, str], image: Image, plane: Plane
 ) -> Points:
-    layer = new_points_layer(image, f"points: {image.name}", mark_size(plane.shape))
+    layer = new_points_layer(image, f"points: {image.name}", mark_size(plane.shape), plane.shown)
     pixels = np.array([point.position for point, _ in marks])
-    layer.add(plane.to_data(pixels))
+    layer.add(from_pixels(layer, pixels, plane))
     features = _features([(point.positive, number) for point, number in marks])
     if any(proposals.values()):
         features[PROPOSAL] = np.array([proposals[number] for _, number in marks], object)
@@ -97,11 +104,12 @@ def _boxes_layer(
     plane: Plane,
     outlines: Sequence[tuple[Outline, int]] = (),
 ) -> Shapes:
-    layer = new_shapes_layer(image, f"{kind}: {image.name}", mark_size(plane.shape) / 4)
+    width = mark_size(plane.shape) / 4
+    layer = new_shapes_layer(image, f"{kind}: {image.name}", width, plane.shown)
     if marks:
-        layer.add_rectangles([plane.to_data(corners_of(box)) for box, _, _ in marks])
+        layer.add_rectangles([from_pixels(layer, corners_of(box), plane) for box, _, _ in marks])
     if outlines:
-        layer.add_polygons([plane.to_data(np.array(corners)) for corners, _ in outlines])
+        layer.add_polygons([from_pixels(layer, corners, plane) for corners, _ in outlines])
     signs = [(positive, number) for _, positive, number in marks]
     signs += [(True, number) for _, number in outlines]
     layer.features = _features(signs)

@@ -306,6 +306,7 @@ class Asking:
         return (
             (context.engine, context.options),
             (context.image_id, context.place.plane.key, bool(self._form.composed.value)),
+            context.place.plane.margins,
             (run.prompts, run.min_score, run.max_masks),
             (context.rule, context.output and context.output.unique_id),
             tuple(_look(image) for image in images),
@@ -316,4 +317,5 @@ def _look(image: Image) -> Hashable:
     """Return what decides how an image is shown, as far as the user can change it."""
     limits, colormap = tuple(image.contrast_limits), image.colormap.name
     shown = (bool(image.visible), float(image.opacity), str(image.blending))
-    return (image.unique_id, id(image.data), limits, float(image.gamma), colormap, shown)
+    look = (limits, float(image.gamma), colormap, str(image.projection_mode))
+    return (image.unique_id, id(image.data), look, shown)

@@ -11,7 +11,9 @@ from napari.layers import Labels, Layer, Vectors
 
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.errors import ImageError
 from napari_sam3.layers.highlight import new_highlight, to_vectors
+from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.transforms import LayerTransform
 
 MOST_OUTLINES = 200
@@ -99,16 +101,15 @@ class Canvas:
             return
         box = one.instance.box
         middle = [[(box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2]]
-        transform = LayerTransform.of(layer)
-        world = transform.to_world(index.to_data(middle))[0]
+        transform, data = LayerTransform.of(layer), index.to_data(middle)
         first = dims.ndim - layer.ndim
-        for axis in range(layer.ndim):
-            if axis not in index.shown:
-                dims.set_point(first + axis, world[axis])
-        shown = [axis - first for axis in dims.displayed]
-        centre = (0.0, *(float(world[axis]) for axis in shown if axis >= 0))
-        self._viewer.scene.camera.center = centre
-        sides = transform.linear[:, list(index.shown)] @ np.diag(box.shape)
+        hidden = [axis for axis in range(layer.ndim) if axis not in index.shown]
+        if hidden:
+            sliders = [first + axis for axis in hidden]
+            dims.set_point(sliders, transform.slider_at(index.fixed, hidden))
+        shown = [axis - first for axis in dims.displayed if axis >= first]
+        self._viewer.scene.camera.center = (0.0, *transform.to_canvas(data, shown)[0].tolist())
+        sides = transform.linear[np.ix_(index.shown, index.shown)] @ np.diag(box.shape)
         self._zoom_to(float(np.abs(sides).max()))
 
     def _zoom_to(self, size: float) -> None:
@@ -129,10 +130,25 @@ class Canvas:
             yield
         if np.abs(np.array(event.pos) - start).max() > CLICK_REACH or not self._is_looking():
             return
-        layer = self._layer
-        value = None if layer is None else layer.get_value(event.position, world=True)
-        if value is not None:
-            self._on_clicked(int(value))
+        label = None if self._layer is None else self._label_at(self._layer, event.position)
+        if label is not None:
+            self._on_clicked(label)
+
+    def _label_at(self, layer: Labels, position: Sequence[float]) -> int | None:
+        """Return which label is drawn at a position in the world; None beside the layer."""
+        dims = self._viewer.dims
+        if not layer.visible or dims.ndisplay != 2:
+            value = layer.get_value(position, world=True)
+            return None if value is None else int(value)
+        try:
+            plane = find_plane(layer, dims)
+        except ImageError:
+            return None
+        place = [[position[axis] for axis in dims.displayed]]
+        row, col = np.floor(plane.from_canvas(place)[0] + 0.5).astype(int).tolist()
+        labels = plane.cut(layer.data)
+        inside = 0 <= row < labels.shape[0] and 0 <= col < labels.shape[1]
+        return int(labels[row, col]) if inside else None
 
     def _is_looking(self) -> bool:
         active = self._viewer.layers.selection.active

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QSizePolicy, QWidget
 
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.layers.copying import Copied, next_plane, plane_count
-from napari_sam3.layers.planes import Plane, find_plane
+from napari_sam3.layers.planes import Plane, find_plane, go_to
 from napari_sam3.widgets._asking import Asking
 from napari_sam3.widgets._form import Form, say_why
 from napari_sam3.widgets._prompting import PromptLayers
@@ -105,7 +105,7 @@ class CopyPart(QWidget):
             return
         copied = self._prompts.copy_to_plane(self._asking.kinds, plane_from, plane_to)
         if copied.count or copied.already:
-            self._viewer.dims.set_point(range(len(plane_to.world)), plane_to.world)
+            go_to(self._viewer.dims, plane_to)
         self._on_copied(*_words(copied, self._name_shown_plane(axis - plane_to.ndim)))
 
     def copy_to_chosen_image(self) -> None:

@@ -133,7 +133,7 @@ class PromptLayers:
         self,
         kind: Kind,
         image: Image,
-        shape: tuple[int, int],
+        plane: Plane,
         positive: bool,
         tool: ShapeTool = "box",
     ) -> PromptLayer:
@@ -144,25 +144,25 @@ class PromptLayers:
         kind : {"points", "boxes", "examples"}
         image : Image
             What is to be segmented.
-        shape : tuple of int
-            (rows, cols) of the plane that is shown; sets the size of marks.
+        plane : Plane
+            Of that image, as it is shown; sets the size of marks.
         positive : bool
             Sign of what is drawn next.
         tool : {"box", "outline", "scribble"}
             For kinds that are drawn as shapes.
         """
         self.drop_unfinished()
-        layer = self._made(kind, image, shape)
+        layer = self._made(kind, image, plane)
         self._viewer.layers.selection.active = layer
         set_next_polarity(layer, positive)
         layer.mode = "add" if kind == "points" else MODES[tool]
         return layer
 
-    def _made(self, kind: Kind, image: Image, shape: tuple[int, int]) -> PromptLayer:
+    def _made(self, kind: Kind, image: Image, plane: Plane) -> PromptLayer:
         layer = self._layers.get(kind)
         if layer is None or layer.ndim < image.ndim:
             # a layer with fewer dimensions would be seen, and used, on every plane
-            layer = self._add(kind, image, shape)
+            layer = self._add(kind, image, plane)
         return layer
 
     def add_examples(self, image: Image, plane: Plane, boxes: Sequence[Box], positive: bool) -> int:
@@ -185,7 +185,7 @@ class PromptLayers:
             How many were added; those that are there with this sign are not.
         """
         self.drop_unfinished()
-        layer = self._made("examples", image, plane.shape)
+        layer = self._made("examples", image, plane)
         assert isinstance(layer, Shapes)
         with self._unheard([layer]):
             added = add_examples(layer, plane, boxes, positive)
@@ -258,15 +258,15 @@ class PromptLayers:
                     drop_unfinished(layer)
                 self._begun.discard(layer.unique_id)
 
-    def _add(self, kind: Kind, image: Image, shape: tuple[int, int]) -> PromptLayer:
-        size = mark_size(shape)
+    def _add(self, kind: Kind, image: Image, plane: Plane) -> PromptLayer:
+        size = mark_size(plane.shape)
         name = f"{kind}: {image.name}"
         number = self.current_object
         layer: PromptLayer
         if kind == "points":
-            layer = new_points_layer(image, name, size)
+            layer = new_points_layer(image, name, size, plane.shown)
         else:
-            layer = new_shapes_layer(image, name, size / 4)
+            layer = new_shapes_layer(image, name, size / 4, plane.shown)
         self._viewer.add_layer(layer)
         self._latest[kind] = layer.unique_id
         self.use(kind, layer)

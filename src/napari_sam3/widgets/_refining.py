@@ -238,7 +238,7 @@ class Refining(QObject):
         self.said.emit(f"The next click is {sign}.")
 
     def _add_points(self, image: Image, plane: Plane, label: int) -> Points:
-        points = new_points_layer(image, f"refine {label}", mark_size(plane.shape))
+        points = new_points_layer(image, f"refine {label}", mark_size(plane.shape), plane.shown)
         self._viewer.add_layer(points)
         points.mode = "add"
         # the panel for segmenting has the same key for its own layers

@@ -7,6 +7,7 @@ from napari.layers import Image
 
 from napari_sam3.core.prompts import CombinedPrompt, ConceptPrompt, Everything
 from napari_sam3.errors import ImageError
+from napari_sam3.layers.planes import go_to
 from napari_sam3.layers.restoring import restore_prompts
 from napari_sam3.widgets._asking import Asking
 from napari_sam3.widgets._form import Form
@@ -33,7 +34,7 @@ def restore(
         raise ImageError("The image of that run was removed; open it again, and draw anew.")
     form.image.value = image
     form.engine.value = past.engine
-    viewer.dims.set_point(range(len(past.plane.world)), past.plane.world)
+    go_to(viewer.dims, past.plane)
     _restore_numbers(past, form)
     form.rule.value = past.rule
     first = past.prompts[0]

@@ -46,6 +46,7 @@ from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.provenance import slabs_in
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 STATE_INTERVAL_MS = 250
@@ -493,7 +494,7 @@ class SegmentPanel(Dock):
             self._choose("object")
         # another panel may have been closed since, and its keys be free
         self._bind_keys()
-        self.prompts.arm(kind, image, plane.shape, positive, tool)
+        self.prompts.arm(kind, image, plane, positive, tool)
         self._on_layers()
         self._show_drawn()
         words = DRAW_WORDS[tool] if positive or tool != "scribble" else BESIDE
@@ -871,7 +872,17 @@ def _result_line(committed: Committed) -> str:
     elif not written.labels:
         parts.insert(0, "Nothing added")
     said = ", ".join(parts)
-    return said if committed.layer is None else f"{said} → “{committed.layer.name}”"
+    if committed.layer is None:
+        return said
+    return f"{said} → “{committed.layer.name}”{_plane_words(committed)}"
+
+
+def _plane_words(committed: Committed) -> str:
+    """Say which plane got what was found in several; empty where it was found there."""
+    found_in = [slab.words for slab in slabs_in(committed.answer.picture)]
+    if not found_in:
+        return ""
+    return f", {committed.context.place.plane.slab.words} (from {' and '.join(found_in)})"
 
 
 def _taken_line(added: int, known: int, positive: bool) -> str:

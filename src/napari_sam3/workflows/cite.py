@@ -22,7 +22,13 @@ from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Capabilities, Question, Setting
 from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
 from napari_sam3.errors import EngineUnavailableError, ProvenanceError
-from napari_sam3.workflows.provenance import image_of, printable, prompts_of, was_answered
+from napari_sam3.workflows.provenance import (
+    image_of,
+    printable,
+    prompts_of,
+    slabs_in,
+    was_answered,
+)
 from napari_sam3.workflows.replay import own_labels
 from napari_sam3.workflows.reviewed import reviewed
 from napari_sam3.workflows.sidecars import labels_digest
@@ -263,6 +269,8 @@ def _places(record: Mapping[str, Any], runs: list[Run]) -> list[str]:
             at for axis, at in enumerate(plane["index"]) if axis not in plane["shown"]
         ]
         words = [f"plane {', '.join(map(str, index))}"] if index else []
+        thick = [slab.words for slab in slabs_in(run["picture"])]
+        words = [_listed(thick)] if thick else words
         words += [f"resolution level {plane['level']}"] if plane["level"] else []
         name = image_of(record, run)["name"]
         if words:
@@ -282,10 +290,14 @@ def _pictures(runs: list[Run]) -> list[str]:
     return [f"Shown to the engine were {_listed(shown, 'or')}."] if shown else []
 
 
+def _slabs(layer: Mapping[str, Any]) -> list[str]:
+    return [slab.words for slab in slabs_in(layer)]
+
+
 def _mapping(picture: Mapping[str, Any]) -> str:
     if picture["kind"] == "composed":
         layers = [
-            f"“{layer.get('name', '')}” ({_mapping(layer)})"
+            f"“{layer.get('name', '')}” ({', '.join([*_slabs(layer), _mapping(layer)])})"
             for layer in picture.get("layers", ())
             if layer.get("contrast_limits")
         ]

@@ -26,6 +26,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import Prompt
+from napari_sam3.core.slabs import Slab
 from napari_sam3.engines import engine_info
 from napari_sam3.errors import EngineUnavailableError, PromptError, ProvenanceError
 
@@ -177,6 +178,44 @@ def without_runs(record: Mapping[str, Any], ids: Collection[str]) -> Record:
 def crop_of(run: Mapping[str, Any]) -> Box | None:
     """Return the part of the plane that a run asked about, None if it was all of it."""
     return Box(*run["crop"]) if run.get("crop") else None
+
+
+def slab_of(run: Mapping[str, Any]) -> Slab:
+    """Return the planes that a run's picture is of.
+
+    Raises
+    ------
+    ProvenanceError
+        If the record does not fit together.
+    """
+    plane = run["plane"]
+    hidden = [axis for axis in range(len(plane["index"])) if axis not in plane["shown"]]
+    try:
+        # JSON's whole numbers may be written as 3.0
+        alone = Slab.single(*(int(plane["index"][axis]) for axis in hidden))
+        alone = alone.at_level([plane["factors"][axis] for axis in hidden])
+    except (IndexError, ValueError, ZeroDivisionError):
+        raise ProvenanceError("The record does not fit together: its plane is none.") from None
+    slab = next(iter(slabs_in(run["picture"])), alone)
+    if len(slab.ranges) != len(hidden):
+        raise ProvenanceError("The record does not fit together: its slab has other axes.")
+    return slab
+
+
+def slabs_in(picture: Mapping[str, Any]) -> tuple[Slab, ...]:
+    """Return what a picture, or a layer of it, shows that is not its one plane alone; each once.
+
+    Raises
+    ------
+    ProvenanceError
+        If that is nothing.
+    """
+    parts = picture.get("layers") or [picture]
+    try:
+        slabs = [Slab.from_json(part["slab"]) for part in parts if part.get("slab")]
+    except ValueError as error:
+        raise ProvenanceError(f"The record does not fit together: {error}.") from None
+    return tuple(dict.fromkeys(slabs))
 
 
 def record_of_file(

@@ -17,6 +17,7 @@ from napari_sam3.core.drift import Drift, match_objects
 from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.slabs import Slab
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
@@ -25,7 +26,14 @@ from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.pictures import open_picture
-from napari_sam3.workflows.provenance import Record, crop_of, image_of, prompts_of, was_answered
+from napari_sam3.workflows.provenance import (
+    Record,
+    crop_of,
+    image_of,
+    prompts_of,
+    slab_of,
+    was_answered,
+)
 from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
 from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
 RGB = npt.NDArray[np.uint8]
 
 MAX_PLANES = 1 << 16
-"""Of a file that a turned view takes a line of each from."""
+"""Of a file, that are read for one picture; a record may say anything."""
 
 _NO_SUCH_PLANE = "The record does not fit together: its image has no such plane as a run names."
 
@@ -179,29 +187,26 @@ def _read_plane(
     if plane is not None or "plane" in image:
         # JSON's whole numbers may be written as 3.0
         return read(plane if plane is not None else [*map(int, image["plane"])])
-    index, shown = ([*map(int, run["plane"][name])] for name in ("index", "shown"))
-    shape = [*map(int, image.get("shape", ()))]
-    if len(shape) != len(index) or max(shown) >= len(index) or shown[0] == shown[1]:
+    rows, cols = map(int, run["plane"]["shown"])
+    slab, shape = slab_of(run), [*map(int, image.get("shape", ()))]
+    hidden = [axis for axis in range(len(shape)) if axis not in (rows, cols)]
+    if len(hidden) != len(slab.ranges) or len(shape) != len(hidden) + 2:
         raise ProvenanceError(_NO_SUCH_PLANE)
+    ranges = dict(zip(hidden, slab.ranges, strict=True))
     # a turned view takes a line of each of the file's planes
-    leading = [
-        range(shape[axis]) if axis in shown else [index[axis]] for axis in range(len(index) - 2)
-    ]
-    if math.prod(shape[axis] for axis in shown if axis < len(leading)) > MAX_PLANES:
+    leading = [ranges.get(axis, (0, shape[axis])) for axis in range(len(hidden))]
+    if math.prod(after - first for first, after in leading) > MAX_PLANES:
         raise ProvenanceError(_NO_SUCH_PLANE)
-    planes = [read(place or None) for place in itertools.product(*leading)]
+    places = itertools.product(*(range(first, after) for first, after in leading))
+    planes = [read(place or None) for place in places]
+    sizes = [after - first for first, after in leading]
+    # of the file's axes before rows and columns, only these planes are there
+    own = [(0, sizes[axis]) if axis < len(sizes) else ranges[axis] for axis in hidden]
     try:
-        stack = np.stack(planes).reshape(*(len(each) for each in leading), *planes[0].shape)
-        cut = stack[tuple(_cut(axis, len(leading), index, shown) for axis in range(len(index)))]
+        stack = np.stack(planes).reshape(*sizes, *planes[0].shape)
+        return Slab(tuple(own), slab.projection).read(stack, (rows, cols))
     except (ValueError, IndexError) as error:
         raise ProvenanceError(_NO_SUCH_PLANE) from error
-    return np.asarray(cut.swapaxes(0, 1) if shown[0] > shown[1] else cut)
-
-
-def _cut(axis: int, leading: int, index: Sequence[int], shown: Sequence[int]) -> slice | int:
-    if axis in shown:
-        return slice(None)
-    return 0 if axis < leading else index[axis]
 
 
 def iter_asked_again(

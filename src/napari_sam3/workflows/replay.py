@@ -19,6 +19,7 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import bottom_to_top, labels_dtype
 from napari_sam3.core.overlaps import overlap_map
 from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.plane_index import level_position
 from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
@@ -213,7 +214,7 @@ def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[An
     chosen = max(0, min(rows, cols, len(plane["index"]) - labels.ndim))
     try:
         index = [
-            slice(None) if axis in (rows, cols) else int(at / factor)
+            slice(None) if axis in (rows, cols) else level_position(at, factor)
             for axis, (at, factor) in enumerate(zip(plane["index"], plane["factors"], strict=True))
         ][chosen:]
         cut = labels[tuple(index)]
