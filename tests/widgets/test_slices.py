@@ -57,7 +57,7 @@ def test_clicks_that_are_seen_in_a_thick_slice_count(viewer, stack, panel, click
     panel.form.run.native.click()
     settle()
     assert len(engine.requests) == 1
-    assert "marked" in said(panel)
+    assert "1 point is not on the plane that is shown" in said(panel)
     viewer.dims.thickness = (3, 0, 0)
     panel.form.run.native.click()
     settle()
