@@ -350,6 +350,15 @@ def test_a_layer_that_lies_in_another_way_than_the_image_is_copied_through_the_w
     assert read_points(layer, following).points == read_points(layer, plane).points
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_what_has_a_coordinate_that_is_no_number_is_not_copied(axis):
+    image = Image(np.zeros(STACK))
+    plane = shown(image, (2, 0, 0))
+    layer = points_on(plane, image, (3, 4), (5, 6))
+    layer.data[1, axis] = np.nan
+    assert marks_on(layer, plane) == [0]
+
+
 def test_a_mark_that_is_seen_on_both_planes_is_there_already():
     image = Image(np.zeros(STACK))
     viewer = viewer_of(image)

@@ -133,7 +133,6 @@ def read_points(layer: Points, plane: Plane) -> Drawn:
         *_unseen(shown & ~somewhere, NOWHERE, layer),
         *_unseen(shown & somewhere & ~on_plane, OTHER_PLANE, layer),
     )
-    on_plane &= somewhere
     inside = _inside(pixels, plane.shape)
     signs, groups = _signs(layer), _groups(layer)
     positions = _rounded(pixels)
@@ -171,7 +170,7 @@ def read_shapes(layer: Shapes, plane: Plane) -> Drawn:
     drawn, outside, clipped = Drawn(), 0, 0
     signs, groups = _signs(layer), _groups(layer)
     finite = np.array([np.isfinite(vertices).all() for vertices in layer.data], bool)
-    on_planes = is_shown(layer, plane) & finite
+    on_planes = is_shown(layer, plane)
     ends = np.cumsum([len(vertices) for vertices in layer.data])
     places = np.split(to_pixels(layer, np.concatenate(layer.data), plane), ends[:-1])
     for i in np.flatnonzero(on_planes).tolist():

@@ -77,14 +77,20 @@ def shown_marks(layer: Points | Shapes, hidden: Sequence[int], cut: Cut) -> npt.
     Returns
     -------
     ndarray of bool, one for each mark
-        True also of what was drawn at this very position, where napari's rounding hides it.
+        True also of what was drawn at this very position, where napari's rounding hides it; not
+        of what has a coordinate that is no number.
     """
     axes = list(hidden)
     if isinstance(layer, Points):
-        return _shown_points(layer, np.asarray(layer.data, dtype=float)[:, axes], cut)
-    places = [np.asarray(vertices, dtype=float)[:, axes] for vertices in layer.data]
-    kinds = zip(places, layer.shape_type, strict=True)
-    return np.array([_is_shape_shown(at, kind, cut) for at, kind in kinds], dtype=bool)
+        places = np.asarray(layer.data, dtype=float)
+        is_somewhere = np.isfinite(places).all(axis=1)
+        return np.asarray(_shown_points(layer, places[:, axes], cut) & is_somewhere)
+    shapes = (np.asarray(vertices, dtype=float) for vertices in layer.data)
+    shown = [
+        bool(np.isfinite(vertices).all()) and _is_shape_shown(vertices[:, axes], kind, cut)
+        for vertices, kind in zip(shapes, layer.shape_type, strict=True)
+    ]
+    return np.array(shown, dtype=bool)
 
 
 def _shown_points(layer: Points, at: FloatArray, cut: Cut) -> npt.NDArray[np.bool_]:
