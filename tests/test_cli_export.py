@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from napari_sam3.cli.export import export_objects
@@ -94,11 +95,22 @@ def test_the_values_of_the_image_are_measured(source, tmp_path, labels):
 
 
 def test_a_colour_image_is_not_measured_and_that_is_said(source, tmp_path):
-    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
+    colours = np.zeros((*SHAPE, 3), np.uint8)
+    colours[3, 5, 1] = 9
+    tifffile.imwrite(tmp_path / "cells.tif", colours, photometric="rgb")
     done = run(source, "--image", tmp_path / "cells.tif", "--output", tmp_path / "a.csv")
     assert done.exit_code == 0, done.output
     assert "in colour" in done.stderr
     assert "intensity_mean" not in rows_of(tmp_path / "a.csv")[0]
+
+
+def test_a_gray_image_that_was_saved_as_colours_is_measured(source, tmp_path, labels):
+    gray = (np.arange(labels.size) % 200).astype(np.uint8).reshape(SHAPE)
+    Image.fromarray(np.stack([gray] * 3, axis=-1)).save(tmp_path / "cells.png")
+    done = run(source, "--image", tmp_path / "cells.png", "--output", tmp_path / "a.csv")
+    assert done.exit_code == 0, done.output
+    row = rows_of(tmp_path / "a.csv")[1]
+    assert float(row["intensity_mean"]) == pytest.approx(gray[labels == 7].mean())
 
 
 def solid(label, place, state="unreviewed", depth=0, score=0.5):

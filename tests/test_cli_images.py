@@ -192,6 +192,15 @@ class TestCosts:
         assert images[1].with_name("b_labels.tif").exists()
         assert server.ledger.posts == 2
 
+    def test_a_class_whose_request_was_not_answered_has_no_count(self, server, images):
+        texts = ("--text", "nuclei", "--text", "cells", "--text", "objects")
+        fixed = ("--engine", "segmind", "--url", server.url, "--api", "v1", "--cap", "0.014")
+        done = invoke(images[0], *fixed, *texts, "--json")
+        assert done.exit_code == 4, done.stderr
+        (one,) = json.loads(done.stdout)["images"]
+        assert one["status"] == "partial"
+        assert list(one["classes"].values()) == [2, 2, None]
+
     def test_an_image_that_another_took_the_place_of_is_not_paid_for(
         self, hosted, server, images, monkeypatch
     ):

@@ -129,6 +129,7 @@ class PaidEngine:
     """Asks the service; `at_once` gives the answer with the ticket, as v1 does."""
 
     name, model, capabilities = NAME, MODEL, CAPABILITIES
+    billed_as = MODEL
     price, kept_s = Price(0.05, COST, 2.0), KEPT_S
 
     def __init__(self, service, *, at_once=False, parameters=None):

@@ -203,3 +203,12 @@ def test_a_ledger_that_began_anew_needs_a_word(engine, records, service):
     found = estimate(engine, asked, generous)
     assert found.needs_consent
     assert found.warnings == records.ledger.notices != ()
+
+
+def test_what_a_stand_in_costs_is_no_guide_to_the_service(engine, records):
+    for text in ("a", "b", "c"):
+        ask(engine, records, text)
+    engine.billed_as = "model at another service"
+    found = estimated(engine, records, "d")
+    assert (found.low, found.high) == (0.05, COST)
+    assert found.seconds == engine.price.seconds

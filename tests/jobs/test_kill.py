@@ -214,9 +214,9 @@ class Rounds:
         boxes, notices, keys = finished
         assert boxes == expected_boxes()
         known = (
-            ("instances: split", "The result could not be stored")
+            ("Split from one mask", "The result could not be stored")
             if self.output
-            else ("instances: split")
+            else ("Split from one mask")
         )
         assert all(notice.startswith(known) for notice in notices)
         posts = self.server.ledger.of("v1") + self.server.ledger.of("submit")

@@ -453,6 +453,7 @@ class Ticket:
 
 class Engine:
     name, model, parameters = "segmind", "sam3-image", {}
+    billed_as = model
     capabilities, price, kept_s = Capabilities(text=True, billed=True), Price(1, 1, 1), 3600.0
     def submit(self, request, stop):
         (folder / f"sent-{uuid.uuid4()}").touch()

@@ -107,7 +107,7 @@ class FakeEngine:
     def release(self):
         self._open.set()
 
-    model = "fake-1"
+    model = billed_as = "fake-1"
     parameters = NO_PARAMETERS
     price = Price(0.005, 0.007, 4.8)
     kept_s = 3600.0

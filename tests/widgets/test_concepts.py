@@ -275,7 +275,7 @@ def test_the_price_counts_the_concepts_as_they_are_typed(paid):
     for typed in ("nucleus", "nucleus\ncell", "a\nb\nc\nA"):
         paid.form.text.value = typed
         said[typed] = price.text().split(",")[0]
-    assert list(said.values()) == ["", "Run makes 2 calls", "Run makes 3 calls"]
+    assert list(said.values()) == ["", "Run makes at most 2 calls", "Run makes at most 3 calls"]
     paid.form.engine.value = "builtin"
     assert price.text() == ""
 

@@ -166,7 +166,10 @@ def test_several_objects_show_their_price_before_run(with_key, server, wait):
     for place in ((5, 5), (20, 20), (25, 70)):
         points.add(place)
         panel.next_object()
-    assert panel.form.price.text() == "Run makes 3 calls, about $0.018; stored results are free."
+    assert (
+        panel.form.price.text()
+        == "Run makes at most 3 calls, about $0.018; stored results are free."
+    )
     assert panel.form.price.isVisibleTo(panel)
     assert server.ledger.posts == 0
     panel.form.engine.value = "builtin"

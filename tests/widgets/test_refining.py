@@ -24,7 +24,7 @@ from .conftest import (
 BOX = np.array([[5, 5], [5, 20], [15, 20], [15, 5]], dtype=float)
 KITE = np.array([[10, 40], [25, 30], [40, 45], [20, 70]], dtype=float)
 LINE = np.array([[30, 10], [30, 40]], dtype=float)
-SMALL = "Object 1: the small one of what the click may mean."
+SMALL = "Object 1: size small."
 
 
 def area(layer, label):
@@ -86,7 +86,7 @@ def test_q_says_what_is_chosen_also_once_it_is_answered(panel, click, press_q):
     assert press_q().splitlines() == ["1 object, 0.0 s → “cells objects”", SMALL]
     press_q()
     press_q()
-    assert press_q().splitlines()[1] == "Object 1: the likeliest."
+    assert press_q().splitlines()[1] == "Object 1: likeliest size."
     click(20, 22)
     assert said(panel).splitlines() == ["1 object, 0.0 s → “cells objects”"]
 

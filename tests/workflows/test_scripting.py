@@ -63,7 +63,7 @@ class TestMeasure:
             (np.ma.masked_equal(LABELS, 1), {}, "label image is a masked array"),
             (FOUND, {"image": np.ma.masked_less(IMAGE, 9)}, "image is a masked array"),
             (FOUND, {"image": IMAGE.T}, "has the shape"),
-            (FOUND, {"image": np.zeros((*SHAPE, 3))}, "one channel"),
+            (FOUND, {"image": np.eye(20, 30)[..., None] * (1, 2, 3)}, "one channel"),
             (FOUND, {"pixel_size": 0}, "above 0"),
             (FOUND, {"pixel_size": (1, 2, 3)}, "above 0"),
         ],
@@ -114,3 +114,9 @@ class TestEvaluate:
         assert (found.counts[0].tp, found.counts[0].fp) == (1, 1)
         with pytest.raises(ImageError, match="open the file first"):
             evaluate(tmp_path / "a.tif", LABELS)
+
+
+def test_a_gray_image_that_was_saved_as_colours_is_measured_by_its_values():
+    gray = (IMAGE % 251).astype(np.uint8)
+    table = measure(FOUND, np.stack([gray] * 3, axis=-1))
+    assert table["intensity_min"].tolist() == measure(FOUND, gray)["intensity_min"].tolist()

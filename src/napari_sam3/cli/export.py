@@ -141,6 +141,7 @@ def _check_fit(outputs: list[Path], content: Exported) -> None:
 
 
 def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
+    from napari_sam3.core.images import without_colours
     from napari_sam3.workflows.exporting import read_objects
     from napari_sam3.workflows.files import open_image
 
@@ -165,6 +166,7 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     found = replace(found, image_name=image.name, notices=notices)
     if image_used_it and found.plane is None and plane is not None:
         found = replace(found, plane=tuple(plane))
+    pixels = without_colours(pixels)
     if pixels.ndim > 2:
         return replace(
             found, notices=(*found.notices, f"{image} is in colour: intensities are not measured.")

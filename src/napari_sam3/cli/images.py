@@ -136,9 +136,13 @@ class FileResult:
         }
 
 
-def _classes(answer: SegmentAnswer) -> dict[str, int]:
-    pairs = zip(answer.concepts, answer.results, strict=True)
-    return {concept: len(result.instances) for concept, result in pairs if concept}
+def _classes(answer: SegmentAnswer) -> dict[str, int | None]:
+    """Return how many objects there are of each class; None where its request was not answered."""
+    return {
+        concept: len(result.instances) if result.record is not None else None
+        for concept, result in zip(answer.concepts, answer.results, strict=True)
+        if concept
+    }
 
 
 def targets_of(images: Sequence[Path], output: Path | None, folder: Path | None) -> list[Target]:

@@ -312,3 +312,21 @@ def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     cells_per_row = max(1, int(np.prod(shape[1:])))
     step = max(1, _BLOCK_CELLS // cells_per_row)
     return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def without_colours(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the one channel of a gray image that was saved as colours; others as they are.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, cols) or (rows, cols, 3 or 4)
+
+    Examples
+    --------
+    >>> without_colours(np.full((4, 5, 3), 7)).shape, without_colours(np.eye(3)).shape
+    ((4, 5), (3, 3))
+    """
+    is_gray = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+    if is_gray and (pixels[..., :1] == pixels[..., 1:3]).all():
+        return pixels[..., 0]
+    return pixels

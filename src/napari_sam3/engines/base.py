@@ -451,7 +451,14 @@ class BilledEngine(Engine, Protocol):
         Of one question, as the engine's vendor states it.
     kept_s : float
         For how many seconds an answer can be collected.
+    billed_as : str
+        The model, and whose service it runs at: what one costs is no guide to another.
     """
+
+    @property
+    def billed_as(self) -> str:
+        """The model, and whose service it runs at, for the ledger."""
+        ...
 
     @property
     def price(self) -> Price:

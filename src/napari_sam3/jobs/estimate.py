@@ -187,7 +187,7 @@ def _is_paid(entry: Entry | None, records: Records, kept_s: float) -> bool:
 
 
 def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
-    rate = records.ledger.rate(engine.name, engine.model)
+    rate = records.ledger.rate(engine.name, engine.billed_as)
     high = expected_price(engine, records)
     if rate is None:
         return engine.price.low, high, engine.price.seconds

@@ -138,7 +138,7 @@ class Till:
 
     def _knows_rate(self) -> bool:
         ledger = self.records.ledger
-        return ledger.rate(self.engine.name, self.engine.model) is not None
+        return ledger.rate(self.engine.name, self.engine.billed_as) is not None
 
     def _note_price(self, result: SegmentationResult) -> None:
         with self._lock:
@@ -165,7 +165,7 @@ class Till:
             return planned
         price = expected_price(self.engine, self.records)
         asked = [(question.key, question.words)]
-        name, model = self.engine.name, self.engine.model
+        name, model = self.engine.name, self.engine.billed_as
         return self.records.ledger.plan(self.origin, name, model, asked, price)[0]
 
     def put_back_entry(self, key: str, entry_id: int) -> None:
@@ -397,7 +397,7 @@ class _PaidQuestion:
 
 def expected_price(engine: BilledEngine, records: Records) -> float:
     """Return what one question may cost, in US dollars; the caps go by it."""
-    rate = records.ledger.rate(engine.name, engine.model)
+    rate = records.ledger.rate(engine.name, engine.billed_as)
     return max(engine.price.high, rate.high) if rate else engine.price.high
 
 

@@ -77,8 +77,9 @@ class ViewControls(QWidget):
             value=0, min=0, max=MOST_AREA, tooltip="Hide objects that have fewer pixels."
         )
         self.max_area = SpinBox(
-            value=0, min=0, max=MOST_AREA, tooltip="Hide objects that have more pixels; 0: none."
+            value=0, min=0, max=MOST_AREA, tooltip="Hide objects that have more pixels."
         )
+        self.max_area.native.setSpecialValueText("no limit")
         self.without_border = CheckBox(
             text="Hide at the border",
             tooltip="Hide objects that are cut off by the image border.",

@@ -263,7 +263,7 @@ class ObjectsPanel(Dock):
         index, one = pairs[0]
         latest = self.keeper.latest(index)
         why = latest.reasons.get(label, "") if latest is not None else ""
-        name = one.instance.concept or "object"
+        name = one.instance.concept or "Object"
         return ", ".join(words for words in (f"{name} {label}: {one.state}", why) if words)
 
     def _on_picked(self) -> None:

@@ -70,10 +70,10 @@ DRAW_WORDS: dict[ShapeTool, str] = {
 }
 BESIDE = "Drag a line over what does not belong to the object."
 PROPOSAL_WORDS: dict[Proposal, str] = {
-    "": "the likeliest",
-    "small": "the small one of what the click may mean",
-    "medium": "the medium one of what the click may mean",
-    "large": "the large one of what the click may mean",
+    "": "likeliest size",
+    "small": "size small",
+    "medium": "size medium",
+    "large": "size large",
 }
 ONLY_ONE_OBJECT = (
     "An outline or a scribble marks one object; to find all like it, draw a box around an example."
@@ -606,7 +606,7 @@ class SegmentPanel(Dock):
         except Sam3Error:
             return
         if calls > 1:
-            self.form.show_price(f"Run makes {price_of(calls)}; stored results are free.")
+            self.form.show_price(f"Run makes at most {price_of(calls)}; stored results are free.")
 
     def preview(self) -> None:
         """Show what Run would send, without sending it."""
@@ -837,8 +837,8 @@ class SegmentPanel(Dock):
 
 LACKS = {
     "text": "no text",
-    "negative_exemplars": "no − examples",
-    "object_box": "no single object by box",
+    "negative_exemplars": "no negative examples",
+    "object_box": "no box around one object",
 }
 
 
@@ -848,8 +848,8 @@ def _state(info: EngineInfo) -> str:
         return f"○ {info.missing}"
     lacks = [words for name, words in LACKS.items() if not getattr(info.capabilities, name)]
     lacks += ["text: only some words"] if info.capabilities.words else []
-    ready = "" if info.lacks else "ready: "
-    return f"● {'; '.join([ready + info.summary, *lacks])}"
+    ready = "" if info.lacks else "● ready: "
+    return f"{'; '.join([ready + info.summary, *lacks])}"
 
 
 def _result_line(committed: Committed) -> str:

@@ -433,7 +433,9 @@ def unreadable(path: Path, error: Exception) -> ImageError:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{path} is no image that can be read; use a TIFF, PNG, JPEG or NPY.")
+        return ImageError(
+            f"{path} is not an image that can be read; use TIFF, PNG, JPEG, BMP or NPY."
+        )
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:_LONGEST_REASON]
     return ImageError(f"{path} is damaged or of an unknown kind: {reason}.")
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.images import without_colours
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.masked import refuse_masked
 from napari_sam3.engines import engine_info
@@ -202,7 +203,7 @@ def _content(objects: Objects, image: npt.ArrayLike | None, size: PixelSize) -> 
     if image is None:
         return content
     refuse_masked(image, "The image")
-    values = np.asarray(image)
+    values = without_colours(np.asarray(image))
     if values.shape != content.image_shape:
         raise ImageError(
             f"The image has the shape {values.shape}, but the objects lie in "

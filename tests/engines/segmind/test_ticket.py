@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3.engines import engine_info
+from napari_sam3.engines import create_engine, engine_info
 from napari_sam3.engines.segmind import key as key_module
 from napari_sam3.engines.segmind.engine import resume
 from napari_sam3.engines.segmind.options import DEFAULT_URL, SegmindOptions
@@ -207,3 +207,15 @@ class TestAddress:
     def test_a_name_for_one_address_is_none_for_another(self):
         with pytest.raises(EngineUnavailableError):
             resume(self.packed(DEFAULT_URL), self.FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("url", "billed_as"),
+    [
+        ("https://api.segmind.com", "sam3-image"),
+        ("http://127.0.0.1:8765", "sam3-image at 127.0.0.1:8765"),
+        ("https://proxy.example.org", "sam3-image at proxy.example.org"),
+    ],
+)
+def test_prices_are_those_of_one_service(url, billed_as):
+    assert create_engine("segmind", url=url).billed_as == billed_as

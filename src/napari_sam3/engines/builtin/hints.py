@@ -98,7 +98,7 @@ def _found_diameter(picture: Picture) -> list[str]:
     if width is None:
         return []
     taken = f"Objects were taken to be about {width:.0f} pixels wide"
-    return [f"{taken}; if they are not, give their diameter (in the panel: under Thresholds)."]
+    return [f"{taken}. If they are not, set the diameter (under Thresholds, or --diameter)."]
 
 
 def _meaning(text: str, found: Sequence[Instance]) -> list[str]:

@@ -114,6 +114,12 @@ class SegmindEngine:
         }
 
     @property
+    def billed_as(self) -> str:
+        """The model; with the address of a service that is not the vendor's own."""
+        service = urlsplit(self.options.url).netloc
+        return MODEL if service == urlsplit(DEFAULT_URL).netloc else f"{MODEL} at {service}"
+
+    @property
     def price(self) -> Price:
         """Of one question, as the vendor states it."""
         return Price(*PRICE_RANGE, TYPICAL_S)

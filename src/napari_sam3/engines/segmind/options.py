@@ -120,9 +120,9 @@ def is_loopback(host: str | None) -> bool:
 
 UPLOAD_NOTICE = (
     "The picture of the plane, as 8-bit colours, and the prompts leave this computer and go to the "
-    "hosted service Segmind. Each answer costs money. The masks, and an overlay if you ask for "
-    "one, then lie for about 7 days at a web address that nobody is told, but that anybody who "
-    "knows it can open. Do not send what must not leave your institution."
+    "hosted service Segmind. Each request costs money. The masks, and an overlay if you ask for "
+    "one, then lie for about 7 days at a web address that is not listed anywhere, but that "
+    "anybody who has it can open. Do not send what must not leave your institution."
 )
 
 

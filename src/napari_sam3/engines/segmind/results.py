@@ -16,8 +16,8 @@ from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.wire import Reply
 
 SPLIT_NOTICE = (
-    "instances: split from one mask. The service gave one mask for all objects, so those that "
-    "touch are one; “separate masks” asks for each by itself."
+    "Split from one mask: the service gave one mask for all objects, so those that touch are one. "
+    "To ask for each by itself: Service options > Result > separate masks, or --separate-masks."
 )
 COMBINED_NOTICE = (
     "Text, examples and clicks were sent together; the model may have left one kind out of account."
