@@ -13,7 +13,7 @@ from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.panel import SegmentPanel
 
 NO_VIEWER = "Open a napari window first."
-SHOWN_NOW = "It decides on the current object in “Objects”, which is shown now: choose it again."
+SHOWN_NOW = "“Objects” is in front now: run the command again to decide on the current object."
 LOOK_AGAIN_MS = 50
 
 
