@@ -2,11 +2,14 @@
 
 import csv
 import io
+import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +22,7 @@ from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
-from napari_sam3.settings import CACHE_USED, settings_path, write_setting
+from napari_sam3.settings import CACHE_USED, data_folder, settings_path, write_setting
 from napari_sam3.testing import Behaviour, SegmindServer
 
 SHAPE = (40, 64)
@@ -440,6 +443,17 @@ def test_a_call_refused_for_credits_that_others_reserve_says_so(segment, server)
     # one after the other they are answered
     assert segment(*more[:4]).exit_code == 0
     assert server.ledger.billed == 5
+
+
+@pytest.mark.parametrize("moment", [1e300, float("inf"), "x"])
+def test_a_moment_that_is_none_ends_no_list(segment, moment):
+    assert segment(*POINTS[:2]).exit_code == 0
+    with closing(sqlite3.connect(data_folder() / "ledger.sqlite")) as db, db:
+        db.execute("UPDATE entries SET submitted_at = ?", (moment,))
+    for by in ("request", "session"):
+        done = invoke("costs", "--by", by, "--json")
+        assert done.exit_code == 0, done.output
+        json.loads(done.stdout)
 
 
 @pytest.fixture

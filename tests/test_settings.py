@@ -195,3 +195,16 @@ def test_no_half_written_file_is_left_behind():
 def test_without_the_variable_it_lies_in_the_platforms_folder(monkeypatch):
     monkeypatch.delenv("NAPARI_SAM3_CONFIG")
     assert settings_path().parent.name == "napari-sam3"
+
+
+def test_settings_that_are_a_link_stay_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_SAM3_CONFIG", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "mine.json").write_text('{"project": "cells"}')
+    settings_path().symlink_to(tmp_path / "mine.json")
+    assert write_setting("cap_per_day", 3.0)
+    assert settings_path().is_symlink()
+    assert json.loads((tmp_path / "mine.json").read_text()) == {
+        "cap_per_day": 3.0,
+        "project": "cells",
+    }

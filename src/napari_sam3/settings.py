@@ -135,6 +135,8 @@ def write_setting(name: str, value: Any) -> bool:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
+    # a link to the settings stays one
+    path = Path(os.path.realpath(path))
     beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         with open(beside, "x", encoding="utf-8", opener=open_private) as file:

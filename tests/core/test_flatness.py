@@ -63,6 +63,12 @@ class TestIsFlat:
         assert not is_flat(levels(lines))
         assert not is_flat(levels(np.array([[0, 0, 0], [0, 0, 90]])))
 
+    @pytest.mark.parametrize(("others", "flat"), [(1, True), (2, False)])
+    def test_one_pixel_in_a_thousand_may_differ(self, others, flat):
+        picture = np.full((20, 50), 40)
+        picture[5, [10, 30][:others]] = 200
+        assert is_flat(levels(picture)) is flat
+
     @pytest.mark.parametrize("channel", [0, 1, 2])
     def test_what_shows_in_one_colour_only_is_a_picture(self, channel):
         picture = np.full((400, 500, 3), 30, np.uint8)

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import psutil
 import pytest
@@ -369,6 +370,16 @@ class TestSums:
         assert [e.id for e in ledger.entries(session="session-1")] == [other, *reversed(mine)]
         assert [e.id for e in ledger.entries(1, run="run-1")] == [mine[-1]]
         assert ledger.entries(0) == ledger.entries(-1) == ledger.entries(run="none") == []
+
+    @pytest.mark.parametrize("cost", [-5.0, 1e300, float("inf"), "abc", b"x"])
+    def test_what_no_answer_can_cost_is_not_believed_in_the_file_either(self, ledger, cost):
+        for key in "abc":
+            answered(ledger, 0.01, key)
+        with closing(sqlite3.connect(ledger.path)) as db, db:
+            db.execute("UPDATE entries SET cost = ?, seconds = ?", (cost, cost))
+        assert ledger.spent() == pytest.approx(3 * 0.05)
+        assert ledger.rate("segmind", "sam3-image") is None
+        assert [row.cost for row in ledger.costs("session")] == [pytest.approx(3 * 0.05)]
 
     def test_spending_can_be_asked_by_time_run_and_session(self, ledger, clock):
         answered(ledger, 1.0, "a")

@@ -297,6 +297,13 @@ def test_each_channel_tells_its_own_projection():
     assert "“a” (the maximum of planes 3–9, values from 0 (black) to 9 (white))" in said
 
 
+def test_a_record_that_names_no_versions_is_cited():
+    record = record_of(Everything()) | {"software": {}}
+    for run in record["runs"]:
+        run.pop("software", None)
+    assert " with napari-sam3 using " in cite(record).methods
+
+
 def test_the_plugin_itself_is_a_reference():
     record = record_of(Everything())
     own = f"napari-sam3, version {record['software']['napari-sam3']} (software)."

@@ -459,7 +459,10 @@ def _moment(seconds: float) -> str:
     """Return a time that another program can compare: ISO 8601 with its zone."""
     from datetime import datetime
 
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return ""
 
 
 def _when(seconds: float | None) -> str:

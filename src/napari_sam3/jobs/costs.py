@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from napari_sam3.engines.base import MAX_PRICE
 from napari_sam3.errors import CapReachedError, PromptError
 from napari_sam3.jobs.ledger_entries import State
 
@@ -23,7 +24,10 @@ _RECENT, _ENOUGH = 50, 3
 _ROUNDING = 1e-9
 
 _BILLABLE = "state IN ('submitted', 'answered', 'unknown')"
-_AMOUNT = "coalesce(cost, expected)"
+_HAS_PRICE = f"(typeof(cost) IN ('real', 'integer') AND cost BETWEEN 0 AND {MAX_PRICE})"
+"""What no answer can cost is not believed, whoever wrote it into the ledger."""
+
+_AMOUNT = f"CASE WHEN {_HAS_PRICE} THEN cost ELSE expected END"
 
 Line = tuple[float, str, str, State, str, str | None, float]
 """What a list shows of a question: see `LINE`.  A plain tuple, since there may be very many."""
@@ -182,13 +186,13 @@ def rate(db: sqlite3.Connection, engine: str, model: str) -> Rate | None:
     """Return what the latest answers have cost; None while there are too few."""
     rows = db.execute(
         "SELECT cost, seconds FROM entries WHERE state = 'answered' AND engine = ? AND model = ? "
-        f"AND cost IS NOT NULL ORDER BY id DESC LIMIT {_RECENT}",
+        f"AND {_HAS_PRICE} ORDER BY id DESC LIMIT {_RECENT}",
         (engine, model),
     ).fetchall()
     if len(rows) < _ENOUGH:
         return None
     tenths = statistics.quantiles((cost for cost, _ in rows), n=10, method="inclusive")
-    known = [seconds for _, seconds in rows if seconds is not None]
+    known = [seconds for _, seconds in rows if isinstance(seconds, int | float)]
     return Rate(tenths[0], tenths[-1], statistics.median(known or [0.0]), len(rows))
 
 

@@ -191,7 +191,7 @@ def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
     high = expected_price(engine, records)
     if rate is None:
         return engine.price.low, high, engine.price.seconds
-    return min(rate.low, high), high, rate.seconds
+    return rate.low, high, rate.seconds
 
 
 def _over_cap(low: float, high: float, records: Records) -> str:

@@ -164,6 +164,8 @@ def _diagnose(error: sqlite3.Error, path: Path) -> tuple[str, str]:
     if code & 0xFF == sqlite3.SQLITE_FULL or code in {
         sqlite3.SQLITE_IOERR_WRITE,
         sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMMAP,
     }:
         return _FULL
     if code & 0xFF in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:

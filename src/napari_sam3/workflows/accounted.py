@@ -243,8 +243,9 @@ def _plan(engine: Engine, expected: Estimate, records: Records, origin: Origin) 
     if not calls:
         return {}
     asked = [(question.key, question.words) for question in calls]
-    price = expected_price(cast(BilledEngine, engine), records)
-    ids = records.ledger.plan(origin, engine.name, engine.model, asked, price)
+    billed = cast(BilledEngine, engine)
+    price = expected_price(billed, records)
+    ids = records.ledger.plan(origin, engine.name, billed.billed_as, asked, price)
     return {question.key: entry_id for question, entry_id in zip(calls, ids, strict=True)}
 
 

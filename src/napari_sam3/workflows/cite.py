@@ -67,7 +67,7 @@ RULE_WORDS = {
     "first": "the one found first was kept",
 }
 
-SPLIT_MARK = "split from one mask"
+SPLIT_MARK = "Split from one mask"
 """In a notice of the hosted engine: the service gave one mask for all objects."""
 
 VENDOR = urlsplit(DEFAULT_URL).netloc
@@ -198,13 +198,13 @@ def _own_reference(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _who(record: Mapping[str, Any], runs: list[Run]) -> str:
-    own, *others = _versions(record)
+    own, *others = _versions(record) or ["napari-sam3"]
     names = _distinct(f"“{name}”" for run in runs if (name := image_of(record, run)["name"]))
     objects = f"Objects in {_listed(names)}" if names else "Objects"
     engines = _distinct(_engine(run["engine"]) for run in runs)
     drawn = bool(runs) and all(_is_overlay(run) for run in runs)
     done = "marked in a picture for the eye" if drawn else "segmented"
-    packages = f"{own} ({', '.join(others)})"
+    packages = f"{own} ({', '.join(others)})" if others else own
     return f"{objects} were {done}{_dates(runs)} with {packages} using {_listed(engines)}."
 
 

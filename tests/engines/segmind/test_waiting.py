@@ -243,7 +243,7 @@ def test_each_kind_of_answer_is_read_as_what_it_is(start, engine_for, kit, answe
     result = engine_for(server, answer=answer).segment(kit.question())
     assert len(result.instances) == {"mask": 1, "separate masks": 2, "overlay": 0}[answer]
     assert len(result.pictures) == (answer == "overlay")
-    assert any("split from one mask" in n for n in result.notices) == (answer == "mask")
+    assert any("Split from one mask" in n for n in result.notices) == (answer == "mask")
 
 
 def test_what_was_sent_together_is_said_to_be_uncertain(start, engine_for):
