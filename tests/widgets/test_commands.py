@@ -176,7 +176,7 @@ class TestReview:
         qtbot.waitUntil(lambda: not panel.is_seen, timeout=LIMIT_MS)
         command("accept")
         assert states(layer)[2] == "unreviewed"
-        assert "shown now" in told()[0]
+        assert "in front now" in told()[0]
         qtbot.waitUntil(lambda: panel.is_seen, timeout=LIMIT_MS)
         command("accept")
         assert states(layer)[2] == "accepted"

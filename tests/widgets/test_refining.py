@@ -109,7 +109,7 @@ def test_the_size_can_be_chosen_with_the_mouse_and_shows_what_q_chose(
     panel.form.proposal.value = "large"
     settle()
     assert area(only_labels(viewer), 1) == 169
-    assert "the large one" in said(panel)
+    assert "size large" in said(panel)
 
 
 def test_further_clicks_keep_the_size_and_the_next_object_starts_with_the_likeliest(
