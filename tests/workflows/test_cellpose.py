@@ -180,6 +180,23 @@ def test_a_pickle_that_was_made_to_do_harm_ends_in_a_sentence(tmp_path, pickled)
         open_labels(save_pickle(tmp_path / "a_seg.npy", pickled))
 
 
+def test_a_name_is_text_and_nothing_else_is_written_out_as_one(tmp_path):
+    # lists that share their parts: as text, this would be longer than any disk
+    doubled = b"".join(b"(h" + bytes([i]) + b"h" + bytes([i]) + b"l\x94" for i in range(60))
+    pickled = b"]\x94" + doubled + b"\x8c\x01x\x93."
+    with pytest.raises(ImageError, match="holds Python objects"):
+        open_labels(save_pickle(tmp_path / "a_seg.npy", pickled))
+
+
+def test_masks_are_found_beside_keys_that_are_no_text(tmp_path):
+    pickled = pickle.dumps(np.array(said(key=1), object), 4)
+    key = b"\x8c\x03key"
+    assert pickled.count(key) == 1
+    # a list cannot be a key of any mapping; the frame that holds it is as long as before
+    path = save_pickle(tmp_path / "a_seg.npy", pickled.replace(key, b"]]]00"))
+    np.testing.assert_array_equal(open_labels(path), MASKS)
+
+
 def test_no_opcode_of_a_real_file_is_unknown(tmp_path):
     path = save(tmp_path / "a_seg.npy", said())
     with path.open("rb") as file:

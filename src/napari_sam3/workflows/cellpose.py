@@ -175,7 +175,10 @@ class _Machine:
 
     def stack_name(self, _: Any) -> None:
         """Note what is named, as two texts."""
-        self.stack.append(_Named(" ".join(map(str, self._pop(2)))))
+        module, name = self._pop(2)
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise _ForeignError("what it names is no text")
+        self.stack.append(_Named(f"{module} {name}"))
 
     def call(self, _: Any) -> None:
         """Note a call; nothing is called."""
