@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting import read_objects
-from napari_sam3.workflows.files import open_image
+from napari_sam3.workflows.files import open_image, read_tiff
 
 STACK = (np.arange(3 * 4 * 20 * 30) % 60000).astype(np.uint16).reshape(3, 4, 20, 30)
 KINDS = {
@@ -132,3 +132,37 @@ def test_a_picture_is_turned_as_its_file_says(tmp_path, suffix, orientation, mod
     assert all("was turned as its EXIF orientation says" in each for each in told)
     as_stored = open_image(path, upright=False)
     np.testing.assert_allclose(as_stored, np.array(stored), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "value"),
+    [
+        ("H", 2, (6, 6)),
+        ("s", 0, "abc"),
+        ("s", 0, "6"),
+        ("f", 1, float("nan")),
+        ("f", 1, float("inf")),
+        ("2I", 1, (6, 1)),
+        ("H", 1, 0),
+        ("H", 1, 9),
+        ("I", 1, 1 << 31),
+    ],
+)
+def test_an_orientation_that_is_none_turns_nothing(tmp_path, kind, count, value):
+    path, told = tmp_path / "x.tif", []
+    pixels = np.arange(16 * 40, dtype=np.uint16).reshape(16, 40)
+    tifffile.imwrite(path, pixels, extratags=[(274, kind, count, value, True)])
+    np.testing.assert_array_equal(open_image(path, None, told.append), pixels)
+    assert told == []
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_the_planes_of_a_stack_are_turned_each_in_its_own_plane(tmp_path, orientation):
+    path = tmp_path / "x.tif"
+    stack = np.arange(3 * 4 * 7, dtype=np.uint16).reshape(3, 4, 7)
+    tifffile.imwrite(path, stack, photometric="minisblack", extratags=[(274, "H", 1, orientation, True)])
+    whole = read_tiff(path, None, lambda _: None, whole=True).pixels
+    for number, plane in enumerate(stack):
+        image = Image.fromarray(plane.astype(np.uint8))
+        image.getexif()[0x0112] = orientation
+        np.testing.assert_array_equal(whole[number], np.array(ImageOps.exif_transpose(image)))

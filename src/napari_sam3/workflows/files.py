@@ -370,6 +370,7 @@ def read_tiff(
             for reason in stack.oddities():
                 tell(f"{path} {reason}")
             found = stack.whole() if whole else stack.plane(choose_plane(stack.choices, plane))
+            orientation = stack.orientation
         except ImageError:
             raise
         except CutOffError as error:
@@ -379,7 +380,7 @@ def read_tiff(
     rows = "".join(found.names).find("YX")
     if not upright or rows < 0:
         return found
-    return found._replace(pixels=_turned(found.pixels, stack.orientation, path, tell, rows))
+    return found._replace(pixels=_turned(found.pixels, orientation, path, tell, rows))
 
 
 def choose_plane(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:

@@ -83,7 +83,8 @@ class TiffStack:
     def orientation(self) -> int:
         """How it is to be turned, as EXIF numbers it; 1 is not at all."""
         tag = self._tiff.pages.first.tags.get(_ORIENTATION)
-        return 1 if tag is None else int(tag.value)
+        # a file may say anything there: a text, two numbers, NaN
+        return tag.value if tag is not None and isinstance(tag.value, int) else 1
 
     def whole(self) -> TiffPixels:
         """Read all planes.
