@@ -110,6 +110,37 @@ class TestTargets:
         assert not images[0].with_name("a_labels.tif").exists()
         assert invoke(*images, "--everything", "--overwrite").exit_code == 0
 
+    def test_a_file_of_another_program_at_the_place_of_the_record_is_kept(self, images, tmp_path):
+        coco = tmp_path / "truth.json"
+        coco.write_text('{"images": [], "annotations": []}')
+        arguments = (images[0], "--everything", "-o", tmp_path / "truth.tif", "--json")
+        for more in ((), ("--overwrite",)):
+            done = invoke(*arguments, *more)
+            assert done.exit_code == 0, done.stderr
+            [one] = json.loads(done.stdout)["images"]
+            assert one["record"] == str(tmp_path / "truth.tif.json")
+            assert "runs" in json.loads(Path(one["record"]).read_text())
+        assert coco.read_text() == '{"images": [], "annotations": []}'
+
+    def test_where_both_names_of_the_record_are_taken_nothing_is_asked(
+        self, server, images, tmp_path
+    ):
+        (tmp_path / "truth.json").mkdir()
+        (tmp_path / "truth.tif.json").mkdir()
+        hosted = ("--engine", "segmind", "--url", server.url, "--api", "v1", "--text", "nuclei")
+        done = invoke(images[0], *hosted, "-o", tmp_path / "truth.tif", "--overwrite")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "The record cannot be saved: truth.json and truth.tif.json" in done.stderr
+        assert server.ledger.posts == 0
+        assert not (tmp_path / "truth.tif").exists()
+
+    def test_a_folder_in_the_place_of_the_record_does_not_lose_the_labels(self, images, tmp_path):
+        (tmp_path / "truth.json").mkdir()
+        done = invoke(images[0], "--everything", "-o", tmp_path / "truth.tif")
+        assert done.exit_code == 0, done.stderr
+        assert (tmp_path / "truth.tif").is_file()
+        assert (tmp_path / "truth.tif.json").is_file()
+
     def test_no_image_of_the_call_is_replaced(self, images, tmp_path):
         draw(tmp_path / "a_labels.tif", 9)
         done = invoke(*images, tmp_path / "a_labels.tif", "--everything", "--overwrite")

@@ -160,7 +160,9 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path, kind, count, value)
 def test_the_planes_of_a_stack_are_turned_each_in_its_own_plane(tmp_path, orientation):
     path = tmp_path / "x.tif"
     stack = np.arange(3 * 4 * 7, dtype=np.uint16).reshape(3, 4, 7)
-    tifffile.imwrite(path, stack, photometric="minisblack", extratags=[(274, "H", 1, orientation, True)])
+    tifffile.imwrite(
+        path, stack, photometric="minisblack", extratags=[(274, "H", 1, orientation, True)]
+    )
     whole = read_tiff(path, None, lambda _: None, whole=True).pixels
     for number, plane in enumerate(stack):
         image = Image.fromarray(plane.astype(np.uint8))

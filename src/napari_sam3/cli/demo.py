@@ -76,7 +76,7 @@ def _demo(folder: Path) -> list[Path]:
     from napari_sam3.workflows.object_records import objects_of, with_objects
     from napari_sam3.workflows.provenance import record_of_file
     from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
-    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+    from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
     engine, records, sample = create_engine(), open_records(), sample_path("fluorescence")
     picture = ArrayPicture(open_image(sample))
@@ -93,7 +93,7 @@ def _demo(folder: Path) -> list[Path]:
     labels = [answer.instances.to_labels() for answer in (everything, one)]
     save_labels(written[0], labels[0])
     record = record_of_file(sample.name, runs[0], everything, engine=engine.name, labels=labels[0])
-    written.append(sidecar_path(written[0]))
+    written.append(own_sidecar_path(written[0]))
     title = str(record["runs"][-1]["engine"]["title"])
     record = with_objects(record, objects_of(everything.instances, title))
     write_sidecar(written[2], record, labels[0], written[0].name)

@@ -180,16 +180,18 @@ def check_targets(targets: Sequence[Target], *, overwrite: bool) -> None:
     Raises
     ------
     ImageError
+    ProvenanceError
+        If there is no name for a record.
     """
     from napari_sam3.workflows.files import check_label_path
     from napari_sam3.workflows.paths import is_file, kind_at
-    from napari_sam3.workflows.sidecars import sidecar_path
+    from napari_sam3.workflows.sidecars import own_sidecar_path
 
     taken: list[Path] = []
     # what is no image is told of when it is read, and saved nowhere
     for target in (one for one in targets if is_file(one.image)):
         check_label_path(target.path)
-        both = target.path, sidecar_path(target.path)
+        both = target.path, own_sidecar_path(target.path)
         taken += [path for path in both if kind_at(path) != "nothing"][:1]
     if taken and not overwrite:
         more = f" and {len(taken) - 1} more exist" if len(taken) > 1 else " exists"
@@ -305,12 +307,13 @@ def _saved(run: FileRun, target: Target, asked: SegmentRun, answer: SegmentAnswe
     from napari_sam3.workflows.object_records import objects_of, with_objects
     from napari_sam3.workflows.paths import is_file
     from napari_sam3.workflows.provenance import record_of_file
-    from napari_sam3.workflows.sidecars import settle_answers, sidecar_path, write_sidecar
+    from napari_sam3.workflows.sidecars import own_sidecar_path, settle_answers, write_sidecar
 
     path = target.path
     if answer.unanswered and is_file(path):
         # half an answer does not take the place of a whole one
         path = path.with_stem(f"{path.stem}_partial")
+    beside = own_sidecar_path(path)
     labels = None if run.is_overlay else answer.instances.to_labels()
     name = target.image.name
     record = record_of_file(
@@ -322,9 +325,9 @@ def _saved(run: FileRun, target: Target, asked: SegmentRun, answer: SegmentAnswe
         save_labels(path, labels)
         title = str(record["runs"][-1]["engine"].get("title", ""))
         record = with_objects(record, objects_of(answer.instances, title))
-    write_sidecar(sidecar_path(path), record, labels, path.name)
+    write_sidecar(beside, record, labels, path.name)
     settle_answers(record)
-    return FileResult(target.image, answer, path, sidecar_path(path))
+    return FileResult(target.image, answer, path, beside)
 
 
 def _details(run: FileRun, result: FileResult) -> list[str]:

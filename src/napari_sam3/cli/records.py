@@ -282,7 +282,7 @@ def _outcome(one: Collected, saved: Path | None) -> str:
 def _save_collected(one: Collected, folder: Path) -> Path:
     from napari_sam3.workflows.collected import labels_of, record_of
     from napari_sam3.workflows.files import save_labels
-    from napari_sam3.workflows.sidecars import sidecar_path, write_sidecar
+    from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
     assert one.result is not None
     image = str(one.about.get("image", ""))
@@ -291,7 +291,7 @@ def _save_collected(one: Collected, folder: Path) -> Path:
     target = folder / f"{words[:80]}_{one.entry.key[:8]}_labels.tif"
     save_labels(target, labels)
     record = record_of(one.result, one.question, labels, image)
-    write_sidecar(sidecar_path(target), record, labels, target.name)
+    write_sidecar(own_sidecar_path(target), record, labels, target.name)
     return target
 
 
