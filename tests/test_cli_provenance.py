@@ -141,12 +141,14 @@ class TestSegment:
 
     def test_an_existing_record_is_not_replaced_unasked(self, image):
         record = image.with_name("cells_labels.json")
-        record.write_text("mine")
+        assert run("segment", image, "--everything").exit_code == 0
+        image.with_name("cells_labels.tif").unlink()
         refused = run("segment", image, "--everything")
         assert refused.exit_code == 1
         assert "cells_labels.json exists already" in refused.stderr
         assert not image.with_name("cells_labels.tif").exists()
         assert run("segment", image, "--everything", "--overwrite").exit_code == 0
+        assert not image.with_name("cells_labels.tif.json").exists()
         check_record(json.loads(record.read_text()))
 
 
