@@ -240,3 +240,20 @@ def test_a_combination_holds_each_kind_as_the_single_prompts_do():
 )
 def test_a_prompt_can_be_told_in_a_few_words(prompt, words):
     assert describe(prompt) == words
+
+
+@pytest.mark.parametrize("far", [10**400, 10**5000, -(10**400)], ids=["far", "further", "above"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        lambda far: ObjectPrompt(points=[(far, 5)]),
+        lambda far: ObjectPrompt(points=[Point(5, far)]),
+        lambda far: ObjectPrompt(box=(0, 0, far, 5)),
+        lambda far: ConceptPrompt("cell", [(0, far, 7, 5)]),
+        lambda far: ObjectPrompt(outline=[(0, 0), (far, 5), (9, 0)]),
+    ],
+    ids=["pair", "point", "box", "exemplar", "outline"],
+)
+def test_a_place_that_no_number_holds_is_refused_in_a_sentence(prompt, far):
+    with pytest.raises(PromptError):
+        prompt(far)

@@ -61,7 +61,14 @@ class TestMeasure:
             (np.full(SHAPE, 0.5), {}, "label image holds no labels"),
             (np.zeros(9, int), {}, "no label image"),
             (np.ma.masked_equal(LABELS, 1), {}, "label image is a masked array"),
-            (FOUND, {"image": np.ma.masked_less(IMAGE, 9)}, "image is a masked array"),
+            (FOUND, {"image": IMAGE * 1j}, "real numbers"),
+            (FOUND, {"image": IMAGE.astype(str)}, "real numbers"),
+            (FOUND, {"image": [[1], [1, 2]]}, "rows differ in length"),
+            ([[1], [1, 2]], {}, "rows differ in length"),
+            (FOUND, {"pixel_size": True}, "above 0"),
+            (FOUND, {"pixel_size": (1, True)}, "above 0"),
+            (FOUND, {"pixel_size": "ab"}, "above 0"),
+            (FOUND, {"pixel_size": 10**400}, "above 0"),
             (FOUND, {"image": IMAGE.T}, "has the shape"),
             (FOUND, {"image": np.eye(20, 30)[..., None] * (1, 2, 3)}, "one channel"),
             (FOUND, {"pixel_size": 0}, "above 0"),
@@ -72,8 +79,28 @@ class TestMeasure:
         with pytest.raises(ImageError, match=words):
             measure(objects, **options)
 
+    @pytest.mark.parametrize("side", [np.float32(0.5), np.int64(2), np.float64(3)])
+    def test_a_pixel_size_may_be_a_number_of_numpy(self, side):
+        table = measure(FOUND, pixel_size=side)
+        assert table["area"].tolist() == [64 * float(side) ** 2, 16 * float(side) ** 2]
+
+    def test_masked_pixels_of_the_image_are_left_out_and_counted(self, tmp_path):
+        masked = np.ma.masked_less(IMAGE, 3 * 30)
+        table = measure(FOUND, masked)
+        assert table["intensity_missing_px"].tolist() == [8, 0]
+        assert table["intensity_min"].tolist() == [3 * 30 + 3, 6 * 30 + 8]
+        colours = measure(FOUND, np.ma.stack([masked] * 3, axis=-1))
+        assert colours["intensity_missing_px"].tolist() == [8, 0]
+        lines = export(FOUND, tmp_path / "a.csv", masked).read_text().splitlines()
+        at = lines[0].split(",").index("intensity_missing_px")
+        assert [line.split(",")[at] for line in lines[1:]] == ["8", "0"]
+
 
 class TestExport:
+    def test_what_is_no_path_is_refused_in_a_sentence(self):
+        with pytest.raises(ImageError, match="path of a file"):
+            export(LABELS, None)
+
     def test_the_suffix_is_the_format_and_overlaps_are_kept(self, tmp_path):
         path = export(RESULT, tmp_path / "a.json", image_name="cells.tif")
         said = json.loads(path.read_text())

@@ -494,3 +494,19 @@ def test_a_masked_image_is_refused_rather_than_sent_with_what_it_hides():
     with pytest.raises(ImageError, match="fill them first"):
         ArrayPicture(image)
     assert ArrayPicture(image.filled(0)).read().shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "error", "words"),
+    [
+        ([[1], [1, 2]], {}, ImageError, "rows differ in length"),
+        (IMAGE, {"contrast_limits": "ab"}, ImageError, "two rising numbers"),
+        (IMAGE, {"contrast_limits": (1, 2, 3)}, ImageError, "two rising numbers"),
+        (IMAGE, {"contrast_limits": (5, 5)}, ImageError, "two rising numbers"),
+        (IMAGE, {"contrast_limits": (0, 10**400)}, ImageError, "two rising numbers"),
+        (IMAGE, {"engine": 4}, EngineError, "An engine is a name"),
+    ],
+)
+def test_what_a_script_gets_wrong_is_a_sentence(image, options, error, words):
+    with pytest.raises(error, match=words):
+        segment(image, ObjectPrompt(points=[(5, 7)]), **options)

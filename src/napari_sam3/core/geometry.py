@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from napari_sam3.errors import PromptError
 
+MAX_POSITION = 1e9
+"""No image has so many rows or columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -44,6 +47,8 @@ class Box:
                     f"A box's {name} must be a whole number of pixels, "
                     f"but it is {getattr(self, name)!r}."
                 ) from error
+        if max(map(abs, (self.top, self.left, self.bottom, self.right))) > MAX_POSITION:
+            raise PromptError("A box must lie somewhere, but this one reaches beyond any image.")
         if self.bottom <= self.top or self.right <= self.left:
             raise PromptError(
                 f"The box (top {self.top}, left {self.left}, bottom {self.bottom}, "

@@ -232,7 +232,12 @@ class _Display:
 
     @classmethod
     def checked(cls, limits: Limits, gamma: float, inverted: bool) -> _Display:
-        low, high = (float(limit) for limit in limits)
+        try:
+            low, high = (float(limit) for limit in limits)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ImageError(
+                f"The contrast limits must be two rising numbers, but they are {limits!r:.60}."
+            ) from error
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
             raise ImageError(
                 f"The contrast limits must be two rising numbers, but they are {low:g} and "
@@ -327,6 +332,6 @@ def without_colours(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     ((4, 5), (3, 3))
     """
     is_gray = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
-    if is_gray and (pixels[..., :1] == pixels[..., 1:3]).all():
+    if is_gray and np.asarray(pixels[..., :1] == pixels[..., 1:3]).all():
         return pixels[..., 0]
     return pixels

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_sam3.core.geometry import Box
+from napari_sam3.core.geometry import MAX_POSITION, Box
 from napari_sam3.errors import PromptError
 
 MAX_POINTS_PER_SIDE = 128
@@ -21,11 +21,10 @@ MIN_IOU_RANGE = (0.5, 1.0)
 MAX_DIAMETER = 100_000
 """Pixels."""
 
-MAX_POSITION = 1e9
-"""No image has so many rows or columns."""
-
 Proposal = Literal["", "small", "medium", "large"]
 PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)
+
+_NOWHERE = "A point must lie somewhere, but a number of this one is beyond any image."
 
 Pair = tuple[float, float]
 Corners = tuple[int, int, int, int]
@@ -48,7 +47,11 @@ class Point:
     positive: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.row) and math.isfinite(self.col)):
+        try:
+            is_somewhere = math.isfinite(self.row) and math.isfinite(self.col)
+        except OverflowError as error:
+            raise PromptError(_NOWHERE) from error
+        if not is_somewhere:
             raise PromptError(f"A point must lie somewhere, but this one is at {self.position}.")
 
     @property
@@ -336,7 +339,7 @@ def _counted(signs: list[bool], noun: str) -> list[str]:
 def _corners(values: Iterable[Any]) -> tuple[tuple[float, float], ...]:
     try:
         corners = tuple((float(row), float(col)) for row, col in values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError("An outline is made of corners, each a row and a column.") from error
     # NaN compares as false
     if not all(abs(value) <= MAX_POSITION for corner in corners for value in corner):
@@ -360,6 +363,8 @@ def _points(values: Iterable[Any]) -> tuple[Point, ...]:
 def _point(pair: Any) -> Point:
     try:
         row, col = map(float, pair)
+    except OverflowError as error:
+        raise PromptError(_NOWHERE) from error
     except (TypeError, ValueError) as error:
         raise PromptError(
             "The points of a prompt are Points or pairs (row, col), as in [(15, 37)]; "

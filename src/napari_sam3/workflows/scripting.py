@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def measure(
     objects : SegmentationResult, SegmentAnswer, Instances or label image
         A label image has one plane, (rows, cols), and 0 where there is no object.
     image : array_like, shape (rows, cols), optional
-        Values to take mean, least, greatest and standard deviation of.
+        Values to take mean, least, greatest and standard deviation of.  Those that are NaN, or
+        masked in a masked array, are left out, and counted.
     pixel_size : float, (row, col) or PixelSize, optional
         The sides of a pixel; by default, lengths are in pixels.
     unit : str
@@ -115,6 +117,8 @@ def export(
     ImageError
         If the objects cannot be written there; then nothing is.
     """
+    if not isinstance(path, str | Path):
+        raise ImageError(f"The path of a file is a text or a Path, not {path!r:.60}.")
     content = replace(_content(objects, image, _size(pixel_size, unit)), image_name=image_name)
     return write(path, content, overwrite)[0]
 
@@ -155,7 +159,11 @@ def evaluate(pred: Objects | Path, truth: Objects | Path) -> Evaluation:
 def _labels(objects: Objects) -> npt.NDArray[Any]:
     if isinstance(objects, SegmentationResult | SegmentAnswer):
         objects = objects.instances
-    return objects.to_labels() if isinstance(objects, Instances) else np.asanyarray(objects)
+    return (
+        objects.to_labels()
+        if isinstance(objects, Instances)
+        else _array(objects, "The label image")
+    )
 
 
 def _engine_of(objects: Objects) -> str:
@@ -171,16 +179,24 @@ def _size(pixel_size: Size | None, unit: str) -> PixelSize:
         return PixelSize()
     if isinstance(pixel_size, PixelSize):
         return pixel_size
-    sides: Sequence[float] = (
-        (pixel_size, pixel_size) if isinstance(pixel_size, int | float) else pixel_size
-    )
     try:
+        sides: Any = (pixel_size,) * 2 if isinstance(pixel_size, Real) else pixel_size
         row, col = sides
-        return PixelSize(row, col, unit)
-    except (TypeError, ValueError) as error:
+        if not all(isinstance(side, Real) and not isinstance(side, bool) for side in (row, col)):
+            raise TypeError
+        return PixelSize(float(row), float(col), unit)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ImageError(
-            f"A pixel is one or two numbers above 0 large, not {pixel_size!r}."
+            f"A pixel is one or two numbers above 0 large, not {pixel_size!r:.60}."
         ) from error
+
+
+def _array(values: Any, what: str) -> npt.NDArray[Any]:
+    """Return values as an array; a masked one remains masked."""
+    try:
+        return np.asanyarray(values)
+    except ValueError as error:
+        raise ImageError(f"{what} is no array: its rows differ in length.") from error
 
 
 def _content(objects: Objects, image: npt.ArrayLike | None, size: PixelSize) -> Exported:
@@ -196,14 +212,15 @@ def _content(objects: Objects, image: npt.ArrayLike | None, size: PixelSize) -> 
         content = Exported(tuple(plane.objects.values()), objects.image_shape, size)
     else:
         refuse_masked(objects, "The label image")
-        labels = as_labels(np.asarray(objects), "The label image")
+        labels = as_labels(_array(objects, "The label image"), "The label image")
         if labels.ndim < 2 or not labels.size:
             raise ImageError(f"An array of shape {labels.shape} is no label image.")
         content = objects_of_labels(labels, Calibration(size))
     if image is None:
         return content
-    refuse_masked(image, "The image")
-    values = without_colours(np.asarray(image))
+    values = without_colours(_array(image, "The image"))
+    if values.dtype.kind not in "biuf":
+        raise ImageError(f"Intensities are real numbers, but the image holds {values.dtype}.")
     if values.shape != content.image_shape:
         raise ImageError(
             f"The image has the shape {values.shape}, but the objects lie in "

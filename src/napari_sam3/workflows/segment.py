@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.contrast import Limits, auto_contrast_limits
+from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
 from napari_sam3.core.flatness import Flatness, Part, find_flatness
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
@@ -29,7 +29,7 @@ from napari_sam3.engines.base import (
     Usage,
     raise_if_stopped,
 )
-from napari_sam3.errors import PromptError, Sam3Error
+from napari_sam3.errors import EngineError, ImageError, PromptError, Sam3Error
 from napari_sam3.workflows.provenance import software
 
 if TYPE_CHECKING:
@@ -408,7 +408,7 @@ class ArrayPicture:
 
     def pixels(self) -> npt.NDArray[Any]:
         """Return the values of the image."""
-        return np.asarray(self.image)
+        return real_array(self.image)
 
     def _limits(self) -> Limits:
         if self.contrast_limits is not None:
@@ -535,6 +535,12 @@ def segment(
 
     prompts = to_prompts(prompt)
     chosen = create_engine(engine) if isinstance(engine, str) else engine
+    if not hasattr(chosen, "segment"):
+        raise EngineError(
+            "An engine is a name, such as “builtin”, or what create_engine returns, not "
+            f"{engine!r:.60}."
+        )
+    _refuse_one_limit(contrast_limits)
     picture = ArrayPicture(image, contrast_limits)
     rgb = picture.read()
     requests = [new_request(rgb, one, min_score, max_masks) for one in prompts]
@@ -549,6 +555,13 @@ def segment(
         return replace(result, notices=(*said, *result.notices))
     answer = finish(_iter_answered(recorded, requests, 1, stop))
     return replace(answer, flatness=flatness)
+
+
+def _refuse_one_limit(limits: Limits | None) -> None:
+    if limits is not None and len(limits) == 2 and limits[0] == limits[1]:
+        raise ImageError(
+            f"The contrast limits must be two rising numbers, but both are {limits[0]!r:.60}."
+        )
 
 
 def advised_flatness(rgb: npt.NDArray[np.uint8], picture: Picture) -> Flatness | None:
