@@ -59,6 +59,16 @@ def test_a_palette_of_a_stack_is_used_on_the_plane(tmp_path):
     np.testing.assert_array_equal(open_picture(path, (1,)).read(), PALETTE[INDICES[::-1]])
 
 
+def test_each_page_has_its_own_palette(tmp_path):
+    path = tmp_path / "pages.tif"
+    pages = [Image.fromarray(INDICES), Image.fromarray(INDICES[::-1])]
+    for page, palette in zip(pages, (PALETTE, PALETTE[::-1]), strict=True):
+        page.putpalette(palette.ravel().tolist())
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(open_picture(path, (0,)).read(), PALETTE[INDICES])
+    np.testing.assert_array_equal(open_picture(path, (1,)).read(), PALETTE[::-1][INDICES[::-1]])
+
+
 def test_a_palette_in_a_png_gives_the_colours(tmp_path):
     image = Image.fromarray(INDICES)
     image.putpalette(PALETTE.ravel().tolist())

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.contrast import Limits
-from napari_sam3.workflows.files import Array, Tell, ignore, open_image, unreadable
+from napari_sam3.workflows.files import Array, Tell, choose_plane, ignore, open_image, unreadable
 from napari_sam3.workflows.segment import ArrayPicture
 
 
@@ -42,7 +42,8 @@ def open_picture(
     ImageError
         As in `open_image`.
     """
-    pixels, (photometric, palette) = open_image(path, plane, tell, upright=upright), _meaning(path)
+    pixels = open_image(path, plane, tell, upright=upright)
+    photometric, palette = _meaning(path, plane)
     inverted, said = photometric == "MINISWHITE" and pixels.ndim == 2, ""
     if inverted:
         said = "is bright where its values are low"
@@ -58,13 +59,18 @@ def open_picture(
     return ArrayPicture(pixels, contrast_limits, inverted=inverted)
 
 
-def _meaning(path: str | Path) -> tuple[str, npt.NDArray[np.uint16] | None]:
-    """Return what the values of a TIFF stand for, and its palette; nothing of other files."""
+def _meaning(
+    path: str | Path, plane: Sequence[int] | None
+) -> tuple[str, npt.NDArray[np.uint16] | None]:
+    """Return what a plane's values in a TIFF stand for, and its palette; of other files nothing."""
     import tifffile
+
+    from napari_sam3.workflows.tiff_stacks import TiffStack
 
     try:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.series[0].keyframe
+            stack = TiffStack(tiff)
+            page = stack.page_of(choose_plane(stack.choices, plane))
             palette = page.colormap
     except tifffile.TiffFileError:
         return "", None

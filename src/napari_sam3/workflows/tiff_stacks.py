@@ -118,6 +118,16 @@ class TiffStack:
         pixels = self._read(index).transpose([kept.index(name) for name in order])
         return TiffPixels(np.ascontiguousarray(pixels), order, tuple(chosen))
 
+    def page_of(self, place: Sequence[int]) -> Any:
+        """Return the page that a plane lies on: it says what the plane's values mean."""
+        series = self._series
+        sizes = [size for _, size in self.choices]
+        if not place or math.prod(sizes) != len(series.pages):
+            return series.keyframe
+        # a page that is like the first one may be known by its place only
+        page = series.pages[int(np.ravel_multi_index(list(place), sizes))]
+        return series.keyframe if page is None else page.aspage()
+
     def oddities(self) -> Iterator[str]:
         """Yield what the user should know, as the end of a sentence about the file."""
         others = [series.shape for series in self._tiff.series[1:]]
