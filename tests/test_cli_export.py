@@ -21,6 +21,7 @@ from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.workflows.exporting import export, read_objects
+from napari_sam3.workflows.exporting.recorded_place import placed
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import with_objects
@@ -120,11 +121,11 @@ def solid(label, place, state="unreviewed", depth=0, score=0.5):
     return LabelledObject(label, item, "Built-in", state, depth)
 
 
-def write_record(path, labels, objects, view=None, index=None, shape=SHAPE):
+def write_record(path, labels, objects, view=None, index=None, shape=SHAPE, **place):
     """Write objects, as the panel does, into the record beside labels."""
     plane = StoredPlane(index or PlaneIndex(), shape, {one.label: one for one in objects})
     image = {"name": "cells", "shape": list(labels.shape)}
-    record = new_record(image, {"shape": list(labels.shape)})
+    record = new_record(image, {"shape": list(labels.shape), **place})
     stored = StoredObjects((plane,), view or View())
     write_sidecar(path.with_suffix(".json"), with_objects(record, stored), labels, path.name)
 
@@ -398,3 +399,45 @@ def test_another_pixel_size_keeps_the_place_where_the_unit_is_the_same(source, t
         row = rows_of(tmp_path / "a.csv")[0]
         there = float(row["centroid_row"])
         assert there == pytest.approx(first + 2 * float(row["centroid_row_px"]))
+
+
+def lying(tmp_path, labels, **place):
+    """Labels whose record says where they lie."""
+    labels[ONE] = 3
+    save_labels(tmp_path / "cells.tif", labels)
+    objects = (solid(3, ONE), solid(7, TWO, depth=2))
+    write_record(tmp_path / "cells.tif", labels, objects, **place)
+    return tmp_path / "cells.tif"
+
+
+@pytest.mark.parametrize(
+    ("place", "sides"),
+    [
+        ({"scale": [-0.5, 0.25]}, (0.5, 0.25)),
+        ({"rotate": [[0, -1], [1, 0]], "scale": [2, 3]}, (2, 3)),
+        ({"shear": [0.5]}, (1, 1.25**0.5)),
+    ],
+)
+def test_what_a_label_image_cannot_say_of_the_place_on_record_is_said(
+    tmp_path, labels, place, sides
+):
+    path = lying(tmp_path, labels, **place)
+    done = run(path, "--output", tmp_path / "a.zarr")
+    assert done.exit_code == 0, done.output
+    assert "a.zarr does not say that the labels are rotated, sheared or mirrored" in done.stderr
+    np.testing.assert_allclose(read_objects(tmp_path / "a.zarr").scale, sides)
+    # a table has the true places
+    assert run(path, "--output", tmp_path / "a.csv").stderr == ""
+
+
+def test_a_place_on_record_that_a_label_image_can_say_is_no_news(tmp_path, labels):
+    path = lying(tmp_path, labels, scale=[0.5, 0.25], translate=[-3, 4])
+    done = run(path, "--output", tmp_path / "a.zarr")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert read_objects(tmp_path / "a.zarr").translate == (-3, 4)
+
+
+def test_where_the_file_says_where_its_labels_lie_the_record_does_not_count(tmp_path, labels):
+    found = replace(read_objects(lying(tmp_path, labels)), translate=(9.0, 8.0))
+    layer = {"shape": list(SHAPE), "scale": [2, 3], "translate": [1, 1]}
+    assert placed(found, layer) is found

@@ -17,14 +17,6 @@ def axis_steps(layer: Layer) -> tuple[float, ...]:
     return tuple(float(step) for step in np.linalg.norm(linear, axis=0))
 
 
-def straight_steps(layer: Layer) -> tuple[float, ...] | None:
-    """Return the steps along each axis; None if the layer is rotated, sheared or mirrored."""
-    linear = LayerTransform.of(layer).linear
-    steps = np.diag(linear)
-    is_diagonal = np.abs(linear - np.diag(steps)).max() <= 1e-9 * np.abs(linear).max()
-    return tuple(steps.tolist()) if is_diagonal and (steps > 0).all() else None
-
-
 def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
     """Return what takes (row, col, 1) of a plane to the world's axes of the same numbers.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels
+from napari.utils.notifications import show_warning
 
 from napari_sam3.core.objects import LabelledObject
 from napari_sam3.core.plane_index import PlaneIndex
@@ -19,7 +20,6 @@ from napari_sam3.layers.calibrating import (
     axis_steps,
     pixel_size,
     plane_to_world,
-    straight_steps,
 )
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
@@ -27,6 +27,8 @@ from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform
 from napari_sam3.widgets._plane_states import capture_state
 from napari_sam3.workflows.exporting import Exported, format_of, iter_export
+from napari_sam3.workflows.exporting.recorded_place import is_turned
+from napari_sam3.workflows.exporting.writing import not_held
 from napari_sam3.workflows.provenance import bare_name
 from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import PlaneState, sync
@@ -109,16 +111,12 @@ def capture_content(
 
 def _placement(layer: Labels) -> dict[str, Any]:
     """Return where all labels lie, as far as steps along axes and a first pixel can say it."""
-    steps = straight_steps(layer)
-    turned = (
-        f"“{layer.name}” is rotated, sheared or mirrored, which a label image cannot hold: only "
-        "its pixel size and where its first pixel lies are saved."
-    )
+    transform = LayerTransform.of(layer)
     return {
-        "scale": steps or axis_steps(layer),
-        "translate": tuple(LayerTransform.of(layer).offset.tolist()),
+        "scale": axis_steps(layer),
+        "translate": tuple(transform.offset.tolist()),
         "units": tuple(str(unit) for unit in layer.units),
-        "notices": () if steps else (turned,),
+        "is_turned": is_turned(transform.linear),
     }
 
 
@@ -198,10 +196,11 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     index = record.find_index(PlaneIndex())
     state = capture_state(record, layer.data, index)
     whole = not format_of(path).keeps_overlaps
-    workflow = iter_export(
-        path, capture_content(layer, index, state, whole=whole)(), overwrite=True
-    )
-    return [str(file) for file in _finish(workflow)]
+    content = capture_content(layer, index, state, whole=whole)()
+    files = _finish(iter_export(path, content, overwrite=True))
+    for sentence in not_held(Path(path), content):
+        show_warning(sentence)
+    return [str(file) for file in files]
 
 
 def _finish(workflow: Generator[Progress, None, list[Path]]) -> list[Path]:

@@ -84,6 +84,9 @@ class Exported:
         `translate` say.
     has_edges : bool
         Whether the image is known to end where `image_shape` says, and not only to reach so far.
+    is_turned : bool
+        Whether the labels are rotated, sheared or mirrored, so that `scale` and `translate` do
+        not tell where they lie.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class Exported:
     units: tuple[str, ...] | None = None
     to_world: Array | None = None
     has_edges: bool = True
+    is_turned: bool = False
 
     def __post_init__(self) -> None:
         rows, cols = self.image_shape

@@ -52,7 +52,15 @@ def _placed(found: Exported, linear: Array, offset: Array, units: tuple[str, ...
         translate=tuple(first[-ndim:].tolist()),
         units=units[-ndim:],
         to_world=np.column_stack((linear[-2:, -2:], first[-2:])),
+        is_turned=is_turned(linear),
     )
+
+
+def is_turned(linear: Array) -> bool:
+    """Whether a matrix rotates, shears or mirrors, and does not only stretch along the axes."""
+    steps = np.diag(linear)
+    off = np.abs(linear - np.diag(steps)).max()
+    return bool(off > 1e-9 * np.abs(linear).max() or (steps <= 0).any())
 
 
 def _pixel_size(row: float, col: float, unit: str, other: str) -> PixelSize:

@@ -103,6 +103,12 @@ def not_held(path: Path, exported: Exported) -> tuple[str, ...]:
     chosen = format_of(path)
     if chosen.name in ("geojson", "imagej_rois") and exported.plane and not exported.place:
         return (f"{path.name} does not say on which plane they lie: it has no name for its axes.",)
+    if exported.is_turned and not chosen.keeps_overlaps:
+        turned = (
+            f"{path.name} does not say that the labels are rotated, sheared or mirrored: it holds "
+            "only their pixel size and where their first pixel lies."
+        )
+        return (turned,)
     return ()
 
 
