@@ -441,3 +441,18 @@ def test_where_the_file_says_where_its_labels_lie_the_record_does_not_count(tmp_
     found = replace(read_objects(lying(tmp_path, labels)), translate=(9.0, 8.0))
     layer = {"shape": list(SHAPE), "scale": [2, 3], "translate": [1, 1]}
     assert placed(found, layer) is found
+
+
+def test_rows_and_columns_of_different_units_are_measured_in_pixels(tmp_path, labels):
+    units = {"units": ["micrometer", "nanometer"]}
+    path = lying(tmp_path, labels, scale=[0.5, 250], translate=[9, 7], **units)
+    outputs = [tmp_path / name for name in ("a.csv", "a.zarr", "b.csv")]
+    assert run(path, "--output", outputs[0], "--output", outputs[1]).exit_code == 0
+    # and where a file says so itself
+    assert run(outputs[1], "--output", outputs[2]).exit_code == 0
+    for table in (outputs[0], outputs[2]):
+        for row in rows_of(table):
+            assert row["unit"] == "pixel"
+            for axis in ("row", "col"):
+                assert row[f"centroid_{axis}"] == row[f"centroid_{axis}_px"]
+    assert read_objects(outputs[1]).translate == (9, 7)

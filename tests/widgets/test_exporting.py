@@ -226,6 +226,7 @@ def test_what_a_label_image_cannot_say_of_a_layers_place_is_said(layer, tmp_path
         {"scale": (0.5, 0.25), "translate": (100, -20), "units": ("micrometer", "micrometer")},
         {"scale": (0.5, 0.25), "translate": (100, -20), "rotate": 30, "shear": [0.2]},
         {"affine": [[0, 2, 5], [3, 0, 7], [0, 0, 1]]},
+        {"scale": (0.5, 250), "translate": (9, 7), "units": ("micrometer", "nanometer")},
         {},
     ],
 )

@@ -29,7 +29,10 @@ def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (2, 3)
+        To pixels where rows and columns have different units, as `pixel_size` says.
     """
+    if len({str(layer.units[axis]) for axis in index.shown}) > 1:
+        return np.eye(2, 3)
     transform, shown = LayerTransform.of(layer), list(index.shown)
     first = transform.to_world(index.to_data([(0, 0)]))[0]
     return np.column_stack((transform.linear[np.ix_(shown, shown)], first[shown]))

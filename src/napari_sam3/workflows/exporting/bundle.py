@@ -144,7 +144,12 @@ class Exported:
 
     @property
     def world(self) -> Array:
-        """What takes (row, col, 1) of the plane to world coordinates, shape (2, 3)."""
+        """What takes (row, col, 1) of the plane to world coordinates, shape (2, 3).
+
+        Where rows and columns have different units, these are pixels.
+        """
+        if self.units is not None and self.units[-2] != self.units[-1]:
+            return np.eye(2, 3)
         if self.to_world is not None:
             return self.to_world
         size, first = self.pixel_size, (self.translate or (0.0, 0.0))[-2:]
