@@ -185,3 +185,47 @@ def test_what_a_mac_packs_beside_each_region_is_no_region(tmp_path):
         archive.writestr("__MACOSX/._a.roi", b"\0\5\x16\7 and more")
     found = read_objects(path)
     assert (len(found.objects), found.notices) == (1, ())
+
+
+def on_plane(**plane):
+    ring = [[2, 4], [9, 4], [9, 7], [2, 7], [2, 4]]
+    geometry = {"type": "Polygon", "coordinates": [ring], "plane": plane}
+    return {"type": "Feature", "geometry": geometry, "properties": {}}
+
+
+def read_features(tmp_path, *features):
+    (tmp_path / "a.geojson").write_text(json.dumps(features))
+    return read_objects(tmp_path / "a.geojson", SHAPE)
+
+
+@pytest.mark.parametrize("said", [1.5, -3, "1.5", "-1", "one", True, [1], 10**30, str(10**30)])
+def test_what_qupath_says_of_no_plane_is_left_out_and_not_put_elsewhere(tmp_path, said):
+    found = read_features(tmp_path, on_plane(c=-1, z=said, t=0), on_plane(c=-1, z=2, t=0))
+    assert (found.place, len(found.everything)) == ({"Z": 2}, 1)
+    assert found.notices[0].startswith("a.geojson: 1 feature was left out: no such plane (z: ")
+
+
+@pytest.mark.parametrize("said", [2, 2.0, "2"])
+@pytest.mark.parametrize("channel", [-1, -1.0, "-1", None])
+def test_a_plane_may_be_written_as_any_whole_number(tmp_path, said, channel):
+    found = read_features(tmp_path, on_plane(c=channel, z=said, t=0))
+    assert (found.place, found.notices) == ({"Z": 2}, ())
+
+
+def test_a_plane_beyond_what_imagej_counts_is_a_sentence(tmp_path):
+    for plane, axes in (((10**30,), "Z"), ((0, 2**31 - 1), "TZ")):
+        content = Exported((square(3, 5, 6),), SHAPE, plane=plane, plane_axes=axes)
+        with pytest.raises(ImageError, match=r"ImageJ's regions name planes up to 2147483646"):
+            export(tmp_path / "a.zip", content)
+        assert not (tmp_path / "a.zip").exists()
+    content = Exported((square(3, 5, 6),), SHAPE, plane=(2**31 - 2,), plane_axes="Z")
+    (path,) = export(tmp_path / "a.zip", content)
+    assert read_objects(path).place == content.place
+
+
+@pytest.mark.parametrize("suffix", [".json", ".geojson"])
+def test_a_plane_that_no_stack_has_is_a_sentence_where_it_is_read(tmp_path, suffix):
+    content = Exported((square(3, 5, 6),), SHAPE, plane=(10**30,), plane_axes="Z")
+    (path,) = export(tmp_path / f"a{suffix}", content)
+    with pytest.raises(ImageError, match="plane 1000000000000000000000000000000"):
+        read_objects(path)

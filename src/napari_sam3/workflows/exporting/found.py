@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,12 @@ MAX_CROSSINGS = 1 << 28
 MAX_BYTES = 1 << 29
 """A longer text is not read."""
 
+MAX_PLANE = (1 << 31) - 2
+"""A plane farther along an axis is none; others count from 1, and in 32 bits."""
+
 _MOST_AXES = 32
+
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 # what values of the wrong kind, at the wrong place, raise
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
@@ -217,8 +223,29 @@ def plane_of(value: Any) -> tuple[int, ...] | None:
 
 
 def place_of(image: Mapping[str, Any]) -> dict[str, int]:
-    """Return the position of an image in its stack, by the letters of the axes; see `plane_of`."""
-    return place_along(plane_of(image.get("plane")) or (), str(image.get("plane_axes") or ""))
+    """Return the position of an image in its stack, by the letters of the axes; see `plane_of`.
+
+    Raises
+    ------
+    ValueError
+        If no stack is so long.
+    """
+    at = plane_of(image.get("plane")) or ()
+    if max(at, default=0) > MAX_PLANE:
+        raise ValueError(f"no stack has a plane {max(at)}")
+    return place_along(at, str(image.get("plane_axes") or ""))
+
+
+def whole_number(value: Any) -> Any:
+    """Return the whole number that a value is, perhaps written with a point or as text.
+
+    What is none comes back as it is.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    return value
 
 
 def reach_of(rings: Sequence[Ring]) -> tuple[int, int]:

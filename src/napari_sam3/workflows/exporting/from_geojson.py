@@ -13,6 +13,7 @@ from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT
 from napari_sam3.workflows.exporting.entries import Entries, Place
 from napari_sam3.workflows.exporting.found import (
+    MAX_PLANE,
     Found,
     NoObjectError,
     Room,
@@ -26,6 +27,7 @@ from napari_sam3.workflows.exporting.found import (
     said_shape,
     score_of,
     state_of,
+    whole_number,
 )
 
 Feature = Mapping[str, Any]
@@ -60,13 +62,14 @@ def objects_of_geojson(
         features = [dict(one) for one in _features(content)]
         image = content.get("image") if isinstance(content, dict) else None
         image = image if isinstance(image, dict) else {}
+        here = place_of(image)
     entries, outlined = Entries("feature"), []
     for number, feature in enumerate(features, start=1):
         with entries.reading(f"Feature {number} of {path}"):
             geometry = feature.get("geometry")
             outlined.append((number, feature, _outlines(geometry), _place(geometry)))
     shape = _shape(image, [part for _, _, part, _ in outlined], path, image_shape)
-    room, here = Room(shape=shape), place_of(image)
+    room = Room(shape=shape)
     # QuPath says 0 along the axes that an image does not have
     axes = {letter for *_, at in outlined for letter, place in at.items() if place}
     for number, feature, outlines, said in outlined:
@@ -88,15 +91,19 @@ def objects_of_geojson(
 def _place(geometry: Any) -> Place:
     """Return what QuPath says of a geometry's plane; a channel of -1 stands for all."""
     said = geometry.get("plane") if isinstance(geometry, dict) else None
-    if not isinstance(said, dict):
+    if said is None:
         return {}
-    places = {letter: said.get(letter.lower()) for letter in "TCZ"}
-    # a number may be written with a point
-    return {
-        letter: int(at)
-        for letter, at in places.items()
-        if isinstance(at, int | float) and at >= 0 and at == int(at)
-    }
+    if not isinstance(said, dict):
+        raise NoObjectError(f"no such plane ({said!s:.40})")
+    place = {}
+    for name in "tcz":
+        at = whole_number(said.get(name))
+        if at is None or (name == "c" and at == -1):
+            continue
+        if type(at) is not int or not 0 <= at <= MAX_PLANE:
+            raise NoObjectError(f"no such plane ({name}: {said[name]!s:.40})")
+        place[name.upper()] = at
+    return place
 
 
 def _features(content: Any) -> list[Feature]:

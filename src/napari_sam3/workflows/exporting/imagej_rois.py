@@ -17,6 +17,7 @@ from napari_sam3.core.outlines import Ring, trace_outlines
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
+from napari_sam3.workflows.exporting.found import MAX_PLANE
 from napari_sam3.workflows.files import replace_file
 from napari_sam3.workflows.segment import Progress
 
@@ -43,6 +44,12 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
             f"{' × '.join(map(str, exported.image_shape))}; save GeoJSON instead."
         )
     objects = [(one, each.place) for each in exported.by_plane() for one in each.kept]
+    last = max((at for _, place in objects for at in place.values()), default=0)
+    if last > MAX_PLANE:
+        raise ImageError(
+            f"ImageJ's regions name planes up to {MAX_PLANE}, but an object lies on plane {last}; "
+            "save another format instead."
+        )
     groups = category_ids(exported.kept)
     packed, taken = io.BytesIO(), set[str]()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
