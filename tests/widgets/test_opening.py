@@ -245,6 +245,40 @@ def test_objects_of_a_file_without_a_size_are_laid_on_the_planes_of_the_image(
 
 
 @pytest.mark.parametrize(
+    ("places", "letters", "sizes", "right"),
+    [
+        ([(1, 0), (3, 0)], "TZ", (4, 5), [(0, 1), (0, 3)]),
+        ([(3, 0)], "TZ", (4, 5), [(0, 3)]),
+        ([(0, 2), (0, 1)], "TZ", (4, 5), [(1, 0), (2, 0)]),
+        ([(0, 0)], "TZ", (4, 5), [(0, 0)]),
+        ([(1, 0), (3, 0)], "Z", (5,), [(1,), (3,)]),
+        ([(1, 0), (3, 0)], "T", (5,), [(1,), (3,)]),
+        ([(0, 0)], "Z", (5,), [(0,)]),
+    ],
+)
+def test_zeros_that_qupath_says_count_along_the_axes_that_the_image_has(
+    tmp_path, places, letters, sizes, right
+):
+    ring = [[2, 4], [9, 4], [9, 7], [2, 7], [2, 4]]
+    path = tmp_path / "a.geojson"
+    geometries = [
+        {"type": "Polygon", "coordinates": [ring], "plane": {"c": -1, "z": z, "t": t}}
+        for z, t in places
+    ]
+    path.write_text(
+        json.dumps([{"type": "Feature", "geometry": one, "properties": {}} for one in geometries])
+    )
+    found = onto_image(read_objects(path, (20, 30)), f"{letters}YX", (*sizes, 20, 30))
+    assert sorted(found.planes) == right
+    assert {at[:-2] for at in map(tuple, np.argwhere(found.labels).tolist())} == set(right)
+    assert found.notices == ()
+    # an image without planes has none of these axes
+    if len(places) == 1 and not any(places[0]):
+        flat = onto_image(read_objects(path, (20, 30)), "YX", (20, 30))
+        assert (flat.planes, flat.plane) == ({}, None)
+
+
+@pytest.mark.parametrize(
     ("axes", "planes", "letters", "shape"),
     [
         ("Z", [(1,), (5,)], "Z", (5, 20, 30)),
@@ -263,6 +297,20 @@ def test_objects_that_lie_on_no_plane_of_the_image_stay_as_they_are_and_that_is_
     assert list(found.planes) == planes
     (notice,) = found.notices
     assert "not those of the image" in notice
+
+
+def test_a_stack_larger_than_any_that_is_allocated_is_not_laid_over(monkeypatch):
+    monkeypatch.setattr("napari_sam3.widgets.opening.MAX_PIXELS", 5 * 9 * 12)
+    given = at_planes((1,), (3,))
+    assert onto_image(given, "ZYX", (5, 9, 12)).labels.shape == (5, 9, 12)
+    found = onto_image(given, "ZYX", (6, 9, 12))
+    assert (found.labels.shape, len(found.notices)) == ((4, 9, 12), 1)
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (9, 30), (20, 12)])
+def test_an_image_that_ends_where_the_objects_do_is_theirs(shape):
+    found = onto_image(at_planes((), axes="", has_edges=False), "YX", shape)
+    assert (found.image_shape, found.has_edges) == (shape, True)
 
 
 def test_objects_of_another_image_keep_their_size():

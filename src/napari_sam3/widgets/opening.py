@@ -145,10 +145,14 @@ def onto_image(found: Exported, letters: str, shape: tuple[int, ...]) -> Exporte
     """
     found = _grown(found, shape[-2:])
     placed = [(one.place, one.objects) for one in found.by_plane()]
-    if len(shape) == 2 or not any(place for place, _ in placed):
+    is_placed = any(place for place, _ in placed)
+    if len(shape) == 2 or not (found.first_along or is_placed):
         return found
-    where = _within([place for place, _ in placed], letters[:-2], shape[:-2])
+    first = dict.fromkeys(found.first_along, 0)
+    where = _within([place for place, _ in placed], first, letters[:-2], shape[:-2])
     if where is None or found.image_shape != shape[-2:] or math.prod(shape) > MAX_PIXELS:
+        if not is_placed:
+            return found
         strange = "Its planes are not those of the image, so they were not laid over it."
         return replace(found, notices=(*found.notices, strange))
     planes = {at: objects for at, (_, objects) in zip(where, placed, strict=True)}
@@ -163,6 +167,7 @@ def onto_image(found: Exported, letters: str, shape: tuple[int, ...]) -> Exporte
         plane=None,
         labels=labels,
         axes=letters,
+        first_along="",
         scale=None,
         translate=None,
         units=None,
@@ -182,22 +187,25 @@ def _grown(found: Exported, shape: tuple[int, ...]) -> Exported:
 
 
 def _within(
-    places: list[dict[str, int]], axes: str, sizes: tuple[int, ...]
+    places: list[dict[str, int]], first: dict[str, int], axes: str, sizes: tuple[int, ...]
 ) -> list[tuple[int, ...]] | None:
     """Return where planes lie along the axes of a stack; None if one lies in no such stack."""
     if "C" not in axes and len({place.get("C") for place in places}) > 1:
         return None
-    found = [_at(place, axes, sizes) for place in places]
+    found = [_at(place, first, axes, sizes) for place in places]
     known = [at for at in found if at is not None]
     return known if len(known) == len(found) else None
 
 
-def _at(place: dict[str, int], axes: str, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+def _at(
+    place: dict[str, int], first: dict[str, int], axes: str, sizes: tuple[int, ...]
+) -> tuple[int, ...] | None:
     # regions are drawn on some channel, and labels have none
     said = {letter: at for letter, at in place.items() if letter in axes or letter != "C"}
     if len(axes) == len(said) == 1:
         # frames or slices: a single axis is the same one, whatever it is called
         said = dict(zip(axes, said.values(), strict=True))
+    said = {**first, **said}
     if any(at for letter, at in said.items() if letter not in axes):
         return None
     steps = list(zip(axes, sizes, strict=True))

@@ -76,6 +76,9 @@ class Exported:
         Where the plane lies along the other axes of the stack that it is from.
     plane_axes : str
         A letter for each of these axes, of T, C and Z; the usual ones (`letters_of`) if empty.
+    first_along : str
+        The letters of axes along which all of them are said to lie on the first plane, also if
+        the image has no such axis.
     planes : mapping
         Of a file about several planes: the objects of each, by its place along the first axes
         of `labels`.  Then `objects` is empty.
@@ -111,6 +114,7 @@ class Exported:
     to_world: Array | None = None
     has_edges: bool = True
     is_turned: bool = False
+    first_along: str = ""
 
     def __post_init__(self) -> None:
         rows, cols = self.image_shape

@@ -70,7 +70,8 @@ def objects_of_geojson(
             outlined.append((number, feature, _outlines(geometry), _place(geometry)))
     shape = _shape(image, [part for _, _, part, _ in outlined], path, image_shape)
     room = Room(shape=shape)
-    # QuPath says 0 along the axes that an image does not have
+    # QuPath says 0 also along the axes that an image does not have
+    named = {letter for *_, at in outlined for letter in at}
     axes = {letter for *_, at in outlined for letter, place in at.items() if place}
     for number, feature, outlines, said in outlined:
         # and nothing at all of the first plane
@@ -85,6 +86,7 @@ def objects_of_geojson(
         pixel_size=pixel_size_of(image.get("pixel_size")),
         image_name=str(image.get("name", "")),
         has_edges="height" in image or image_shape is not None,
+        first_along="" if here else "".join(sorted(named - axes)),
     )
 
 
