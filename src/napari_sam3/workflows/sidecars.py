@@ -73,7 +73,7 @@ def record_path(path: str | Path) -> Path:
     first, second = sidecar_path(path), _second_path(path)
     if not _is_ours(second, path):
         return first
-    # the command line may have replaced the first one since
+    # a former run may have written the first one, and a later one the second
     is_newer = _is_ours(first, path) and first.stat().st_mtime_ns > second.stat().st_mtime_ns
     return first if is_newer else second
 
