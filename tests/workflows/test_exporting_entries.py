@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.exporting import read_objects
+from napari_sam3.workflows.exporting import Exported, export, read_objects
 
 SHAPE = (60, 80)
 RING = [[5, 5], [15, 5], [15, 15], [5, 15]]
@@ -198,3 +198,112 @@ def test_every_region_is_accounted_for(tmp_path_factory, listed, plane):
         for number, roi in enumerate(listed):
             archive.writestr(f"{number}.roi", roi.tobytes())
     assert accounted_for(path, plane) == len(listed)
+
+
+def test_an_empty_entry_does_not_take_the_others_along(read):
+    for listed in ([None, polygon(RING)], [polygon(RING), None]):
+        found = read(listed, "a.geojson")
+        assert areas(found) == [100]
+        assert found.notices == ("a.geojson: 1 feature was left out: an empty entry.",)
+    content = dataset({"segmentation": [FLAT]})
+    for name in ("images", "annotations", "categories"):
+        content[name].insert(0, None)
+    found = read(content)
+    assert areas(found) == [100]
+    assert found.notices == ("a.json: 1 annotation was left out: an empty entry.",)
+    assert read(dataset() | {"annotations": [None]}).objects == ()
+    assert areas(read([None, {"segmentation": [FLAT]}])) == [100]
+
+
+@pytest.mark.parametrize("entry", [7, "cell", [1]])
+def test_an_entry_of_another_kind_is_refused_in_words_for_people(read, entry):
+    for content in ({"type": "FeatureCollection", "features": [entry]}, {"annotations": [entry]}):
+        with pytest.raises(ImageError) as refused:
+            read(content)
+        assert not re.search(r"[a-z](Type|Value|Key)?Error|NoneType|'int'|dict", str(refused.value))
+
+
+def test_a_value_of_another_kind_is_refused_in_words_for_people(read):
+    said = {"type": "Polygon", "coordinates": [RING]}
+    for entry in (feature(said, classification=7), feature({"type": "Polygon"}), feature(7)):
+        with pytest.raises(ImageError, match=r"a\.json cannot be read: (there is no '|a value is)"):
+            read([entry])
+
+
+def test_a_class_may_be_a_text_alone(read):
+    entry = feature({"type": "Polygon", "coordinates": [RING]}, classification="nucleus")
+    assert [one.instance.concept for one in read([entry]).objects] == ["nucleus"]
+
+
+@pytest.mark.parametrize("one", [1, 1.0, "1"])
+@pytest.mark.parametrize("other", [1, 1.0, "1"])
+def test_the_same_number_is_the_same_however_it_is_written(read, tmp_path, one, other):
+    content = dataset({"segmentation": [FLAT], "image_id": other, "category_id": other})
+    rows, cols = (type(one)(side) for side in SHAPE)
+    content["images"] = [{"id": one, "height": rows, "width": cols}]
+    content["categories"] = [{"id": one, "name": "cell"}]
+    found = read(content)
+    assert [one.instance.concept for one in found.objects] == ["cell"]
+    assert (areas(found), found.notices) == ([100], ())
+    # the size counts also where nobody has the image
+    assert read_objects(tmp_path / "a.json").image_shape == SHAPE
+
+
+@pytest.mark.parametrize("side", [50.5, "50.5", "", None, True, -50, "-50", [50]])
+def test_a_side_that_is_none_is_refused(read, side):
+    content = dataset({"segmentation": [FLAT]})
+    content["images"][0]["width"] = side
+    with pytest.raises(ImageError):
+        read(content)
+
+
+def test_the_images_of_a_file_are_planes_only_if_each_has_a_place_of_its_own(read):
+    content = dataset({"segmentation": [FLAT]}, {"segmentation": [FLAT], "image_id": 2})
+    content["images"].append(content["images"][0] | {"id": 2})
+    for image, z in zip(content["images"], (0, 3), strict=True):
+        image |= {"plane": [z], "plane_axes": "Z"}
+    assert sorted(read(content).planes) == [(0,), (3,)]
+    content["images"][1]["plane"] = [0]
+    with pytest.raises(ImageError, match="2 images"):
+        read(content)
+
+
+def test_a_region_of_no_bytes_does_not_take_the_others_along(tmp_path):
+    good = roifile.ImagejRoi.frompoints([[4, 2], [9, 2], [9, 7], [4, 7]]).tobytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.roi", good)
+        archive.writestr("b.roi", b"")
+    found = read_objects(tmp_path / "a.zip")
+    assert areas(found) == [25]
+    assert found.notices == ("a.zip: 1 region was left out: an empty file.",)
+
+
+def test_regions_of_no_objects_come_back_as_none(tmp_path):
+    (path,) = export(tmp_path / "a.zip", Exported((), SHAPE))
+    found = read_objects(path, SHAPE)
+    assert (found.objects, found.image_shape, found.notices) == ((), SHAPE, ())
+
+
+def test_regions_are_read_up_to_the_most_bytes(tmp_path, monkeypatch):
+    good = roifile.ImagejRoi.frompoints([[4, 2], [9, 2], [9, 7], [4, 7]]).tobytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.roi", good)
+    most = "napari_sam3.workflows.exporting.from_rois.MAX_BYTES"
+    monkeypatch.setattr(most, len(good))
+    assert areas(read_objects(tmp_path / "a.zip")) == [25]
+    monkeypatch.setattr(most, len(good) - 1)
+    with pytest.raises(ImageError, match="more regions than can be read"):
+        read_objects(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("corners", "reason"),
+    [
+        ([[-9, 5], [0, 5], [0, 15]], "outside the image"),
+        ([[5, -9], [15, -9], [15, 0]], "outside the image"),
+        ([[-9, 5], [0.4, 5], [0.4, 5.2]], "no pixel's centre inside"),
+    ],
+)
+def test_what_only_touches_the_image_lies_outside(read, corners, reason):
+    found = read([polygon(corners)], "a.geojson")
+    assert found.notices == (f"a.geojson: 1 feature was left out: {reason}.",)

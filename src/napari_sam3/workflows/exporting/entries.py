@@ -55,6 +55,11 @@ class Entries:
             except NoObjectError as why:
                 self.left_out[str(why)] += 1
 
+    def leave_out(self, why: str, count: int) -> None:
+        """Count entries that are no objects, if there are any."""
+        if count:
+            self.left_out[why] += count
+
     def add(self, one: Found, place: Place) -> None:
         """Take an entry that is an object."""
         self.found.append((one, place))
@@ -127,8 +132,7 @@ class Entries:
     def _keep_placed(self) -> None:
         kept = [(one, at) for one, at in self.found if at]
         without = len(self.found) - len(kept)
-        if without:
-            self.left_out["no plane, where others have one"] += without
+        self.leave_out("no plane, where others have one", without)
         self.found = kept
 
 

@@ -142,8 +142,29 @@ def malformed_as_sentence(what: str) -> Generator[None]:
     try:
         yield
     except MALFORMED as error:
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
-        raise ImageError(f"{what} cannot be read: {reason:.200}.") from error
+        raise ImageError(f"{what} cannot be read: {_reason(error):.200}.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    is_missing = isinstance(error, KeyError)
+    return f"there is no {error}" if is_missing else "a value is of another kind than it should be"
+
+
+def entries_of(listed: Any) -> list[dict[str, Any]]:
+    """Return the entries of a list, without empty ones.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or one of them is of another kind.
+    """
+    if not isinstance(listed, list):
+        raise ValueError("there is no list where one should be")
+    if not all(one is None or isinstance(one, dict) for one in listed):
+        raise ValueError("an entry of a list is a number, a text or a list")
+    return [dict(one) for one in listed if one is not None]
 
 
 def checked_shape(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
@@ -172,6 +193,7 @@ def said_shape(rows: Any, cols: Any, wanted: tuple[int, int] | None, path: Path)
     ImageError
         If it is none, a hostile one, or that of another image.
     """
+    rows, cols = whole_number(rows), whole_number(cols)
     if wanted is None:
         return checked_shape(rows, cols, path)
     if (rows, cols) != tuple(wanted):

@@ -19,6 +19,7 @@ from napari_sam3.workflows.exporting.found import (
     Found,
     NoObjectError,
     Room,
+    entries_of,
     known_shape,
     label_of,
     malformed_as_sentence,
@@ -27,6 +28,7 @@ from napari_sam3.workflows.exporting.found import (
     said_shape,
     score_of,
     state_of,
+    whole_number,
 )
 
 Entry = Mapping[str, Any]
@@ -64,17 +66,18 @@ def objects_of_coco(
     with malformed_as_sentence(str(path)):
         if isinstance(content, list):
             content = {"annotations": content}
-        annotations = [dict(one) for one in content["annotations"]]
-        names = {str(one["id"]): str(one["name"]) for one in content.get("categories") or ()}
+        annotations = entries_of(content["annotations"])
+        categories = entries_of(content.get("categories") or [])
+        names = {_id(one["id"]): str(one["name"]) for one in categories}
         images = {
-            str(one.get("id")): one for one in _images(content, annotations, path, image_name)
+            _id(one.get("id")): one for one in _images(content, annotations, path, image_name)
         }
         image = next(iter(images.values()), {})
         chosen = [one for one in annotations if not images or _image_id(one) in images]
         shape = _shape(image, chosen, path, image_shape)
     entries, room = Entries("annotation"), Room(shape=shape)
-    if len(chosen) < len(annotations):
-        entries.left_out["another image"] = len(annotations) - len(chosen)
+    entries.leave_out("an empty entry", len(content["annotations"]) - len(annotations))
+    entries.leave_out("another image", len(annotations) - len(chosen))
     for one in chosen:
         with entries.reading(f"Annotation {one.get('id', '?')!r:.20} of {path}"):
             at = place_of(images.get(_image_id(one), {}))
@@ -90,9 +93,9 @@ def objects_of_coco(
 
 def _images(
     content: Entry, annotations: Sequence[Entry], path: Path, name: str | None
-) -> list[Entry]:
+) -> Sequence[Entry]:
     """Return the image that is meant, or the planes of one stack; none if the file names none."""
-    images: list[Entry] = [dict(one) for one in content.get("images") or ()]
+    images = entries_of(content.get("images") or [])
     if not images:
         if len({_image_id(one) for one in annotations}) > 1:
             raise ImageError(f"{path} is about several images and does not name them.")
@@ -118,8 +121,12 @@ def _are_planes(images: Sequence[Entry]) -> bool:
 
 
 def _image_id(annotation: Entry) -> str:
-    # some programs write numbers as text
-    return str(annotation.get("image_id"))
+    return _id(annotation.get("image_id"))
+
+
+def _id(said: Any) -> str:
+    # some programs write numbers as text, or with a point
+    return str(whole_number(said))
 
 
 def _is_called(image: Mapping[str, Any], name: str) -> bool:
@@ -142,7 +149,7 @@ def _shape(
 
 
 def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
-    name = names.get(str(said.get("category_id")), NO_CONCEPT)
+    name = names.get(_id(said.get("category_id")), NO_CONCEPT)
     instance = _instance(
         said, score_of(said.get("score")), "" if name == NO_CONCEPT else name, room
     )
@@ -157,7 +164,7 @@ def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
 def _instance(said: Entry, score: float | None, concept: str, room: Room) -> Instance:
     segmentation = said.get("segmentation")
     if isinstance(segmentation, dict):
-        if tuple(segmentation.get("size") or ()) != room.shape:
+        if tuple(map(whole_number, segmentation.get("size") or ())) != room.shape:
             raise ValueError("its mask has another size than the image")
         counts = segmentation["counts"]
         lengths = counts_of(counts) if isinstance(counts, str) else counts

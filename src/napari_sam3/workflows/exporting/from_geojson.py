@@ -18,6 +18,7 @@ from napari_sam3.workflows.exporting.found import (
     NoObjectError,
     Room,
     checked_shape,
+    entries_of,
     known_shape,
     label_of,
     malformed_as_sentence,
@@ -59,11 +60,13 @@ def objects_of_geojson(
         If it is no such file.
     """
     with malformed_as_sentence(str(path)):
-        features = [dict(one) for one in _features(content)]
+        listed = _features(content)
+        features = entries_of(listed)
         image = content.get("image") if isinstance(content, dict) else None
         image = image if isinstance(image, dict) else {}
         here = place_of(image)
     entries, outlined = Entries("feature"), []
+    entries.leave_out("an empty entry", len(listed) - len(features))
     for number, feature in enumerate(features, start=1):
         with entries.reading(f"Feature {number} of {path}"):
             geometry = feature.get("geometry")
@@ -108,11 +111,11 @@ def _place(geometry: Any) -> Place:
     return place
 
 
-def _features(content: Any) -> list[Feature]:
+def _features(content: Any) -> list[Any]:
     if isinstance(content, list):
         return content
     if content["type"] == "FeatureCollection":
-        features: list[Feature] = content["features"]
+        features: list[Any] = content["features"]
         return features
     if content["type"] == "Feature":
         return [content]
@@ -178,6 +181,8 @@ def _object(feature: Feature, outlines: list[Outline], room: Room) -> Found:
 
 def _concept(said: Mapping[str, Any]) -> str:
     what = said.get("classification") or {}
+    if isinstance(what, str):
+        what = {"name": what}
     # QuPath has a list where a class is derived from others
     name = what.get("name") or ": ".join(map(str, what.get("names") or ()))
     return "" if name == NO_CONCEPT else str(name)

@@ -103,7 +103,7 @@ def _unpacked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bytes
         for one in archive.infolist()
         if one.filename.lower().endswith(".roi") and not Path(one.filename).name.startswith("._")
     ]
-    if not entries:
+    if not entries and archive.infolist():
         raise ImageError(f"{path} holds no regions of ImageJ.")
     # sizes may lie, so they are counted again as they come
     if len(entries) > _MAX_REGIONS or sum(one.file_size for one in entries) > MAX_BYTES:
@@ -139,6 +139,8 @@ class _Region:
     def __init__(self, name: str, data: bytes) -> None:
         import roifile
 
+        if not data:
+            raise NoObjectError("an empty file")
         try:
             roi = roifile.ImagejRoi.frombytes(data)
             self.is_oval = roi.roitype == roifile.ROI_TYPE.OVAL

@@ -145,7 +145,8 @@ def _read_json(
     from napari_sam3.workflows.exporting.from_geojson import objects_of_geojson
 
     content = _load(path)
-    first = content[0] if isinstance(content, list) and content else content
+    known = [one for one in content if one is not None] if isinstance(content, list) else [content]
+    first = known[0] if known else None
     if not isinstance(first, dict):
         raise ImageError(f"{path} is neither COCO nor GeoJSON.")
     if "annotations" in first or "segmentation" in first:
