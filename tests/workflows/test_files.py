@@ -277,7 +277,7 @@ class TestWhatIsNoImage:
     def test_another_file(self, tmp_path, content):
         path = tmp_path / "notes.tif"
         path.write_bytes(content)
-        with pytest.raises(ImageError, match="no image that can be read"):
+        with pytest.raises(ImageError, match="not an image that can be read"):
             open_image(path)
 
     def test_a_file_that_may_not_be_read(self, tmp_path, monkeypatch):
