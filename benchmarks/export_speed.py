@@ -22,7 +22,7 @@ from benchmarks.timing import best, heading, report, sizes_asked_for
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import trace_outlines
 from napari_sam3.core.rle import whole_image_rle
 from napari_sam3.workflows.exporting import FORMATS, Exported, export, read_objects
@@ -43,7 +43,7 @@ class Sizes:
 SMALL = Sizes(side=160, objects=5, rounds=1)
 
 
-def cells(noise: np.random.Generator, sizes: Sizes) -> tuple[LabelledObject, ...]:
+def cells(noise: np.random.Generator, sizes: Sizes) -> tuple[PlaneObject, ...]:
     """Return ellipses on a grid, shaken so that some overlap; one in ten has a hole."""
     across = int(np.ceil(np.sqrt(sizes.objects)))
     furthest = sizes.side - WIDTH
@@ -57,7 +57,7 @@ def cells(noise: np.random.Generator, sizes: Sizes) -> tuple[LabelledObject, ...
         box = Box(int(top), int(left), int(top) + WIDTH, int(left) + WIDTH)
         score = float(noise.uniform(0.5, 1))
         instance = Instance(mask, box, score, "nucleus" if index % 3 else "cell")
-        objects.append(LabelledObject(index + 1, instance, "Benchmark", depth=index))
+        objects.append(PlaneObject(index + 1, instance, "Benchmark", depth=index))
     return tuple(objects)
 
 
@@ -74,7 +74,7 @@ def ellipse(noise: np.random.Generator, has_hole: bool) -> BoolArray:
 
 
 def touch(
-    objects: tuple[LabelledObject, ...], path: Path, size: int, side: int
+    objects: tuple[PlaneObject, ...], path: Path, size: int, side: int
 ) -> Callable[[], object]:
     """Return the floor: paint all masks once, and write so many bytes."""
 

@@ -17,7 +17,7 @@ from napari_sam3.cli.export import export_objects
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.workflows.exporting import export, read_objects
@@ -118,7 +118,7 @@ def solid(label, place, state="unreviewed", depth=0, score=0.5):
     mask = np.zeros(SHAPE, bool)
     mask[place] = True
     item = Instance.from_mask(mask, score, "cell")
-    return LabelledObject(label, item, "Built-in", state, depth)
+    return PlaneObject(label, item, "Built-in", state, depth)
 
 
 def write_record(path, labels, objects, view=None, index=None, shape=SHAPE, **place):

@@ -18,7 +18,7 @@ from napari_sam3.core.object_json import (
     objects_from_json,
     objects_to_json,
 )
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 
@@ -29,7 +29,7 @@ BOX = Box(2, 3, 12, 30)
 def one(label, box=BOX, score=0.5, **others):
     mask = np.ones(box.shape, bool)
     mask[0, 1:] = False
-    return LabelledObject(label, Instance(mask, box, score, "cell"), "Built-in", **others)
+    return PlaneObject(label, Instance(mask, box, score, "cell"), "Built-in", **others)
 
 
 def said_of(*objects, planes=1, view=None):

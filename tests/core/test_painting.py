@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OVERLAP_RULES
-from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
+from napari_sam3.core.objects import REVIEW_STATES, PlaneObject
 from napari_sam3.core.painting import order_from_top, paint_objects
 
 SHAPE = (6, 10)
@@ -23,14 +23,14 @@ def full(one):
 
 def square(label, *corners, score=None, state="unreviewed", depth=0):
     box = Box(*corners)
-    return LabelledObject(label, Instance(np.ones(box.shape, bool), box, score), "", state, depth)
+    return PlaneObject(label, Instance(np.ones(box.shape, bool), box, score), "", state, depth)
 
 
 @st.composite
 def planes(draw):
     labels = draw(st.lists(st.integers(1, 70_000), unique=True, max_size=6))
     return [
-        LabelledObject(
+        PlaneObject(
             label,
             Instance.from_mask(
                 draw(hnp.arrays(bool, SHAPE).filter(np.any)),
@@ -126,7 +126,7 @@ def test_what_was_drawn_among_scored_objects_lies_on_top_and_changes_no_other_ov
     boxes = Box(1, 1, 6, 9), Box(2, 2, 8, 12), Box(4, 4, 5, 14)
     scores = 0.9, 0.5, None
     objects = [
-        LabelledObject(n, Instance(np.ones(box.shape, bool), box, score))
+        PlaneObject(n, Instance(np.ones(box.shape, bool), box, score))
         for n, (box, score) in enumerate(zip(boxes, scores, strict=True), start=1)
     ]
     painted = paint_objects(objects, (12, 17), rule="score")

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.labels import OVERLAP_RULES
-from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
+from napari_sam3.core.objects import REVIEW_STATES, PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_changes import Changes
 from napari_sam3.core.reconciling import reconcile
@@ -27,7 +27,7 @@ def full(one):
 def solid(label, *corners, depth=0, state="unreviewed", score=0.9):
     box = Box(*corners)
     instance = Instance(np.ones(box.shape, bool), box, score, "cell")
-    return LabelledObject(label, instance, "Engine", state, depth)
+    return PlaneObject(label, instance, "Engine", state, depth)
 
 
 def plane(*objects):
@@ -54,7 +54,7 @@ def records(draw):
         instance = Instance.from_mask(mask, draw(st.none() | st.just(0.5)), "cell")
         if instance:
             state, depth = draw(st.sampled_from(REVIEW_STATES)), draw(st.integers(-2, 2))
-            record[label] = LabelledObject(label, instance, "Engine", state, depth)
+            record[label] = PlaneObject(label, instance, "Engine", state, depth)
     return record
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.undoing import undone_labels
 
 ITEM = Instance(np.ones((2, 3), bool), Box(4, 5, 6, 8))
@@ -14,7 +14,7 @@ ITEM = Instance(np.ones((2, 3), bool), Box(4, 5, 6, 8))
 def record(**runs):
     """Return objects by label; each run is named and has these."""
     return {
-        label: LabelledObject(label, ITEM, source=None if run == "by_hand" else (run, 0, place))
+        label: PlaneObject(label, ITEM, source=None if run == "by_hand" else (run, 0, place))
         for run, labels in runs.items()
         for place, label in enumerate(labels)
     }

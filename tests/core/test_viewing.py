@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.viewing import View, hidden_labels
 
 SHAPE = (40, 61)
@@ -13,7 +13,7 @@ SHAPE = (40, 61)
 
 def solid(label, box, score=None, state="unreviewed"):
     item = Instance(np.ones(box.shape, bool), box, score)
-    return LabelledObject(label, item, "", state)
+    return PlaneObject(label, item, "", state)
 
 
 OBJECTS = (

@@ -10,7 +10,7 @@ from napari.layers import Labels
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.object_json import objects_from_json, objects_to_json
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.layers import objects as module
@@ -72,7 +72,7 @@ def test_what_was_painted_by_hand_with_its_label_stays_in_an_object_that_is_aske
     joined[old.box.slices] = True
     known = record.planes[WHOLE].objects[5]
     record.change(
-        WHOLE, {5: LabelledObject(5, Instance.from_mask(joined | hand), "a", depth=known.depth)}
+        WHOLE, {5: PlaneObject(5, Instance.from_mask(joined | hand), "a", depth=known.depth)}
     )
     paint(layer, 5, new)
     add_written(layer, WHOLE, {5: new}, engine="b", former=[old])
@@ -102,7 +102,7 @@ def test_a_record_comes_back_from_json_as_it_was():
     plane = record.plane(index, (20, 31))
     for label, state in ((3, "accepted"), (70_000, "rejected")):
         item = solid(1, 2, 5, 9, score=None if label == 3 else 0.125, concept="nucleus")
-        plane.objects[label] = LabelledObject(label, item, "Built-in", state, depth=label - 5)
+        plane.objects[label] = PlaneObject(label, item, "Built-in", state, depth=label - 5)
     again = ObjectRecord.from_stored(objects_from_json(objects_to_json(record.to_stored())))
     assert again.view == record.view
     for label, one in plane.objects.items():
@@ -128,7 +128,7 @@ def test_a_record_comes_back_from_json_as_it_was():
 def test_a_record_that_was_damaged_is_refused(change):
     record = ObjectRecord()
     item = solid(1, 2, 5, 9)
-    record.plane(WHOLE, (20, 31)).objects[1] = LabelledObject(1, item)
+    record.plane(WHOLE, (20, 31)).objects[1] = PlaneObject(1, item)
     said = objects_to_json(record.to_stored())
     said["planes"][0]["items"][0] |= change
     with pytest.raises(ValueError, match=r"."):
@@ -264,7 +264,7 @@ def test_what_was_rejected_or_filtered_out_is_known_in_a_record_from_disk(layer,
     item = solid(2, 3, 12, 23)
     record = ObjectRecord(view=view)
     plane = record.plane(WHOLE, (20, 31))
-    plane.objects[1] = LabelledObject(1, item, "Built-in", state)
+    plane.objects[1] = PlaneObject(1, item, "Built-in", state)
     layer.metadata[OBJECTS_KEY] = ObjectRecord.from_stored(record.to_stored())
     assert hidden_finder(layer, WHOLE)(solid(2, 3, 12, 22))
 

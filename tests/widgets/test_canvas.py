@@ -10,14 +10,14 @@ from napari.utils.interactions import mouse_press_callbacks, mouse_release_callb
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.widgets._canvas import Canvas
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 
 SHEARED = np.array([[1, 0, 0, 3], [0.5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-ONE = LabelledObject(5, Instance(np.ones((4, 6), bool), Box(10, 20, 14, 26)))
+ONE = PlaneObject(5, Instance(np.ones((4, 6), bool), Box(10, 20, 14, 26)))
 
 
 @pytest.fixture

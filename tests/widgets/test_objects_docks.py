@@ -25,7 +25,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QShortcut
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.viewing import View
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.widgets import _save, _sharing
@@ -378,8 +378,8 @@ def test_save_without_labels_says_what_to_do(seen, objects, layer, still, chosen
 @pytest.mark.parametrize("suffix", [".zip", ".geojson", ".coco.json"])
 def test_objects_of_slices_are_imported_onto_their_slices(seen, objects, still, tmp_path, suffix):
     stack = seen.add_image(np.zeros((5, *SHAPE), np.uint8), name="stack", scale=(2, 1, 1))
-    one = LabelledObject(3, solid(Box(1, 2, SHAPE[0], SHAPE[1])))
-    planes = {(1,): (one,), (3,): (one, LabelledObject(9, solid(Box(0, 0, 4, 5))))}
+    one = PlaneObject(3, solid(Box(1, 2, SHAPE[0], SHAPE[1])))
+    planes = {(1,): (one,), (3,): (one, PlaneObject(9, solid(Box(0, 0, 4, 5))))}
     labels = np.zeros((4, *SHAPE), np.uint16)
     export(tmp_path / f"a{suffix}", Exported((), SHAPE, labels=labels, axes="ZYX", planes=planes))
     objects.form.image.value = stack

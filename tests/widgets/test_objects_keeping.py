@@ -12,7 +12,7 @@ from napari.layers._layer_actions import _duplicate_layer
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, add_written
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets import _keeping
@@ -254,7 +254,7 @@ def test_an_8_bit_layer_is_widened_for_a_number_beyond_255(seen, objects, still)
     other = seen.add_labels(data.copy(), name="8 bits")
     objects.form.labels.value = other
     still()
-    rejected = LabelledObject(257, solid(EDGE), "Built-in", "rejected", depth=9)
+    rejected = PlaneObject(257, solid(EDGE), "Built-in", "rejected", depth=9)
     objects_of(other)[257] = rejected
     objects.review.choose((257,))
     objects.accept()

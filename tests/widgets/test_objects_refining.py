@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets import _refining, objects_panel
@@ -157,7 +157,7 @@ def test_another_object_that_has_the_number_by_now_gets_no_answer(objects, layer
     beside = Box(33, 2, 38, 9)
     layer.data[layer.data == 2] = 0
     layer.data[beside.slices] = 2
-    objects_of(layer)[2] = LabelledObject(2, solid(beside), depth=-5)
+    objects_of(layer)[2] = PlaneObject(2, solid(beside), depth=-5)
     ObjectRecord.find(layer).planes[WHOLE].expected[...] = layer.data
     under_way.release()
     still()

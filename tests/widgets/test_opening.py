@@ -10,7 +10,7 @@ from napari.layers import Labels
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
@@ -151,7 +151,7 @@ def test_exported_objects_open_as_labels_with_overlaps(layer, tmp_path, name):
 def test_what_was_read_lies_as_large_as_the_file_says(size, scale, unit):
     mask = np.zeros((60, 90), bool)
     mask[5:30, 10:50] = True
-    one = LabelledObject(300, Instance.from_mask(mask, 0.5, "cell"))
+    one = PlaneObject(300, Instance.from_mask(mask, 0.5, "cell"))
     labels, attributes, kind = layer_data_of(Exported((one,), mask.shape, size), "cells.ome.zarr")
     assert (kind, attributes["name"], labels.dtype) == ("labels", "cells", np.uint16)
     made = Labels(labels, **attributes)
@@ -213,7 +213,7 @@ def test_a_placed_plane_of_a_stack_can_be_laid_into_the_stack_of_an_image(tmp_pa
 def at_planes(*planes, axes="Z", **about):
     mask = np.zeros((9, 12), bool)
     mask[2:, 3:] = True
-    one = (LabelledObject(4, Instance.from_mask(mask)),)
+    one = (PlaneObject(4, Instance.from_mask(mask)),)
     if len(planes) == 1:
         return Exported(one, mask.shape, plane=planes[0], plane_axes=axes, **about)
     labels = np.zeros((*np.max(planes, axis=0) + 1, *mask.shape), np.uint16)

@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.widgets.opening import get_reader
@@ -27,7 +27,7 @@ VALUES = np.arange(60 * 90, dtype=np.uint16).reshape(SHAPE)
 
 def exported(**more):
     large, small = solid(Box(5, 10, 30, 50), 0.75), solid(Box(40, 15, 50, 30), None)
-    objects = (LabelledObject(3, large), LabelledObject(7, small))
+    objects = (PlaneObject(3, large), PlaneObject(7, small))
     return Exported(objects, SHAPE, PixelSize(0.5, 0.25, "micrometer"), **more)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.workflows.exporting import Exported
 
 SHAPE = (31, 47)
@@ -36,9 +36,7 @@ ABOUT = {
 
 
 def labelled(label, mask, score=None, concept="", engine="", state="unreviewed", depth=0):
-    return LabelledObject(
-        label, Instance.from_mask(mask, score, concept), engine, state, depth=depth
-    )
+    return PlaneObject(label, Instance.from_mask(mask, score, concept), engine, state, depth=depth)
 
 
 def objects():

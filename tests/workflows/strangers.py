@@ -9,7 +9,7 @@ import numpy as np
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
     CombinedPrompt,
@@ -74,7 +74,7 @@ def full_record():
         answers[run["id"], 0] = found
     last = len(PROMPTS)
     source = (f"run {last - 1}", 0, 0)
-    objects = {last: LabelledObject(last, WHOLE[0], "Built-in", source=source)}
+    objects = {last: PlaneObject(last, WHOLE[0], "Built-in", source=source)}
     stored = StoredPlane(PlaneIndex((1, 2), (1,)), SHAPE[1:], objects)
     labels = rebuild(record, answers)
     said = {"sha256": labels_digest(labels), "dtype": "uint16", "shape": list(SHAPE)}

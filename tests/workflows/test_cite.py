@@ -8,7 +8,7 @@ import pytest
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
@@ -416,7 +416,7 @@ def reviewed_record(view, *states):
     record = record_of_file("cells.tif", run, answer, engine="builtin", labels=labels)
     run_id = record["runs"][0]["id"]
     objects = {
-        n: LabelledObject(n, item, "Built-in", state, n, (run_id, 0, n - 1))
+        n: PlaneObject(n, item, "Built-in", state, n, (run_id, 0, n - 1))
         for n, (item, state) in enumerate(zip(items, states, strict=True), start=1)
     }
     stored = StoredObjects((StoredPlane(PlaneIndex(), SHAPE, objects),), view)

@@ -17,7 +17,7 @@ from shapely.geometry import shape as to_shape
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import fill_outlines, instance_of_rings, trace_outlines
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting import (
@@ -365,7 +365,7 @@ def test_regions_far_out_come_back_from_where_they_were(tmp_path):
     corner = masks()[2][8:17, 18:27]
     ring = masks()[1][3:23, 3:24]
     far = [
-        LabelledObject(number, Instance(mask, box))
+        PlaneObject(number, Instance(mask, box))
         for number, (mask, box) in enumerate(
             (
                 (corner, Box(40_000, 60_526, 40_009, 60_535)),

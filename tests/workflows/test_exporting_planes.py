@@ -10,7 +10,7 @@ import pytest
 import roifile
 
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting import Exported, export, read_objects
 
@@ -21,7 +21,7 @@ FORMATS = (".json", ".geojson", ".zip")
 def square(label, top, left, concept="nucleus"):
     mask = np.zeros(SHAPE, bool)
     mask[top : top + 4, left : left + 6] = True
-    return LabelledObject(label, Instance.from_mask(mask, 0.5, concept), "Built-in")
+    return PlaneObject(label, Instance.from_mask(mask, 0.5, concept), "Built-in")
 
 
 ON_PLANES = {(1, 4): (square(1, 2, 3), square(2, 3, 5)), (0, 2): (square(1, 20, 30),)}

@@ -13,7 +13,7 @@ from skimage.measure import regionprops
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.workflows.exporting import Exported, export
 from napari_sam3.workflows.measuring import COLUMNS, iter_measure, measure
 
@@ -73,7 +73,7 @@ def test_ellipses_are_scikit_images(mask):
     if instance is None:
         return
     size = PixelSize(0.7, 1.3, "nm")
-    row = measure([LabelledObject(1, instance)], mask.shape, size).iloc[0]
+    row = measure([PlaneObject(1, instance)], mask.shape, size).iloc[0]
     region = theirs(mask, size)
     # the root of what is rounded away from 0 is a millionth of a pixel
     assert row["major_axis_length"] == pytest.approx(region.axis_major_length, abs=1e-6)
@@ -110,7 +110,7 @@ def test_only_objects_at_the_edge_touch_it():
         Box(3, cols - 1, 4, cols),
     ):
         item = Instance(np.ones(box.shape, bool), box)
-        assert measure([LabelledObject(1, item)], SHAPE)["touches_edge"].all()
+        assert measure([PlaneObject(1, item)], SHAPE)["touches_edge"].all()
 
 
 def test_a_single_pixel_and_a_line_can_be_measured():

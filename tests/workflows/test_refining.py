@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import Capabilities, SegmentationResult
 from napari_sam3.workflows.refining import (
@@ -105,7 +105,7 @@ def plane():
     return plane
 
 
-OBJECT = LabelledObject(4, solid(20, 30, 40, 50, score=0.3), "old", "accepted", depth=7)
+OBJECT = PlaneObject(4, solid(20, 30, 40, 50, score=0.3), "old", "accepted", depth=7)
 CROP = crop_around(OBJECT.instance, SHAPE)
 
 
@@ -122,7 +122,7 @@ def test_neighbours_keep_all_their_pixels(plane):
 
 
 def test_what_overlapped_before_may_overlap_again(plane):
-    wide = LabelledObject(4, solid(20, 30, 40, 55), "old")
+    wide = PlaneObject(4, solid(20, 30, 40, 55), "old")
     after = take_answer(wide, answer(CROP, solid(22, 30, 38, 58)), CROP, plane, "new")
     assert after.instance.box == Box(22, 30, 38, 55)
 

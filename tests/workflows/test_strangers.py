@@ -11,7 +11,7 @@ import pytest
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.errors import ProvenanceError, Sam3Error
@@ -125,7 +125,7 @@ def test_of_many_runs_only_what_they_touched_is_looked_at():
 
 def test_objects_without_number_at_one_place_are_refused(tmp_path):
     item = Instance(np.ones((3, 4), bool), Box(2, 3, 5, 7))
-    objects = {label: LabelledObject(label, item) for label in range(1, 5001)}
+    objects = {label: PlaneObject(label, item) for label in range(1, 5001)}
     record, _, _ = full_record()
     stored = StoredPlane(PlaneIndex((1, 2), (1,)), SHAPE[1:], objects)
     record = with_objects(record, StoredObjects((stored,), View(max_iom=0.5)))

@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.viewing import View
 from napari_sam3.workflows.syncing import PlaneState, sync
 
@@ -16,7 +16,7 @@ SHAPE = (40, 61)
 
 def solid(label, box, score=0.9, concept="", state="unreviewed", depth=0):
     item = Instance(np.ones(box.shape, bool), box, score, concept)
-    return LabelledObject(label, item, "engine", state, depth)
+    return PlaneObject(label, item, "engine", state, depth)
 
 
 OBJECTS = {

@@ -15,7 +15,7 @@ from typing import Any
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.json_values import fraction, text, whole
-from napari_sam3.core.objects import REVIEW_STATES, LabelledObject
+from napari_sam3.core.objects import REVIEW_STATES, PlaneObject
 from napari_sam3.core.overlaps import meet_often
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.rle import decode_rle, encode_rles
@@ -54,7 +54,7 @@ class StoredPlane:
 
     index: PlaneIndex
     shape: Shape
-    objects: dict[int, LabelledObject]
+    objects: dict[int, PlaneObject]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +120,7 @@ def _items(plane: StoredPlane) -> list[dict[str, Any]]:
     return [_to_json(one, rle) for one, rle in zip(objects, texts, strict=True)]
 
 
-def _to_json(one: LabelledObject, rle: str) -> dict[str, Any]:
+def _to_json(one: PlaneObject, rle: str) -> dict[str, Any]:
     item = one.instance
     box = item.box
     return {
@@ -167,7 +167,7 @@ def _plane(said: Mapping[str, Any], room: int) -> tuple[StoredPlane, int]:
     return StoredPlane(index, (rows, cols), objects), pixels
 
 
-def _object(said: Mapping[str, Any], box: Box) -> LabelledObject:
+def _object(said: Mapping[str, Any], box: Box) -> PlaneObject:
     score, state = said.get("score"), said.get("state", "unreviewed")
     label = whole(said["label"], 1, MAX_LABEL)
     if state not in REVIEW_STATES:
@@ -178,7 +178,7 @@ def _object(said: Mapping[str, Any], box: Box) -> LabelledObject:
     item = Instance(mask, box, None if score is None else fraction(score), text(said["concept"]))
     depth = whole(said["depth"], -MAX_DEPTH, MAX_DEPTH)
     source = _source(said["source"]) if "source" in said else None
-    return LabelledObject(label, item, text(said["engine"]), state, depth, source)
+    return PlaneObject(label, item, text(said["engine"]), state, depth, source)
 
 
 def _source(said: Any) -> tuple[str, int, int]:

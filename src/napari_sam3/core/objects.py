@@ -12,7 +12,7 @@ REVIEW_STATES: tuple[ReviewState, ...] = get_args(ReviewState)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledObject:
+class PlaneObject:
     """One object of a plane, whole: also where others hide it, and where it is not shown.
 
     Parameters

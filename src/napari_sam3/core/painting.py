@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import OverlapRule, bottom_to_top, labels_dtype
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 
 PaintRule = OverlapRule | Literal[""]
 
 
 def paint_objects(
-    objects: Iterable[LabelledObject],
+    objects: Iterable[PlaneObject],
     shape: tuple[int, int],
     *,
     rule: PaintRule = "",
@@ -33,7 +33,7 @@ def paint_objects(
 
     Parameters
     ----------
-    objects : iterable of LabelledObject
+    objects : iterable of PlaneObject
         In any order.  Rejected ones are left out.
     shape : tuple of int
         (rows, cols) of the plane.
@@ -69,8 +69,8 @@ def paint_objects(
 
 
 def order_from_top(
-    objects: Iterable[LabelledObject], shape: tuple[int, int], rule: PaintRule = ""
-) -> list[LabelledObject]:
+    objects: Iterable[PlaneObject], shape: tuple[int, int], rule: PaintRule = ""
+) -> list[PlaneObject]:
     """Return the objects so that of any two that overlap, the one that shows comes first.
 
     Parameters
@@ -100,7 +100,7 @@ def _scored(items: Sequence[Instance]) -> tuple[Instance, ...]:
     return tuple(replace(item, score=1.0) if item.score is None else item for item in items)
 
 
-def _fitting_dtype(objects: Sequence[LabelledObject], dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+def _fitting_dtype(objects: Sequence[PlaneObject], dtype: npt.DTypeLike | None) -> np.dtype[Any]:
     numbers = [one.label for one in objects]
     smallest, largest = min(numbers, default=1), max(numbers, default=1)
     if smallest < 1:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance, bounding_box
 from napari_sam3.core.label_runs import LabelRuns, find_changes, find_runs
-from napari_sam3.core.objects import LabelledObject, ReviewState
+from napari_sam3.core.objects import PlaneObject, ReviewState
 from napari_sam3.core.painting import PaintRule, order_from_top
 from napari_sam3.core.plane_changes import Changes
 from napari_sam3.core.renumbering import (
@@ -52,12 +52,12 @@ class Reconciled:
         What was different.
     """
 
-    objects: dict[int, LabelledObject]
+    objects: dict[int, PlaneObject]
     changes: Changes = field(default_factory=Changes)
 
 
 def reconcile(
-    objects: Mapping[int, LabelledObject],
+    objects: Mapping[int, PlaneObject],
     expected: npt.NDArray[Any],
     actual: npt.NDArray[Any],
     *,
@@ -68,7 +68,7 @@ def reconcile(
 
     Parameters
     ----------
-    objects : mapping of int to LabelledObject
+    objects : mapping of int to PlaneObject
         The record, by label.
     expected : ndarray of int, shape (rows, cols)
         What was last painted for it (`napari_sam3.core.painting.paint_objects`).
@@ -155,7 +155,7 @@ class _Touched:
                 gained[label] = box.union(gained.get(label, box))
         return cls(pixels, bounding_box(pixels), gained, _find_again(plane, numbers))
 
-    def concerns(self, one: LabelledObject, label: int) -> bool:
+    def concerns(self, one: PlaneObject, label: int) -> bool:
         if label in self.gained:
             return True
         box = one.instance.box
@@ -246,7 +246,7 @@ def _follow(
     )
 
 
-def _follow_one(masks: _Masks, old: int, one: LabelledObject) -> LabelledObject:
+def _follow_one(masks: _Masks, old: int, one: PlaneObject) -> PlaneObject:
     instance, has_gained = masks.follow(old, one.label)
     if instance is None:
         return replace(one, state="rejected")
@@ -258,7 +258,7 @@ def _follow_one(masks: _Masks, old: int, one: LabelledObject) -> LabelledObject:
 
 
 def _name_changes(
-    former: Mapping[int, LabelledObject], objects: Mapping[int, LabelledObject], numbers: Numbers
+    former: Mapping[int, PlaneObject], objects: Mapping[int, PlaneObject], numbers: Numbers
 ) -> Changes:
     returned = {numbers.new[old] for old in numbers.returned}
     erased = {numbers.new[old] for old in numbers.erased}
@@ -290,7 +290,7 @@ def _may_differ(
     return touched.concerns(plane.objects[old], numbers.new[old])
 
 
-def _renumbered(plane: ChangedPlane, numbers: Numbers) -> dict[int, LabelledObject]:
+def _renumbered(plane: ChangedPlane, numbers: Numbers) -> dict[int, PlaneObject]:
     """Return by old label the objects under their new ones."""
     rows, cols = plane.actual.shape
     depths = {old: one.depth for old, one in plane.objects.items()}
@@ -308,14 +308,14 @@ def _renumbered(plane: ChangedPlane, numbers: Numbers) -> dict[int, LabelledObje
 
 
 def _added(
-    plane: ChangedPlane, numbers: Numbers, objects: Mapping[int, LabelledObject]
-) -> dict[int, LabelledObject]:
+    plane: ChangedPlane, numbers: Numbers, objects: Mapping[int, PlaneObject]
+) -> dict[int, PlaneObject]:
     if not numbers.unowned:
         return {}
     least_depth = min((one.depth for one in objects.values()), default=0)
     boxes = find_runs(plane.actual, numbers.unowned).boxes_after()
     return {
-        label: LabelledObject(
+        label: PlaneObject(
             label,
             Instance(plane.actual[boxes[label].slices] == label, boxes[label]),
             state="edited",

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray
 from napari_sam3.core.label_runs import LabelPairs
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import PaintRule, order_from_top
 
 Labels = npt.NDArray[Any]
@@ -42,7 +42,7 @@ class ChangedPlane:
 
     Parameters
     ----------
-    objects : mapping of int to LabelledObject
+    objects : mapping of int to PlaneObject
         By label.
     expected, actual : ndarray of int, shape (rows, cols)
         What was painted for them, and what is there now.
@@ -53,7 +53,7 @@ class ChangedPlane:
         By label: of two objects, the one of smaller rank lies on top.
     """
 
-    objects: Mapping[int, LabelledObject]
+    objects: Mapping[int, PlaneObject]
     expected: Labels
     actual: Labels
     hidden: frozenset[int]
@@ -63,7 +63,7 @@ class ChangedPlane:
     @classmethod
     def of(
         cls,
-        objects: Mapping[int, LabelledObject],
+        objects: Mapping[int, PlaneObject],
         images: tuple[Labels, Labels],
         hidden: Collection[int],
         rule: PaintRule,

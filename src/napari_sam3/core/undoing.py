@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 
 
 def undone_labels(
-    objects: Mapping[int, LabelledObject], erased: Collection[int], present: Collection[int]
+    objects: Mapping[int, PlaneObject], erased: Collection[int], present: Collection[int]
 ) -> set[int]:
     """Return the labels of all objects of runs that were undone.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_sam3.core.doubt import touches_border
 from napari_sam3.core.json_values import fraction, whole
 from napari_sam3.core.labels import OVERLAP_RULES
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.overlaps import Overlaps, best_first, find_overlaps, suppress
 from napari_sam3.core.painting import PaintRule
 
@@ -87,7 +87,7 @@ class ObjectColumns:
     is_rejected: BoolArray
 
     @classmethod
-    def of(cls, objects: Sequence[LabelledObject], image_shape: tuple[int, int]) -> ObjectColumns:
+    def of(cls, objects: Sequence[PlaneObject], image_shape: tuple[int, int]) -> ObjectColumns:
         """Read them off the objects of a plane."""
         scores = [one.instance.score for one in objects]
         return cls(
@@ -128,7 +128,7 @@ def shown(columns: ObjectColumns, overlaps: Overlaps, view: View) -> BoolArray:
 
 
 def hidden_labels(
-    objects: Sequence[LabelledObject],
+    objects: Sequence[PlaneObject],
     image_shape: tuple[int, int],
     view: View,
     overlaps: Overlaps | None = None,
@@ -137,7 +137,7 @@ def hidden_labels(
 
     Parameters
     ----------
-    objects : sequence of LabelledObject
+    objects : sequence of PlaneObject
     image_shape : tuple of int
         (rows, cols) of the plane.
     view : View

@@ -18,7 +18,7 @@ from napari.layers import Labels
 
 from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.undoing import undone_labels
@@ -38,7 +38,7 @@ LABEL_BYTES = 4
 """Of the widest type that label images have on disk."""
 
 IntArray = npt.NDArray[np.integer[Any]]
-Objects = dict[int, LabelledObject]
+Objects = dict[int, PlaneObject]
 """By label."""
 
 
@@ -180,7 +180,7 @@ class ObjectRecord:
     def __len__(self) -> int:
         return sum(len(plane.objects) for plane in self.planes.values())
 
-    def all_objects(self) -> list[LabelledObject]:
+    def all_objects(self) -> list[PlaneObject]:
         """Return all objects of all planes."""
         return [one for plane in self.planes.values() for one in plane.objects.values()]
 
@@ -215,7 +215,7 @@ class ObjectRecord:
             )
         return cls(planes, stored.view)
 
-    def change(self, index: PlaneIndex, objects: Mapping[int, LabelledObject]) -> None:
+    def change(self, index: PlaneIndex, objects: Mapping[int, PlaneObject]) -> None:
         """Put objects, by label, in the place of those of a plane that is on record."""
         if index in self.planes:
             self.planes[index].objects.update(objects)
@@ -265,11 +265,11 @@ def add_written(
             item = _joined(item, _still_shown(known, actual))
         at = depth + place if known is None else known.depth
         source = (sources or {}).get(label)
-        plane.objects[label] = LabelledObject(label, item, engine, depth=at, source=source)
+        plane.objects[label] = PlaneObject(label, item, engine, depth=at, source=source)
     record.version += 1
 
 
-def _still_shown(one: LabelledObject, actual: IntArray) -> Instance | None:
+def _still_shown(one: PlaneObject, actual: IntArray) -> Instance | None:
     box = one.instance.box
     mask = one.instance.mask & (actual[box.slices] == one.label)
     return Instance(mask, box) if mask.any() else None

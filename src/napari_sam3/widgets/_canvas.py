@@ -9,7 +9,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer, Vectors
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.highlight import new_highlight, to_vectors
@@ -23,7 +23,7 @@ LEAST_SIZE, MOST_SIZE = 60, 0.6
 CLICK_REACH = 3
 """Screen pixels that the mouse may move during a click."""
 
-Pair = tuple[PlaneIndex, LabelledObject]
+Pair = tuple[PlaneIndex, PlaneObject]
 
 
 class Canvas:
@@ -94,7 +94,7 @@ class Canvas:
             self._viewer.layers.selection.active = active
         return self._highlight
 
-    def centre(self, index: PlaneIndex, one: LabelledObject) -> None:
+    def centre(self, index: PlaneIndex, one: PlaneObject) -> None:
         """Bring an object to the middle of the canvas, its plane to the screen."""
         layer, dims = self._layer, self._viewer.dims
         if layer is None or dims.ndisplay != 2:

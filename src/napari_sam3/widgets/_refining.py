@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import create_engine, engine_info
@@ -49,7 +49,7 @@ class Refined:
     ----------
     layer : Labels
     index : PlaneIndex
-    before, after : LabelledObject
+    before, after : PlaneObject
         As it was before this answer, and as it is now.
     image, plane
         That were asked about.
@@ -66,8 +66,8 @@ class Refined:
 
     layer: Labels
     index: PlaneIndex
-    before: LabelledObject
-    after: LabelledObject
+    before: PlaneObject
+    after: PlaneObject
     image: Image
     plane: Plane
     run: SegmentRun
@@ -82,14 +82,14 @@ class Refined:
 class _Session:
     layer: Labels
     index: PlaneIndex
-    before: LabelledObject
+    before: PlaneObject
     image: Image
     plane: Plane
     picture: Picture
     crop: Box
     points: Points
     engine: str
-    current: LabelledObject
+    current: PlaneObject
     asked: ObjectPrompt | None = None
     key: object = field(default_factory=object)
 
@@ -144,7 +144,7 @@ class Refining(QObject):
         """The label of the object that is refined."""
         return None if self._session is None else self._session.current.label
 
-    def start(self, layer: Labels, image: Image | None, one: LabelledObject, engine: str) -> None:
+    def start(self, layer: Labels, image: Image | None, one: PlaneObject, engine: str) -> None:
         """Begin with an object of the plane that is shown.
 
         Raises
@@ -308,7 +308,7 @@ class Refining(QObject):
         )
         self.refined.emit(refined)
 
-    def _find(self, session: _Session) -> LabelledObject | None:
+    def _find(self, session: _Session) -> PlaneObject | None:
         """Return the object as it is now, under whatever number; None if it is gone."""
         record = ObjectRecord.find(session.layer)
         plane = None if record is None else record.planes.get(session.index)

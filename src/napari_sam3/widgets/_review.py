@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam3.core.objects import LabelledObject, ReviewState
+from napari_sam3.core.objects import PlaneObject, ReviewState
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import View
 from napari_sam3.layers.objects import ObjectRecord
@@ -76,7 +76,7 @@ class Review(QObject):
         states = [one.state for one in self.record.all_objects()] if self.record else []
         return sum(state != "unreviewed" for state in states), len(states)
 
-    def objects(self, labels: Sequence[int]) -> list[tuple[PlaneIndex, LabelledObject]]:
+    def objects(self, labels: Sequence[int]) -> list[tuple[PlaneIndex, PlaneObject]]:
         """Return the objects that labels stand for, those of the shown plane first."""
         record = self.record
         if record is None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from napari.layers import Labels
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.layers.objects import ObjectRecord
 
 MOST_STEPS = 200
 
-Objects = Mapping[int, LabelledObject]
+Objects = Mapping[int, PlaneObject]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +117,6 @@ class Steps:
         self._done = [step for step in self._done if not set(step.labels) & set(labels)]
 
 
-def _back(now: LabelledObject, before: LabelledObject, after: LabelledObject) -> LabelledObject:
+def _back(now: PlaneObject, before: PlaneObject, after: PlaneObject) -> PlaneObject:
     # what was painted by hand since stays
     return before if now.instance is after.instance else replace(now, state=before.state)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.calibrating import (
@@ -125,7 +125,7 @@ def _upright(index: PlaneIndex) -> PlaneIndex:
     return PlaneIndex((one, other), index.fixed)
 
 
-def _transposed(one: LabelledObject) -> LabelledObject:
+def _transposed(one: PlaneObject) -> PlaneObject:
     return replace(one, instance=one.instance.transposed())
 
 

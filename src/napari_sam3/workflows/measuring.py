@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.workflows.segment import Progress
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ COLUMNS = (
 
 
 def measure(
-    objects: Sequence[LabelledObject],
+    objects: Sequence[PlaneObject],
     image_shape: tuple[int, int],
     pixel_size: PixelSize | None = None,
     intensity: npt.NDArray[Any] | None = None,
@@ -61,7 +61,7 @@ def measure(
 
 
 def iter_measure(
-    objects: Sequence[LabelledObject],
+    objects: Sequence[PlaneObject],
     image_shape: tuple[int, int],
     pixel_size: PixelSize | None = None,
     intensity: npt.NDArray[Any] | None = None,
@@ -73,7 +73,7 @@ def iter_measure(
 
     Parameters
     ----------
-    objects : sequence of LabelledObject
+    objects : sequence of PlaneObject
     image_shape : tuple of int
         (rows, cols) of the image.
     pixel_size : PixelSize, optional
@@ -134,7 +134,7 @@ def iter_measure(
 
 
 def _sheets(
-    objects: Sequence[LabelledObject], image_shape: tuple[int, int]
+    objects: Sequence[PlaneObject], image_shape: tuple[int, int]
 ) -> Generator[tuple[npt.NDArray[Any], list[int]]]:
     """Yield label images in which no object hides another, and whose objects they hold.
 
@@ -170,7 +170,7 @@ def _measure_sheet(sheet: npt.NDArray[Any], size: PixelSize) -> Columns:
     return {_SHAPE.get(name, name): values for name, values in found.items()}
 
 
-def _ellipses(objects: Sequence[LabelledObject], size: PixelSize) -> Columns:
+def _ellipses(objects: Sequence[PlaneObject], size: PixelSize) -> Columns:
     """Return the axes of the ellipses that have the objects' second moments.
 
     As `skimage.measure.regionprops` does, which takes five times as long for it.
@@ -194,7 +194,7 @@ def _ellipses(objects: Sequence[LabelledObject], size: PixelSize) -> Columns:
     }
 
 
-def _intensities(objects: Sequence[LabelledObject], intensity: npt.NDArray[Any]) -> Columns:
+def _intensities(objects: Sequence[PlaneObject], intensity: npt.NDArray[Any]) -> Columns:
     found = np.full((len(objects), len(_INTENSITY)), np.nan)
     for index, one in enumerate(objects):
         inside = intensity[one.instance.box.slices][one.instance.mask]
@@ -248,7 +248,7 @@ def _joined(parts: Sequence[Columns]) -> Columns:
 
 
 def _table(
-    objects: Sequence[LabelledObject],
+    objects: Sequence[PlaneObject],
     size: PixelSize,
     measured: Columns,
     has_intensity: bool,

@@ -18,7 +18,7 @@ from napari_sam3.core.object_json import (
     objects_from_json,
     objects_to_json,
 )
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.viewing import hidden_labels
@@ -47,7 +47,7 @@ def objects_of(
     from_top = reversed(bottom_to_top(instances, rule))
     depths = {index: depth for depth, index in enumerate(from_top)}
     objects = {
-        index + 1: LabelledObject(index + 1, item, engine, depth=depths[index])
+        index + 1: PlaneObject(index + 1, item, engine, depth=depths[index])
         for index, item in enumerate(instances)
     }
     return StoredObjects((StoredPlane(PlaneIndex(), instances.image_shape, objects),))
@@ -139,14 +139,14 @@ class OnRecord:
 
     Parameters
     ----------
-    objects : tuple of LabelledObject
+    objects : tuple of PlaneObject
         By rising label.  What the view hides or was rejected is left out; what lies under
         others is not.
     is_changed : bool
         Whether the label image shows something else than the record says.
     """
 
-    objects: tuple[LabelledObject, ...]
+    objects: tuple[PlaneObject, ...]
     is_changed: bool = False
 
 
@@ -218,11 +218,11 @@ def _upright_plane(stored: StoredObjects, fixed: tuple[int, ...]) -> StoredPlane
     return None
 
 
-def _shown_now(state: PlaneState) -> tuple[LabelledObject, ...]:
+def _shown_now(state: PlaneState) -> tuple[PlaneObject, ...]:
     synced = sync(state)
     shown = synced.shown | set(np.unique(state.actual).tolist())
     return _by_label(one for one in synced.objects.values() if one.label in shown)
 
 
-def _by_label(objects: Iterable[LabelledObject]) -> tuple[LabelledObject, ...]:
+def _by_label(objects: Iterable[PlaneObject]) -> tuple[PlaneObject, ...]:
     return tuple(sorted(objects, key=lambda one: one.label))

@@ -18,7 +18,7 @@ from napari_sam3.core.drift import match_objects
 from napari_sam3.core.flatness import Part
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import Capabilities
 from napari_sam3.errors import ImageError
@@ -112,18 +112,18 @@ def innermost(item: Instance) -> tuple[int, int]:
 
 
 def take_answer(
-    one: LabelledObject,
+    one: PlaneObject,
     answer: SegmentAnswer,
     crop: Box,
     plane: npt.NDArray[np.integer[Any]],
     engine: str,
     run_id: str = "",
-) -> LabelledObject | None:
+) -> PlaneObject | None:
     """Return an object with the mask of an answer; None if nothing is left of it.
 
     Parameters
     ----------
-    one : LabelledObject
+    one : PlaneObject
     answer : SegmentAnswer
         In pixels of the crop.  Of several objects, the one that is most like the old one counts.
     crop : Box
@@ -150,7 +150,7 @@ def take_answer(
 
 
 def _may_take(
-    one: LabelledObject, box: Box, plane: npt.NDArray[np.integer[Any]]
+    one: PlaneObject, box: Box, plane: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.bool_]:
     """Return where in a box no other object shows, or this one was before."""
     shown = plane[box.slices]
@@ -164,7 +164,7 @@ def _may_take(
     return free
 
 
-def _most_alike(one: LabelledObject, items: Instances) -> int | None:
+def _most_alike(one: PlaneObject, items: Instances) -> int | None:
     if not len(items):
         return None
     matched = match_objects({one.label: one.instance}, items)

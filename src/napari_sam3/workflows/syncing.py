@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.doubt import compactness, doubts, rank_doubtful
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.overlaps import Overlaps, find_overlaps, overlap_map, overlapping
 from napari_sam3.core.painting import PaintRule, paint_objects
 from napari_sam3.core.reconciling import reconcile
@@ -77,7 +77,7 @@ class PlaneState:
         By label, objects of runs that were taken back.
     """
 
-    objects: Mapping[int, LabelledObject]
+    objects: Mapping[int, PlaneObject]
     expected: IntArray
     actual: IntArray
     view: View
@@ -85,7 +85,7 @@ class PlaneState:
     rule: PaintRule = ""
     found: FoundOverlaps | None = None
     wanted: frozenset[str] = frozenset()
-    undone: Mapping[int, LabelledObject] = field(default_factory=dict)
+    undone: Mapping[int, PlaneObject] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +121,7 @@ class Synced:
         Former to present labels of objects that somebody else renumbered.
     """
 
-    objects: dict[int, LabelledObject]
+    objects: dict[int, PlaneObject]
     painted: IntArray
     is_other: bool
     shown: frozenset[int]
@@ -133,7 +133,7 @@ class Synced:
     derived: dict[str, IntArray] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    undone: dict[int, LabelledObject] = field(default_factory=dict)
+    undone: dict[int, PlaneObject] = field(default_factory=dict)
     renumbered: dict[int, int] = field(default_factory=dict)
 
 
@@ -141,8 +141,8 @@ class Synced:
 class _Followed:
     """The record once it follows what somebody else painted."""
 
-    objects: dict[int, LabelledObject]
-    undone: dict[int, LabelledObject]
+    objects: dict[int, PlaneObject]
+    undone: dict[int, PlaneObject]
     renumbered: dict[int, int]
     notices: tuple[str, ...]
 
@@ -237,7 +237,7 @@ def _count(labels: Collection[int]) -> str:
     return f"{len(labels)} objects" if len(labels) > 1 else "1 object"
 
 
-def class_numbers(objects: Sequence[LabelledObject]) -> dict[str, int]:
+def class_numbers(objects: Sequence[PlaneObject]) -> dict[str, int]:
     """Return a number for each concept, from 1 on, in order of their names."""
     names = sorted({one.instance.concept or UNNAMED for one in objects})
     return {name: number for number, name in enumerate(names, start=1)}
@@ -245,7 +245,7 @@ def class_numbers(objects: Sequence[LabelledObject]) -> dict[str, int]:
 
 def _derived(
     kind: str,
-    objects: Sequence[LabelledObject],
+    objects: Sequence[PlaneObject],
     is_shown: npt.NDArray[np.bool_],
     painted: IntArray,
 ) -> IntArray:
@@ -255,7 +255,7 @@ def _derived(
     return overlap_map(visible, (painted.shape[0], painted.shape[1]))
 
 
-def _as_classes(objects: Sequence[LabelledObject], painted: IntArray) -> IntArray:
+def _as_classes(objects: Sequence[PlaneObject], painted: IntArray) -> IntArray:
     numbers = class_numbers(objects)
     class_of = {one.label: numbers[one.instance.concept or UNNAMED] for one in objects}
     labels = np.array([0, *sorted(class_of)])

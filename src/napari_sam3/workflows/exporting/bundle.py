@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
 
 Array = npt.NDArray[Any]
 
-Planes: TypeAlias = Mapping[tuple[int, ...], tuple[LabelledObject, ...]]
+Planes: TypeAlias = Mapping[tuple[int, ...], tuple[PlaneObject, ...]]
 
 _AXES = "TCZYX"
 
@@ -46,7 +46,7 @@ class Exported:
 
     Parameters
     ----------
-    objects : tuple of LabelledObject
+    objects : tuple of PlaneObject
         All of them; the rejected ones are written nowhere.
     image_shape : tuple of int
         (rows, cols) of the plane.
@@ -97,7 +97,7 @@ class Exported:
         If these do not fit together.
     """
 
-    objects: tuple[LabelledObject, ...]
+    objects: tuple[PlaneObject, ...]
     image_shape: tuple[int, int]
     pixel_size: PixelSize = field(default_factory=PixelSize)
     image_name: str = ""
@@ -142,7 +142,7 @@ class Exported:
         return f"Exported({nouns}, {rows} × {cols} pixels{stack})"
 
     @property
-    def everything(self) -> tuple[LabelledObject, ...]:
+    def everything(self) -> tuple[PlaneObject, ...]:
         """The objects of the plane, or of all planes."""
         return self.objects + tuple(one for objects in self.planes.values() for one in objects)
 
@@ -160,7 +160,7 @@ class Exported:
         return np.array([[size.row, 0, first[0]], [0, size.col, first[1]]])
 
     @property
-    def kept(self) -> tuple[LabelledObject, ...]:
+    def kept(self) -> tuple[PlaneObject, ...]:
         """Of `everything`, the objects that were not rejected."""
         return tuple(one for one in self.everything if one.state != "rejected")
 

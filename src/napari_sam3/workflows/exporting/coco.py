@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.rle import whole_image_rle
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.files import save_text
@@ -44,7 +44,7 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
     yield Progress(len(objects), len(objects), "writing masks")
 
 
-def category_ids(objects: tuple[LabelledObject, ...]) -> dict[str, int]:
+def category_ids(objects: tuple[PlaneObject, ...]) -> dict[str, int]:
     """Return a number for each concept, from 1, in the order in which they occur."""
     names = dict.fromkeys(one.instance.concept or NO_CONCEPT for one in objects)
     return {name: number for number, name in enumerate(names or [NO_CONCEPT], start=1)}
@@ -72,7 +72,7 @@ def _image(exported: Exported, number: int) -> dict[str, Any]:
 
 
 def _annotation(
-    one: LabelledObject, shape: tuple[int, int], categories: dict[str, int]
+    one: PlaneObject, shape: tuple[int, int], categories: dict[str, int]
 ) -> dict[str, Any]:
     item = one.instance
     rows, cols = item.box.shape

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported, Planes, place_along
@@ -101,7 +101,7 @@ class Entries:
         axes = "".join(letter for letter in "TCZ" if any(letter in at for _, at in self.found))
         if axes:
             self._keep_placed()
-        planes: dict[tuple[int, ...], list[LabelledObject]] = {}
+        planes: dict[tuple[int, ...], list[PlaneObject]] = {}
         for one, place in _numbered(self.found):
             planes.setdefault(tuple(place.get(letter, 0) for letter in axes), []).append(one)
         if len(planes) > 1:
@@ -136,7 +136,7 @@ class Entries:
         self.found = kept
 
 
-def _numbered(found: Sequence[tuple[Found, Place]]) -> list[tuple[LabelledObject, Place]]:
+def _numbered(found: Sequence[tuple[Found, Place]]) -> list[tuple[PlaneObject, Place]]:
     """Give objects the labels that they have in the file, or 1 to n if those are none."""
     labels = [one.label for one, _ in found]
     are_labels = all(0 < label <= np.iinfo(np.uint32).max for label in labels)
@@ -144,7 +144,7 @@ def _numbered(found: Sequence[tuple[Found, Place]]) -> list[tuple[LabelledObject
     if not are_labels or len(on_planes) < len(labels):
         labels = list(range(1, len(found) + 1))
     return [
-        (LabelledObject(label, one.instance, one.engine, one.state, depth), at)
+        (PlaneObject(label, one.instance, one.engine, one.state, depth), at)
         for depth, (label, (one, at)) in enumerate(zip(labels, found, strict=True))
     ]
 

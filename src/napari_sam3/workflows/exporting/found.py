@@ -61,7 +61,7 @@ class Found:
     label : int
         0 if it has none.
     engine, state
-        As in `LabelledObject`.
+        As in `PlaneObject`.
     """
 
     instance: Instance

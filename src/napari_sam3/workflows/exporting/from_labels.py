@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Array, Exported
 from napari_sam3.workflows.exporting.calibration import Calibration, read_calibration
@@ -133,7 +133,7 @@ def objects_of_labels(
     )
 
 
-def split_labels(labels: Array) -> tuple[LabelledObject, ...]:
+def split_labels(labels: Array) -> tuple[PlaneObject, ...]:
     """Return one object for each label of a plane, by rising label.
 
     Raises
@@ -158,12 +158,12 @@ def split_labels(labels: Array) -> tuple[LabelledObject, ...]:
             "The labels lie too scattered to be objects: each is taken out with all that lies "
             "between its pixels."
         )
-    objects: list[LabelledObject] = []
+    objects: list[PlaneObject] = []
     for number, box in boxes.items():
         label = number if values is None else int(values[number - 1])
         if label:
             instance = Instance(numbers[box.slices] == number, box)
-            objects.append(LabelledObject(label, instance, depth=len(objects)))
+            objects.append(PlaneObject(label, instance, depth=len(objects)))
     return tuple(objects)
 
 
@@ -338,7 +338,7 @@ def _about(group: Any) -> dict[int, Mapping[str, Any]]:
         return {}
 
 
-def _described(one: LabelledObject, said: Mapping[str, Any]) -> LabelledObject:
+def _described(one: PlaneObject, said: Mapping[str, Any]) -> PlaneObject:
     concept = str(said.get("concept") or "")
     instance = replace(
         one.instance,

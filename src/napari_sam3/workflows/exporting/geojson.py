@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import Outline, Ring, trace_outlines
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, described_plane
@@ -59,7 +59,7 @@ def _image(exported: Exported) -> dict[str, Any]:
 
 
 def _feature(
-    one: LabelledObject, exported: Exported, color: tuple[int, ...], seen: Counter[str]
+    one: PlaneObject, exported: Exported, color: tuple[int, ...], seen: Counter[str]
 ) -> dict[str, Any]:
     item = one.instance
     traced = trace_outlines(item.mask)
@@ -83,9 +83,7 @@ def _feature(
     }
 
 
-def _identity(
-    one: LabelledObject, image_name: str, at: Mapping[str, int], seen: Counter[str]
-) -> str:
+def _identity(one: PlaneObject, image_name: str, at: Mapping[str, int], seen: Counter[str]) -> str:
     """Return the same id for the same object of the same image, so that it can be replaced."""
     box = one.instance.box
     place = json.dumps(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import Ring, trace_outlines
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
@@ -71,7 +71,7 @@ def _write_all(file: Any, packed: io.BytesIO) -> None:
     file.write(packed.getbuffer())
 
 
-def _free_name(one: LabelledObject, taken: set[str]) -> str:
+def _free_name(one: PlaneObject, taken: set[str]) -> str:
     concept = " ".join(_UNSAFE.sub(" ", one.instance.concept).split())[:80].strip(" .")
     wanted = name = f"{one.label:04} {concept}".strip()
     number = 1
@@ -82,7 +82,7 @@ def _free_name(one: LabelledObject, taken: set[str]) -> str:
     return name
 
 
-def _roi(one: LabelledObject, name: str) -> roifile.ImagejRoi:
+def _roi(one: PlaneObject, name: str) -> roifile.ImagejRoi:
     import roifile
 
     item = one.instance
@@ -130,7 +130,7 @@ def _path(ring: Ring) -> Any:
     return np.append(steps.ravel(), np.float32(_CLOSE))
 
 
-def _properties(one: LabelledObject) -> str:
+def _properties(one: PlaneObject) -> str:
     item = one.instance
     said = {"Label": str(one.label), "Concept": item.concept, "State": one.state}
     said["Engine"] = one.engine
