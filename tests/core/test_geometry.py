@@ -54,6 +54,7 @@ def test_the_box_of_a_shape_covers_all_of_it():
 def test_the_intersection_holds_the_common_pixels(one, other):
     common = one.intersection(other)
     assert (pixels(common) if common else set()) == pixels(one) & pixels(other)
+    assert one.meets(other) == (common is not None)
 
 
 @given(boxes, st.integers(-20, 20), st.integers(-20, 20))

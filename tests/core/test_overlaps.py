@@ -12,6 +12,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.overlaps import (
     Overlaps,
     best_first,
+    count_overlapping,
     find_overlaps,
     overlap_map,
     overlapping,
@@ -191,3 +192,15 @@ class TestMaps:
     def test_no_pairs_no_overlapping_objects(self):
         none = Overlaps(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.int64))
         assert overlapping(none, 3).tolist() == [False] * 3
+
+
+@given(answers())
+def test_as_many_objects_overlap_as_comparing_every_pair_finds(items):
+    full = [np.zeros(SHAPE, bool) for _ in items]
+    for mask, item in zip(full, items, strict=True):
+        mask[item.box.slices] = item.mask
+    expected = sum(
+        any((one & other).any() for j, other in enumerate(full) if j != i)
+        for i, one in enumerate(full)
+    )
+    assert count_overlapping(items) == expected

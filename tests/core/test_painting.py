@@ -68,6 +68,43 @@ def test_under_a_rule_it_is_the_view_of_an_answer_in_the_order_of_labels(objects
     np.testing.assert_array_equal(paint_objects(objects, SHAPE, rule=rule), numbers[view])
 
 
+@st.composite
+def parts(draw):
+    top, left = draw(st.integers(0, SHAPE[0] - 1)), draw(st.integers(0, SHAPE[1] - 1))
+    bottom, right = draw(st.integers(top + 1, SHAPE[0])), draw(st.integers(left + 1, SHAPE[1]))
+    return Box(top, left, bottom, right)
+
+
+@given(planes(), parts(), st.sampled_from(["", *OVERLAP_RULES]), st.data())
+def test_a_part_is_the_same_part_of_the_whole(objects, box, rule, data):
+    hidden = data.draw(st.sets(st.sampled_from([one.label for one in objects] or [1])))
+    whole = paint_objects(objects, SHAPE, rule=rule, hidden=hidden)
+    part = paint_objects(objects, SHAPE, rule=rule, hidden=hidden, box=box)
+    assert part.dtype == whole.dtype
+    np.testing.assert_array_equal(part, whole[box.slices])
+    near = [one for one in objects if one.instance.box.meets(box)]
+    fewer = paint_objects(near, SHAPE, rule=rule, hidden=hidden, dtype=whole.dtype, box=box)
+    np.testing.assert_array_equal(fewer, part)
+
+
+def test_a_part_costs_nothing_for_objects_elsewhere():
+    class Untouchable(np.ndarray):
+        def __getitem__(self, _):
+            raise AssertionError("the pixels of an object elsewhere were read")
+
+    far = Instance(np.ones((2, 2), bool).view(Untouchable), Box(4, 8, 6, 10))
+    objects = [square(1, 0, 0, 3, 4), PlaneObject(2, far)]
+    part = paint_objects(objects, SHAPE, rule="smallest", box=Box(2, 3, 4, 8))
+    assert part.tolist() == [[1, 0, 0, 0, 0], [0] * 5]
+    with pytest.raises(AssertionError):
+        paint_objects(objects, SHAPE, box=Box(2, 3, 5, 9))
+
+
+def test_a_part_outside_the_plane_is_refused():
+    with pytest.raises(ValueError, match="lies outside"):
+        paint_objects([], SHAPE, box=Box(2, 3, 7, 8))
+
+
 @given(planes(), st.randoms(use_true_random=False), st.sampled_from(["", *OVERLAP_RULES]))
 def test_the_order_in_which_objects_come_does_not_matter(objects, random, rule):
     shuffled = random.sample(objects, len(objects))

@@ -79,6 +79,15 @@ class Box:
         """Whether a pixel position lies inside."""
         return self.top <= row < self.bottom and self.left <= col < self.right
 
+    def meets(self, other: Box) -> bool:
+        """Whether the two have a pixel in common."""
+        return (
+            self.top < other.bottom
+            and other.top < self.bottom
+            and self.left < other.right
+            and other.left < self.right
+        )
+
     def intersection(self, other: Box) -> Box | None:
         """Return the common part, or None if there is none."""
         top, left = max(self.top, other.top), max(self.left, other.left)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
-
-if TYPE_CHECKING:
-    from napari_sam3.core.labels import OverlapRule
+from napari_sam3.core.labels import OverlapRule, labels_dtype, paint, top_first
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -237,10 +235,29 @@ class Instances:
         Returns
         -------
         ndarray of int, shape (rows, cols)
-        """
-        from napari_sam3.core.labels import to_labels
+            0 is background.
 
-        return to_labels(self, rule, dtype)
+        Raises
+        ------
+        ValueError
+            If there is no such rule, or `dtype` cannot hold all labels.
+        """
+        chosen = np.dtype(dtype) if dtype is not None else labels_dtype(len(self))
+        if len(self) > np.iinfo(chosen).max:
+            raise ValueError(f"{len(self)} labels do not fit in {chosen}")
+        labels = np.zeros(self.image_shape, chosen)
+        paint(labels, ((i + 1, self[i].box, self[i].mask) for i in self.top_first(rule)))
+        return labels
+
+    def top_first(self, rule: OverlapRule) -> list[int]:
+        """Return the indices of the items, those that lie on top under a rule first.
+
+        Raises
+        ------
+        ValueError
+            If there is no such rule.
+        """
+        return top_first([one.score for one in self], [one.area for one in self], rule)
 
     def at_least(self, min_score: float) -> Instances:
         """Return those that score at least this much, or have no score."""

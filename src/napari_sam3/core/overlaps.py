@@ -80,6 +80,16 @@ def _sides(item: Instance) -> tuple[int, int, int, int]:
     return item.box.top, item.box.left, item.box.bottom, item.box.right
 
 
+def count_overlapping(items: Sequence[Instance]) -> int:
+    """Return how many objects of one image share at least one pixel with another.
+
+    Parameters
+    ----------
+    items : sequence of Instance
+    """
+    return len(_find_sharing(items))
+
+
 def _find_sharing(items: Sequence[Instance]) -> list[int]:
     """Return the indices of the items that have a pixel in common with another."""
     if len(items) < 2:

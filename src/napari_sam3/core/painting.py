@@ -8,14 +8,14 @@ shows; of equal depth, the one of smaller label.  The rules are those of
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import OverlapRule, bottom_to_top, labels_dtype
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instances
+from napari_sam3.core.labels import OverlapRule, labels_dtype, paint, top_first
 from napari_sam3.core.objects import PlaneObject
 
 PaintRule = OverlapRule | Literal[""]
@@ -28,6 +28,7 @@ def paint_objects(
     rule: PaintRule = "",
     hidden: Collection[int] = (),
     dtype: npt.DTypeLike | None = None,
+    box: Box | None = None,
 ) -> npt.NDArray[Any]:
     """Paint the objects of one plane, each with its label.
 
@@ -46,25 +47,35 @@ def paint_objects(
     dtype : dtype, optional
         Default is the smallest of uint16 and uint32 that holds all labels, those that are
         left out too.
+    box : Box, optional
+        The part of the plane to paint, the same as in the whole; only objects that meet it
+        cost anything.  As the order of two objects depends on no third one, the others may be
+        missing if `dtype` is given.
 
     Returns
     -------
-    ndarray of int, shape (rows, cols)
+    ndarray of int, shape (rows, cols) or `box.shape`
         0 is background.
 
     Raises
     ------
     ValueError
-        If an object lies outside the plane, there is no such rule, a label is below 1, or
-        `dtype` cannot hold all labels.
+        If an object or the box lies outside the plane, there is no such rule, a label is
+        below 1, or `dtype` cannot hold all labels.
     """
     listed = list(objects)
-    labels = np.zeros(shape, _fitting_dtype(listed, dtype))
+    _refuse_outside(listed, shape, box)
+    labels = np.zeros(box.shape if box else shape, _fitting_dtype(listed, dtype))
     unseen = frozenset(hidden)
-    kept = [one for one in listed if one.state != "rejected"]
-    for one in reversed(order_from_top(kept, shape, rule)):
-        if one.label not in unseen:
-            labels[one.instance.box.slices][one.instance.mask] = one.label
+    shown = [
+        one
+        for one in listed
+        if one.state != "rejected"
+        and one.label not in unseen
+        and (box is None or one.instance.box.meets(box))
+    ]
+    items = ((one.label, one.instance.box, one.instance.mask) for one in _top_first(shown, rule))
+    paint(labels, items, box)
     return labels
 
 
@@ -83,21 +94,28 @@ def order_from_top(
     ValueError
         If an object lies outside the plane or there is no such rule.
     """
-    listed = sorted(objects, key=lambda one: one.label if rule else (one.depth, one.label))
-    # refuses what lies outside, where slices would silently cut or wrap around
-    instances = Instances(shape, _scored([one.instance for one in listed]))
-    return [listed[index] for index in reversed(bottom_to_top(instances, rule or "first"))]
+    listed = list(objects)
+    _refuse_outside(listed, shape, None)
+    return _top_first(listed, rule)
 
 
-def _scored(items: Sequence[Instance]) -> tuple[Instance, ...]:
-    """Return the objects; if some have a score, those without one with the best there is.
+def _top_first(objects: Sequence[PlaneObject], rule: PaintRule) -> list[PlaneObject]:
+    if not rule:
+        return sorted(objects, key=lambda one: (one.depth, one.label))
+    listed = sorted(objects, key=lambda one: one.label)
+    # what was drawn by hand has no score, and lies on top of what an engine found
+    scores = [1.0 if (score := one.instance.score) is None else score for one in listed]
+    areas = [one.instance.area for one in listed]
+    return [listed[index] for index in top_first(scores, areas, rule)]
 
-    What was drawn by hand has none, and lies on top of what an engine found.
-    """
-    unscored = [item.score is None for item in items]
-    if all(unscored) or not any(unscored):
-        return tuple(items)
-    return tuple(replace(item, score=1.0) if item.score is None else item for item in items)
+
+def _refuse_outside(
+    objects: Iterable[PlaneObject], shape: tuple[int, int], box: Box | None
+) -> None:
+    """Refuse what slices would silently cut or wrap around."""
+    Instances(shape, tuple(one.instance for one in objects))
+    if box is not None and box.intersection(Box.of_shape(shape)) != box:
+        raise ValueError(f"{box} lies outside a plane of shape {shape}")
 
 
 def _fitting_dtype(objects: Sequence[PlaneObject], dtype: npt.DTypeLike | None) -> np.dtype[Any]:

@@ -20,7 +20,7 @@ from napari.layers import Image, Labels
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import OverlapRule, bottom_to_top
+from napari_sam3.core.labels import OverlapRule
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import describe_image, describe_placement
 from napari_sam3.layers.planes import Plane, is_plain
@@ -228,7 +228,7 @@ def write_instances(
     # closed and not left: what is written can be undone even if the run is broken off
     with closing(ExitStack()) as one_undo_step:
         one_undo_step.enter_context(layer.block_history())
-        for index in reversed(bottom_to_top(instances, rule)):
+        for index in instances.top_first(rule):
             item = instances[index]
             own = replaced.get(index)
             is_new = own is None and skip_known

@@ -14,7 +14,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import OverlapRule, bottom_to_top
+from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
 from napari_sam3.engines import engine_info
@@ -458,7 +458,7 @@ def _record_objects(
     sources: dict[int, Source],
 ) -> None:
     labels = written.labels | written.covered
-    from_top = [i for i in reversed(bottom_to_top(instances, context.rule)) if i in labels]
+    from_top = [i for i in instances.top_first(context.rule) if i in labels]
     # where the plane is on record with rows and columns exchanged, it stays so
     is_turned = index.shown != context.place.plane.shown
 

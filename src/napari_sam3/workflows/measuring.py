@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
-from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.labels import labels_dtype, paint
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.workflows.segment import Progress
 
@@ -147,11 +147,10 @@ def _sheets(
         chosen, later = [], []
         for index in left:
             item = objects[index].instance
-            area = sheet[item.box.slices]
-            if area[item.mask].any():
+            if sheet[item.box.slices][item.mask].any():
                 later.append(index)
             else:
-                area[item.mask] = index + 1
+                paint(sheet, [(index + 1, item.box, item.mask)])
                 chosen.append(index)
         yield sheet, chosen
         sheet[:] = 0

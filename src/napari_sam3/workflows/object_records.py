@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.labels import OverlapRule, bottom_to_top
+from napari_sam3.core.labels import OverlapRule
 from napari_sam3.core.object_json import (
     StoredObjects,
     StoredPlane,
@@ -44,8 +44,7 @@ def objects_of(
     rule : {"score", "smallest", "first"}
         By which the label image was painted.
     """
-    from_top = reversed(bottom_to_top(instances, rule))
-    depths = {index: depth for depth, index in enumerate(from_top)}
+    depths = {index: depth for depth, index in enumerate(instances.top_first(rule))}
     objects = {
         index + 1: PlaneObject(index + 1, item, engine, depth=depths[index])
         for index, item in enumerate(instances)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import bottom_to_top, labels_dtype
+from napari_sam3.core.labels import labels_dtype, paint
 from napari_sam3.core.overlaps import overlap_map
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_index import level_position
@@ -273,12 +273,8 @@ def _write_run(
     for item in former:
         pixels = _cut(view, item)
         pixels[item.mask & np.isin(pixels, replaced)] = 0
-    # from top to bottom: what has a pixel keeps it
-    for index in reversed(bottom_to_top(instances, run["overlap_rule"])):
-        if index in labels:
-            item = instances[index]
-            pixels = _cut(view, item)
-            pixels[item.mask & (pixels == 0)] = labels[index]
+    given = [i for i in instances.top_first(run["overlap_rule"]) if i in labels]
+    paint(view, ((labels[i], instances[i].box, instances[i].mask) for i in given))
 
 
 def _cut(view: npt.NDArray[Any], item: Instance) -> npt.NDArray[Any]:

@@ -16,8 +16,8 @@ from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
 from napari_sam3.core.flatness import Flatness, Part, find_flatness
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import count_overlapping
 from napari_sam3.core.masked import refuse_masked
+from napari_sam3.core.overlaps import count_overlapping
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -264,7 +264,7 @@ def _iter_answered(
         unanswered=answers.unanswered,
         concepts=tuple(getattr(request.prompt, "text", "") for request in requests),
     )
-    overlapping = count_overlapping(answer.instances)
+    overlapping = count_overlapping(answer.instances.items)
     return replace(answer, overlapping=overlapping, seconds=time.perf_counter() - start)
 
 
