@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_sam3 import Box, Point
-from napari_sam3.core.instances import bounding_box
+from napari_sam3.core.geometry import bounding_box
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]

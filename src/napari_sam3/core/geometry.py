@@ -5,10 +5,15 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_sam3.errors import PromptError
 
 MAX_POSITION = 1e9
 """No image has so many rows or columns."""
+
+_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +118,44 @@ class Box:
     def of_shape(cls, shape: tuple[int, int]) -> Box:
         """Return the box that covers a whole (rows, cols) array."""
         return cls(0, 0, *shape)
+
+
+def bounding_box(mask: npt.NDArray[np.bool_]) -> Box | None:
+    """Return the smallest box around the True pixels, or None if there is none.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (rows, cols)
+
+    Returns
+    -------
+    Box or None
+
+    Notes
+    -----
+    Each pixel is read about once: from above and from below up to the object, and the
+    rows between for the columns.
+    """
+    if mask.size == 0:
+        return None
+    pixels = np.ascontiguousarray(mask)
+    # of all ways to read booleans, argmax is the fastest, and it stops at the first True
+    first = int(pixels.argmax())
+    top = first // mask.shape[1]
+    if not pixels.flat[first]:
+        return None
+    bottom = _last_row(pixels, top) + 1
+    # eight pixels at a time where rows allow it; each is still a byte of its own
+    words = pixels[top:bottom].view(np.uint8 if mask.shape[1] % 8 else np.uint64)
+    cols = np.flatnonzero(np.bitwise_or.reduce(words, axis=0).view(np.uint8))
+    return Box(top, int(cols[0]), bottom, int(cols[-1]) + 1)
+
+
+def _last_row(pixels: npt.NDArray[np.bool_], top: int) -> int:
+    stop: int = pixels.shape[0]
+    while True:
+        start = max(top, stop - _ROWS_AT_ONCE)
+        block = pixels[start:stop]
+        if block.flat[block.argmax()]:
+            return start + int(np.flatnonzero(np.any(block, axis=1))[-1])
+        stop = start

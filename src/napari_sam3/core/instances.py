@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.geometry import Box
+from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.labels import OverlapRule, labels_dtype, paint, top_first
 
 BoolArray = npt.NDArray[np.bool_]
-
-_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,17 +207,7 @@ class Instances:
     @classmethod
     def from_labels(cls, labels: npt.NDArray[Any], concept: str = "") -> Instances:
         """Build from a label image: one instance per label above 0, in rising order."""
-        from scipy import ndimage
-
-        items = []
-        values, dense = np.unique(labels, return_inverse=True)
-        dense = dense.reshape(labels.shape).astype(np.intp)
-        for index, found in enumerate(ndimage.find_objects(dense + 1)):
-            if values[index] > 0:
-                rows, cols = found
-                box = Box(rows.start, cols.start, rows.stop, cols.stop)
-                items.append(Instance(dense[found] == index, box, None, concept))
-        return cls(labels.shape, tuple(items))
+        return cls(labels.shape, tuple(split_labels(labels, concept=concept).values()))
 
     def to_labels(
         self, rule: OverlapRule = "score", dtype: npt.DTypeLike | None = None
@@ -273,6 +262,29 @@ class Instances:
         return replace(self, items=tuple(self.items[i] for i in sorted(order[:count])))
 
 
+def split_labels(
+    labels: npt.NDArray[Any], boxes: Mapping[int, Box] | None = None, concept: str = ""
+) -> dict[int, Instance]:
+    """Take a label image apart into one instance per label.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (rows, cols)
+    boxes : mapping of int to Box, optional
+        What `napari_sam3.core.label_runs.find_boxes` found: of all labels above 0 by default,
+        else of some, or in a part of the image.
+    concept : str
+        As in `Instance`.
+
+    Returns
+    -------
+    dict
+        By label.
+    """
+    found = find_boxes(labels) if boxes is None else boxes
+    return {n: Instance(labels[box.slices] == n, box, None, concept) for n, box in found.items()}
+
+
 def common_area(one: Instance, two: Instance) -> int:
     """Return how many pixels two instances share.
 
@@ -288,44 +300,3 @@ def common_area(one: Instance, two: Instance) -> int:
         item.mask[common.shifted(-item.box.top, -item.box.left).slices] for item in (one, two)
     )
     return int(np.count_nonzero(first & second))
-
-
-def bounding_box(mask: BoolArray) -> Box | None:
-    """Return the smallest box around the True pixels, or None if there is none.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (rows, cols)
-
-    Returns
-    -------
-    Box or None
-
-    Notes
-    -----
-    Each pixel is read about once: from above and from below up to the object, and the
-    rows between for the columns.
-    """
-    if mask.size == 0:
-        return None
-    pixels = np.ascontiguousarray(mask)
-    # of all ways to read booleans, argmax is the fastest, and it stops at the first True
-    first = int(pixels.argmax())
-    top = first // mask.shape[1]
-    if not pixels.flat[first]:
-        return None
-    bottom = _last_row(pixels, top) + 1
-    # eight pixels at a time where rows allow it; each is still a byte of its own
-    words = pixels[top:bottom].view(np.uint8 if mask.shape[1] % 8 else np.uint64)
-    cols = np.flatnonzero(np.bitwise_or.reduce(words, axis=0).view(np.uint8))
-    return Box(top, int(cols[0]), bottom, int(cols[-1]) + 1)
-
-
-def _last_row(pixels: BoolArray, top: int) -> int:
-    stop: int = pixels.shape[0]
-    while True:
-        start = max(top, stop - _ROWS_AT_ONCE)
-        block = pixels[start:stop]
-        if block.flat[block.argmax()]:
-            return start + int(np.flatnonzero(np.any(block, axis=1))[-1])
-        stop = start

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import bounding_box
+from napari_sam3.core.geometry import Box, bounding_box
 
 IntArray = npt.NDArray[np.int64]
 IndexArray = npt.NDArray[np.intp]
 Labels = npt.NDArray[Any]
+
+_PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,23 +64,8 @@ class LabelRuns:
 
     def boxes_after(self) -> dict[int, Box]:
         """Return for each label above 0 after the box around its runs."""
-        order = np.argsort(self.after, kind="stable")
-        after = self.after[order]
-        starts = np.flatnonzero(np.diff(after, prepend=-1))
-        if not len(starts):
-            return {}
-        rows, cols = self.rows[order], self.cols[order]
-        sides = np.stack(
-            [
-                np.minimum.reduceat(rows, starts),
-                np.minimum.reduceat(cols, starts),
-                np.maximum.reduceat(rows, starts) + 1,
-                np.maximum.reduceat(cols + self.lengths[order], starts),
-            ],
-            axis=1,
-        )
-        labels = after[starts].tolist()
-        return {n: Box(*box) for n, box in zip(labels, sides.tolist(), strict=True) if n > 0}
+        sides = self.rows, self.cols, self.rows + 1, self.cols + self.lengths
+        return _to_boxes(*_surround(self.after, np.stack(sides)))
 
     def paint(self, canvas: npt.NDArray[np.bool_]) -> None:
         """Set the runs' pixels in a contiguous image of shape (rows, cols)."""
@@ -137,30 +123,88 @@ def find_changes(before: Labels, after: Labels) -> LabelRuns:
     return runs[runs.before != runs.after]
 
 
-def find_runs(labels: Labels, wanted: npt.ArrayLike) -> LabelRuns:
-    """Find the runs of some labels in one image, where before and after are the same.
+def find_boxes(
+    labels: Labels, wanted: npt.ArrayLike | None = None, region: Box | None = None
+) -> dict[int, Box]:
+    """Find the box around each label of an image.
 
     Parameters
     ----------
-    labels : ndarray of int, shape (rows, cols)
-    wanted : array_like of int
-        Labels above 0.
+    labels : ndarray, shape (rows, cols)
+        Of any type: numbers below 1 are background.
+    wanted : array_like of int, optional
+        By default all labels above 0.
+    region : Box, optional
+        Look only there.
+
+    Returns
+    -------
+    dict of int to Box
+        In rising order, in (row, col) of the image.
+
+    Notes
+    -----
+    The image is read in bands, so that noise takes no more memory than objects do.
     """
-    runs = _to_runs(labels, labels)
-    return runs[np.isin(runs.after, np.asarray(wanted))]
+    top, left = (region.top, region.left) if region else (0, 0)
+    part = labels[region.slices] if region else labels
+    height = max(1, _PIXELS_AT_ONCE // max(part.shape[1], 1))
+    bands = [
+        _surround(*_find_sides(part[start : start + height], wanted, top + start, left))
+        for start in range(0, part.shape[0], height)
+    ]
+    if not bands:
+        return {}
+    found, sides = zip(*bands, strict=True)
+    return _to_boxes(*_surround(np.concatenate(found), np.concatenate(sides, axis=1)))
+
+
+def _find_sides(
+    band: Labels, wanted: npt.ArrayLike | None, top: int, left: int
+) -> tuple[Labels, IntArray]:
+    """Return the labels of runs that are wanted, and (top, left, bottom, right) of each."""
+    rows, cols, lengths = _find_starts(band, band)
+    found = band[rows, cols]
+    kept = found > 0 if wanted is None else np.isin(found, np.asarray(wanted))
+    rows, cols = rows[kept] + top, cols[kept] + left
+    return found[kept], np.stack([rows, cols, rows + 1, cols + lengths[kept]])
+
+
+def _surround(labels: Labels, sides: IntArray) -> tuple[Labels, IntArray]:
+    """Return each label once, in rising order, and the sides around all that it had."""
+    order = np.argsort(labels, kind="stable")
+    labels = labels[order]
+    is_first = np.ones(len(labels), bool)
+    is_first[1:] = labels[1:] != labels[:-1]
+    starts = np.flatnonzero(is_first)
+    if not len(starts):
+        return labels, sides[:, :0]
+    near = np.minimum.reduceat(sides[:2, order], starts, axis=1)
+    far = np.maximum.reduceat(sides[2:, order], starts, axis=1)
+    return labels[starts], np.concatenate([near, far])
+
+
+def _to_boxes(labels: Labels, sides: IntArray) -> dict[int, Box]:
+    pairs = zip(labels.tolist(), sides.T.tolist(), strict=True)
+    return {int(label): Box(*box) for label, box in pairs if label > 0}
 
 
 def _to_runs(before: Labels, after: Labels, top: int = 0, left: int = 0) -> LabelRuns:
+    rows, cols, lengths = _find_starts(before, after)
+    return LabelRuns(
+        rows + top, cols + left, lengths, _clamped(before[rows, cols]), _clamped(after[rows, cols])
+    )
+
+
+def _find_starts(before: Labels, after: Labels) -> tuple[IntArray, IntArray, IntArray]:
+    """Return row, column and length of the runs in which neither of two images changes."""
     is_new = np.ones(before.shape, bool)
     np.not_equal(before[:, 1:], before[:, :-1], out=is_new[:, 1:])
     if after is not before:
         is_new[:, 1:] |= after[:, 1:] != after[:, :-1]
     starts = np.flatnonzero(is_new)
     rows, cols = np.divmod(starts, max(before.shape[1], 1))
-    lengths = np.diff(starts, append=is_new.size)
-    return LabelRuns(
-        rows + top, cols + left, lengths, _clamped(before[rows, cols]), _clamped(after[rows, cols])
-    )
+    return rows, cols, np.diff(starts, append=is_new.size)
 
 
 def _clamped(labels: Labels) -> IntArray:

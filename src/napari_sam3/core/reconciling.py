@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance, bounding_box
-from napari_sam3.core.label_runs import LabelRuns, find_changes, find_runs
+from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.instances import BoolArray, Instance, split_labels
+from napari_sam3.core.label_runs import LabelRuns, find_boxes, find_changes
 from napari_sam3.core.objects import PlaneObject, ReviewState
 from napari_sam3.core.painting import PaintRule, order_from_top
 from napari_sam3.core.plane_changes import Changes
@@ -313,13 +313,8 @@ def _added(
     if not numbers.unowned:
         return {}
     least_depth = min((one.depth for one in objects.values()), default=0)
-    boxes = find_runs(plane.actual, numbers.unowned).boxes_after()
+    added = split_labels(plane.actual, find_boxes(plane.actual, numbers.unowned))
     return {
-        label: PlaneObject(
-            label,
-            Instance(plane.actual[boxes[label].slices] == label, boxes[label]),
-            state="edited",
-            depth=least_depth - place,
-        )
+        label: PlaneObject(label, added[label], state="edited", depth=least_depth - place)
         for place, label in enumerate(numbers.unowned, start=1)
     }

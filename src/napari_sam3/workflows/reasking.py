@@ -16,7 +16,8 @@ import numpy.typing as npt
 from napari_sam3.core.drift import Drift, match_objects
 from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import to_rgb8, to_uint8
-from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.instances import Instance, Instances, split_labels
+from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
@@ -443,9 +444,7 @@ def _compare(
 
 def _compare_seen(view: npt.NDArray[Any], own: Mapping[int, int], new: Instances) -> _Compared:
     """Compare with what the label image shows of the recorded answer."""
-    seen = np.where(np.isin(view, list(own.values())), view, 0)
-    numbers = [int(label) for label in np.unique(seen) if label > 0]
-    there = dict(zip(numbers, Instances.from_labels(seen), strict=True))
+    there = split_labels(view, find_boxes(view, list(own.values())))
     by_label = match_objects(there, new, view)
     taken = {index for index, _ in by_label.values()}
     # what lies under other labels may have been there before, too, and got no label then

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.clicks import settled
 from napari_sam3.engines.builtin.everything import fill_holes

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.look import Look, finest, is_cut_off, looks, windows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.picture import (
     BoolArray,
@@ -218,13 +217,8 @@ def dominant_axis(picture: Picture, stop: threading.Event = NEVER) -> FloatArray
 
 def instances_of(regions: Regions) -> list[Instance]:
     """Return the regions as instances, the best first."""
-    items = []
-    for index, found in enumerate(ndimage.find_objects(regions.labels)):
-        rows, cols = found
-        box = Box(rows.start, cols.start, rows.stop, cols.stop)
-        mask = regions.labels[found] == index + 1
-        items.append(Instance(mask, box, float(regions.scores[index])))
-    return items
+    found = split_labels(regions.labels)
+    return [replace(item, score=float(regions.scores[n - 1])) for n, item in found.items()]
 
 
 def _step_for(picture: Picture, most_cells: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.instances import bounding_box
+from napari_sam3.core.geometry import bounding_box
 from napari_sam3.engines.builtin.picture import FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]

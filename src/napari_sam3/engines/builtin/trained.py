@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, bounding_box
+from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin import box as classical_box

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import BoolArray, Instance, split_labels
+from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.errors import ResponseError
 
 MAX_PARTS = 100_000
@@ -74,11 +74,4 @@ def split_into_instances(mask: BoolArray, min_area: int = 1) -> tuple[Instance, 
         raise ResponseError(
             f"The mask falls into {len(kept):,} separate parts: that is noise, not objects."
         )
-    boxes = ndimage.find_objects(labels)
-    return tuple(_instance(labels, int(label), boxes[label - 1]) for label in kept)
-
-
-def _instance(labels: npt.NDArray[Any], label: int, place: tuple[slice, ...]) -> Instance:
-    rows, cols = place
-    box = Box(rows.start, cols.start, rows.stop, cols.stop)
-    return Instance(labels[place] == label, box)
+    return tuple(split_labels(labels, find_boxes(labels, kept)).values())

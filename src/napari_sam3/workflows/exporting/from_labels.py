@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import split_labels
+from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Array, Exported
@@ -32,7 +32,6 @@ from napari_sam3.workflows.files import TIFF_MAGIC, choose_plane, first_bytes
 from napari_sam3.workflows.label_files import as_labels, open_label_plane, open_labels
 from napari_sam3.workflows.paths import is_folder
 
-_MAX_DENSE = 1 << 22
 _MAX_CHUNK = 1 << 28
 
 
@@ -121,7 +120,7 @@ def objects_of_labels(
     chosen = choose_plane(sizes, plane)
     shown = labels[chosen]
     return Exported(
-        split_labels(shown),
+        _to_objects(shown),
         shape,
         size,
         labels=shown,
@@ -133,43 +132,17 @@ def objects_of_labels(
     )
 
 
-def split_labels(labels: Array) -> tuple[PlaneObject, ...]:
-    """Return one object for each label of a plane, by rising label.
-
-    Raises
-    ------
-    ImageError
-        If a label is negative, or the labels lie so scattered that their boxes hold too many
-        pixels.
-    """
-    from scipy import ndimage
-
+def _to_objects(labels: Array) -> tuple[PlaneObject, ...]:
     if labels.min(initial=0) < 0:
         raise ImageError(f"The labels go down to {labels.min()}, but none is below 0.")
-    values, numbers = None, labels
-    if labels.max(initial=0) > _MAX_DENSE:
-        values, numbers = np.unique(labels, return_inverse=True)
-        # the background is numbered too, as parts count from 1
-        numbers = numbers.reshape(labels.shape) + 1
-    parts = enumerate(ndimage.find_objects(numbers), start=1)
-    boxes = {number: _box(found) for number, found in parts if found is not None}
+    boxes = find_boxes(labels)
     if sum(box.area for box in boxes.values()) > MAX_MASK_PIXELS:
         raise ImageError(
             "The labels lie too scattered to be objects: each is taken out with all that lies "
             "between its pixels."
         )
-    objects: list[PlaneObject] = []
-    for number, box in boxes.items():
-        label = number if values is None else int(values[number - 1])
-        if label:
-            instance = Instance(numbers[box.slices] == number, box)
-            objects.append(PlaneObject(label, instance, depth=len(objects)))
-    return tuple(objects)
-
-
-def _box(found: tuple[slice, ...]) -> Box:
-    rows, cols = found
-    return Box(rows.start, cols.start, rows.stop, cols.stop)
+    found = enumerate(split_labels(labels, boxes).items())
+    return tuple(PlaneObject(label, item, depth=depth) for depth, (label, item) in found)
 
 
 def _rows_and_cols_last(labels: Array, calibration: Calibration) -> tuple[Array, Calibration]:

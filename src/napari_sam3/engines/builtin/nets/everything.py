@@ -10,8 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.everything import fill_holes
@@ -121,16 +120,11 @@ def instances_of_maps(
     labels, count = cut(maps, stop)
     scores = scored(labels, maps, count, net)
     labels = enlarged_labels(labels, maps, shape, stop)
-    items = []
-    for index, found in enumerate(ndimage.find_objects(labels, count)):
-        if found is None:
-            continue
-        rows, cols = found
-        mask = labels[found] == index + 1
-        if np.count_nonzero(mask) >= _LEAST_AREA:
-            box = Box(rows.start, cols.start, rows.stop, cols.stop)
-            items.append(Instance(fill_holes(mask), box, float(scores[index])))
-    return items
+    return [
+        Instance(fill_holes(item.mask), item.box, float(scores[label - 1]))
+        for label, item in split_labels(labels).items()
+        if item.area >= _LEAST_AREA
+    ]
 
 
 def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[Labels, int]:
