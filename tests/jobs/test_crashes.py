@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from napari_sam3 import engines
-from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import CacheError, Sam3Error
 from napari_sam3.jobs import owners, paid, question
@@ -31,7 +30,7 @@ from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.records import Limits, Records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, segment
+from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish, segment
 
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
 
@@ -243,7 +242,7 @@ class Crashes(RuleBasedStateMachine):
                 # after the estimate, and before the stored answers are read
                 for path in self._stored():
                     self._evict(path)
-            return drain(workflow)
+            return finish(workflow)
         finally:
             self.is_fresh = False
 

@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_sam3.core.progress import drain
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.evaluating import (
     CSV_COLUMNS,
@@ -40,8 +39,12 @@ def folders(tmp_path):
 
 
 def run(pred, truth):
-    seen = []
-    return drain(iter_evaluate(pred, truth), seen.append), seen
+    steps, seen = iter_evaluate(pred, truth), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            return end.value, seen
 
 
 def names(found):

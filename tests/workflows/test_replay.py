@@ -14,7 +14,6 @@ from napari.layers import Labels
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
@@ -43,7 +42,7 @@ from napari_sam3.workflows.replay import (
     stored_answers,
     without_own,
 )
-from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun, finish
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}
 CLICK = ObjectPrompt((Point(1, 2),))
@@ -58,6 +57,14 @@ def plane_at(shape, shown, at, factor=1):
     factors = (float(factor),) * ndim
     here = (0.0,) * ndim
     return Plane(index, shown, size, int(factor > 1), factors, transform, here, (here, here))
+
+
+def finished(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def key_of(text):
@@ -99,7 +106,7 @@ class Desk:
                 replaced[index] = self.known[name][0]
         former = [k for k in self.known.values() if k[0] in replaced.values()]
         first = next_free_label(self.layer, plane, int(self.layer.data.max(initial=0)))
-        written = drain(
+        written = finished(
             write_instances(
                 self.layer, plane, answer.instances, rule=rule, replaced=replaced,
                 former=[k[1] for k in former], skip_known=skip_known, first_label=first,
@@ -320,7 +327,7 @@ def asked():
     """The record of one question, as an engine that keeps its answers was asked it."""
     pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)
     run = SegmentRun(ArrayPicture(pixels), (ObjectPrompt((Point(3, 4.5),), Box(1, 2, 9, 12)),), 0.5)
-    answer = drain(iter_accounted(create_engine(), run, open_records(), lambda _: True))
+    answer = finish(iter_accounted(create_engine(), run, open_records(), lambda _: True))
     return json.loads(json.dumps(record_of_file("x.tif", run, answer, engine="builtin")))
 
 

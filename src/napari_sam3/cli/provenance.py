@@ -18,7 +18,6 @@ from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
 from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
-from napari_sam3.core.progress import drain
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import describe
 from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
@@ -255,7 +254,12 @@ class _Play:
             fresh=fresh,
             on_notice=self._tell_once,
         )
-        return drain(steps)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answers: dict[QuestionId, Instances] = end.value
+                return answers
 
     def _picture(self, run: Run) -> RecordedPicture:
         from napari_sam3.workflows.reasking import picture_of

@@ -75,6 +75,14 @@ class Instance:
         box = self.box
         return replace(self, mask=self.mask.T, box=Box(box.left, box.top, box.right, box.bottom))
 
+    def joined(self, other: Instance) -> Instance:
+        """Return the instance with the pixels of another, too; itself if it has them already."""
+        box = self.box.union(other.box)
+        mask = np.zeros(box.shape, bool)
+        for one in (self, other):
+            mask[one.box.shifted(-box.top, -box.left).slices] |= one.mask
+        return self if np.count_nonzero(mask) == self.area else replace(self, mask=mask, box=box)
+
     def clipped(self, shape: tuple[int, int]) -> Instance | None:
         """Return the part inside an image of this shape, or None if nothing is left."""
         box = self.box.intersection(Box.of_shape(shape))

@@ -74,7 +74,9 @@ def paint_objects(
         and one.label not in unseen
         and (box is None or one.instance.box.meets(box))
     ]
-    items = ((one.label, one.instance.box, one.instance.mask) for one in _top_first(shown, rule))
+    items = (
+        (one.label, one.instance.box, one.instance.mask) for one in objects_from_top(shown, rule)
+    )
     paint(labels, items, box)
     return labels
 
@@ -96,10 +98,11 @@ def order_from_top(
     """
     listed = list(objects)
     _refuse_outside(listed, shape, None)
-    return _top_first(listed, rule)
+    return objects_from_top(listed, rule)
 
 
-def _top_first(objects: Sequence[PlaneObject], rule: PaintRule) -> list[PlaneObject]:
+def objects_from_top(objects: Iterable[PlaneObject], rule: PaintRule = "") -> list[PlaneObject]:
+    """Return objects as `order_from_top` does, without a look at where they lie."""
     if not rule:
         return sorted(objects, key=lambda one: (one.depth, one.label))
     listed = sorted(objects, key=lambda one: one.label)

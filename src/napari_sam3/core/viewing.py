@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from napari_sam3.core.doubt import touches_border
 from napari_sam3.core.json_values import fraction, whole
 from napari_sam3.core.labels import OVERLAP_RULES
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, PlaneObject
 from napari_sam3.core.overlaps import Overlaps, best_first, find_overlaps, suppress
 from napari_sam3.core.painting import PaintRule
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.plane_objects import PlaneObjects
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -125,6 +127,77 @@ def shown(columns: ObjectColumns, overlaps: Overlaps, view: View) -> BoolArray:
         order = best_first(columns.scores, columns.areas)
         passes &= suppress(overlaps, columns.areas, order[passes[order]], view.max_iom)
     return passes
+
+
+def hides(
+    view: View, one: LabelledObject, plane_shape: Callable[[PlaneIndex], tuple[int, int]]
+) -> bool:
+    """Return whether a filter leaves an object out, all of its planes counted.
+
+    Parameters
+    ----------
+    view : View
+        `View.max_iom` is left to `crowded_labels`.
+    one : LabelledObject
+    plane_shape : callable
+        Gives (rows, cols) of a plane.
+    """
+    if one.score is not None and one.score < view.min_score:
+        return True
+    if one.area < view.min_area or (view.max_area is not None and one.area > view.max_area):
+        return True
+    return view.without_border and any(
+        touches_border([part.instance.box], plane_shape(index))[0]
+        for index, part in one.parts.items()
+    )
+
+
+def crowded_labels(
+    objects: Mapping[int, LabelledObject],
+    planes: Iterable[PlaneObjects],
+    view: View,
+    plane_shape: Callable[[PlaneIndex], tuple[int, int]],
+) -> frozenset[int]:
+    """Return the labels of objects that give way to better ones that they overlap.
+
+    Parameters
+    ----------
+    objects : mapping
+        All objects, by label.
+    planes : iterable of PlaneObjects
+        The same, plane by plane.
+    view, plane_shape
+        As in `hides`.  An object that a filter leaves out does not suppress another.
+
+    Notes
+    -----
+    Pixels in common are counted over all planes, and so are areas.
+    """
+    if view.max_iom >= 1:
+        return frozenset()
+    kept = [
+        one
+        for one in sorted(objects.values(), key=lambda one: one.label)
+        if one.state != "rejected" and not hides(view, one, plane_shape)
+    ]
+    labels = np.array([one.label for one in kept], np.int64)
+    areas = np.array([one.area for one in kept], np.int64)
+    scores = np.array([np.nan if one.score is None else one.score for one in kept])
+    overlaps = _summed([plane.labelled_overlaps for plane in planes], labels)
+    if not overlaps.count:
+        return frozenset()
+    is_shown = suppress(overlaps, areas, best_first(scores, areas), view.max_iom)
+    return frozenset(labels[~is_shown].tolist())
+
+
+def _summed(pairs: Sequence[npt.NDArray[np.int64]], labels: npt.NDArray[np.int64]) -> Overlaps:
+    """Return the overlaps of objects over all planes, by index in these labels."""
+    table = np.concatenate([np.zeros((0, 3), np.int64), *pairs])
+    table = table[np.isin(table[:, :2], labels).all(axis=1)]
+    both, index = np.unique(table[:, :2], axis=0, return_inverse=True)
+    shared = np.bincount(index.reshape(-1), weights=table[:, 2], minlength=len(both))
+    first, second = np.searchsorted(labels, both.T)
+    return Overlaps(first, second, shared.astype(np.int64))
 
 
 def hidden_labels(

@@ -262,7 +262,8 @@ def add_written(
         area[item.mask & (actual[item.box.slices] == label)] = label
         if known is not None:
             # what was painted by hand with its label stayed
-            item = _joined(item, _still_shown(known, actual))
+            still = _still_shown(known, actual)
+            item = item if still is None else item.joined(still)
         at = depth + place if known is None else known.depth
         source = (sources or {}).get(label)
         plane.objects[label] = PlaneObject(label, item, engine, depth=at, source=source)
@@ -273,16 +274,6 @@ def _still_shown(one: PlaneObject, actual: IntArray) -> Instance | None:
     box = one.instance.box
     mask = one.instance.mask & (actual[box.slices] == one.label)
     return Instance(mask, box) if mask.any() else None
-
-
-def _joined(item: Instance, other: Instance | None) -> Instance:
-    if other is None:
-        return item
-    box = item.box.union(other.box)
-    mask = np.zeros(box.shape, bool)
-    for one in (item, other):
-        mask[one.box.shifted(-box.top, -box.left).slices] |= one.mask
-    return item if np.count_nonzero(mask) == item.area else replace(item, mask=mask, box=box)
 
 
 def _make_room(plane: PlaneRecord, dtype: np.dtype[Any]) -> None:

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import QWidget
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import create_engine, engine_info
 from napari_sam3.engines.base import Engine
@@ -37,7 +36,7 @@ from napari_sam3.workflows.refining import (
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import Picture, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import Picture, Progress, SegmentAnswer, SegmentRun
 
 POLARITY_KEY = "W"
 

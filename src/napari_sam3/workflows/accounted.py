@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.flatness import Flatness, Part, find_flatness
-from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import create_engine, refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
@@ -27,6 +26,7 @@ from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.segment import (
     ArrayPicture,
     Picture,
+    Progress,
     SegmentAnswer,
     SegmentRun,
     advised_flatness,

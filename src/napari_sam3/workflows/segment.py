@@ -18,7 +18,6 @@ from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.masked import refuse_masked
 from napari_sam3.core.overlaps import count_overlapping
-from napari_sam3.core.progress import Progress, drain
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -63,6 +62,23 @@ class Picture(Protocol):
     def parts(self) -> tuple[Part, ...]:
         """Return the images that it is made of, as far as their values can be read."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a workflow is.
+
+    Parameters
+    ----------
+    done, total : int
+        Steps; `total` is 0 where it is not known.
+    message : str
+        What is going on, for the user.
+    """
+
+    done: int
+    total: int
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -330,6 +346,21 @@ class _Answers:
         return tuple(results)
 
 
+def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
+    """Run a workflow to its end and return its result.
+
+    Examples
+    --------
+    A script that shows no progress: ``answer = finish(iter_segment(engine, run))``.
+    """
+    while True:
+        try:
+            next(workflow)
+        except StopIteration as end:
+            answer: SegmentAnswer = end.value
+            return answer
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayPicture:
     """An array in memory as a picture.
@@ -522,7 +553,7 @@ def segment(
         result = recorded.segment(requests[0], stop)
         said = () if flatness is None else (flatness.reason,)
         return replace(result, notices=(*said, *result.notices))
-    answer = drain(_iter_answered(recorded, requests, 1, stop))
+    answer = finish(_iter_answered(recorded, requests, 1, stop))
     return replace(answer, flatness=flatness)
 
 

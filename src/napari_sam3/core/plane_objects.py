@@ -1,0 +1,190 @@
+"""The objects of one plane: found by where they lie, and shown by a view, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import common_area
+from napari_sam3.core.labels import paint
+from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.overlaps import Overlaps, find_overlaps
+from napari_sam3.core.painting import PaintRule, objects_from_top
+
+IntArray = npt.NDArray[np.int64]
+
+
+class PlaneObjects(Mapping[int, PlaneObject]):
+    """The objects of one plane, by label, in rising order; never changed.
+
+    Parameters
+    ----------
+    objects : iterable of PlaneObject
+        No two of one label.
+    """
+
+    __slots__ = ("_by_label", "_labels", "_pairs", "_sides")
+
+    def __init__(self, objects: Iterable[PlaneObject] = ()) -> None:
+        listed = sorted(objects, key=lambda one: one.label)
+        self._by_label = {one.label: one for one in listed}
+        self._labels = np.array([one.label for one in listed], np.int64)
+        self._sides = _sides_of(listed)
+        # which labels share how many pixels, found when first asked for: shape (n, 3)
+        self._pairs: IntArray | None = None
+
+    def __getitem__(self, label: int) -> PlaneObject:
+        return self._by_label[label]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_label)
+
+    def __len__(self) -> int:
+        return len(self._by_label)
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._by_label
+
+    @property
+    def labels(self) -> IntArray:
+        """The labels, in rising order; not to be changed."""
+        return self._labels
+
+    def meeting(self, box: Box) -> list[PlaneObject]:
+        """Return the objects whose boxes share a pixel with a box."""
+        tops, lefts, bottoms, rights = self._sides.T
+        meets = (tops < box.bottom) & (bottoms > box.top)
+        meets &= (lefts < box.right) & (rights > box.left)
+        return [self._by_label[label] for label in self._labels[meets].tolist()]
+
+    @property
+    def overlaps(self) -> Overlaps:
+        """Which objects share pixels, by their index in rising order of labels."""
+        pairs = self.labelled_overlaps
+        first, second = np.searchsorted(self._labels, pairs[:, :2].T)
+        return Overlaps(first, second, pairs[:, 2])
+
+    @property
+    def labelled_overlaps(self) -> IntArray:
+        """The same by label: the smaller label, the larger, pixels in common; shape (n, 3).
+
+        Found when first asked for, which may take long; what `changed` returns finds only
+        what is new.
+        """
+        if self._pairs is None:
+            found = find_overlaps([one.instance for one in self.values()])
+            labels = self._labels[found.first], self._labels[found.second]
+            self._pairs = np.stack([*labels, found.shared], axis=1).astype(np.int64)
+        return self._pairs
+
+    def changed(self, changes: Mapping[int, PlaneObject | None]) -> PlaneObjects:
+        """Return the same objects with some added, in place of others, or (None) gone.
+
+        Parameters
+        ----------
+        changes : mapping
+            By label.
+        """
+        new = [one for one in changes.values() if one is not None]
+        stays = ~np.isin(self._labels, np.array(list(changes), np.int64))
+        labels = np.concatenate([self._labels[stays], [one.label for one in new]])
+        order = np.argsort(labels, kind="stable")
+        made = PlaneObjects()
+        made._labels = labels[order].astype(np.int64)
+        made._sides = np.concatenate([self._sides[stays], _sides_of(new)])[order]
+        by_label = {**self._by_label, **{one.label: one for one in new}}
+        made._by_label = {label: by_label[label] for label in made._labels.tolist()}
+        if self._pairs is not None:
+            made._pairs = made._pairs_after(self._pairs, changes)
+        return made
+
+    def _pairs_after(self, pairs: IntArray, changes: Mapping[int, PlaneObject | None]) -> IntArray:
+        """Return the pairs of before, with those of changed objects found anew."""
+        kept = pairs[~np.isin(pairs[:, :2], np.array(list(changes), np.int64)).any(axis=1)]
+        found = {
+            (min(one.label, other.label), max(one.label, other.label)): shared
+            for one in changes.values()
+            if one is not None
+            for other in self.meeting(one.instance.box)
+            if other is not one and (shared := common_area(one.instance, other.instance))
+        }
+        new = np.array([(*labels, shared) for labels, shared in found.items()], np.int64)
+        joined = np.concatenate([kept, new.reshape(-1, 3)])
+        order: IntArray = np.lexsort((joined[:, 1], joined[:, 0]))
+        return joined[order]
+
+
+def _sides_of(objects: Collection[PlaneObject]) -> IntArray:
+    boxes = (one.instance.box for one in objects)
+    sides = [(box.top, box.left, box.bottom, box.right) for box in boxes]
+    return np.array(sides, np.int64).reshape(-1, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneView:
+    """What a plane shows of its objects.
+
+    Parameters
+    ----------
+    objects : PlaneObjects
+    hidden : frozenset of int
+        Labels that are not shown; they may be of other planes, too.
+    rule : {"", "score", "smallest", "first"}
+        What shows where several overlap, as in `napari_sam3.core.painting`.
+    """
+
+    objects: PlaneObjects
+    hidden: frozenset[int] = frozenset()
+    rule: PaintRule = ""
+
+    def shows(self, label: int) -> bool:
+        """Whether an object lies on the plane and is neither hidden nor rejected."""
+        one = self.objects.get(label)
+        return one is not None and label not in self.hidden and one.state != "rejected"
+
+    def paint(self, box: Box, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return the labels in a part of the plane, 0 for the background.
+
+        Parameters
+        ----------
+        box : Box
+        dtype : dtype
+            Must hold all labels that are shown there.
+
+        Returns
+        -------
+        ndarray of int, shape ``box.shape``
+        """
+        painted = np.zeros(box.shape, dtype)
+        shown = [one for one in self.objects.meeting(box) if self.shows(one.label)]
+        items = (
+            (one.label, one.instance.box, one.instance.mask)
+            for one in objects_from_top(shown, self.rule)
+        )
+        paint(painted, items, box)
+        return painted
+
+    def differing(self, other: PlaneView) -> list[int]:
+        """Return the labels whose boxes hold all pixels that another view may show otherwise."""
+        both = self.objects.keys() | other.objects.keys()
+        if self.rule != other.rule:
+            return sorted(both)
+        moved = frozenset() if self.hidden is other.hidden else self.hidden ^ other.hidden
+        if self.objects is other.objects:
+            return sorted(both & moved)
+        return sorted(
+            n for n in both if n in moved or _differs(self.objects.get(n), other.objects.get(n))
+        )
+
+
+def _differs(one: PlaneObject | None, other: PlaneObject | None) -> bool:
+    if one is other:
+        return False
+    if one is None or other is None or one.instance is not other.instance:
+        return True
+    return one.depth != other.depth or (one.state == "rejected") != (other.state == "rejected")

@@ -1,0 +1,417 @@
+"""All objects of a label image, in one place: what else there is to see of them is derived.
+
+Every change is an `Edit`, which knows what it changed and how to take it back, and of which
+listeners are told.  What a Labels layer shows, the rows of a table and what files hold follow
+from the store; `napari_sam3.core.taking_over` makes an edit of what somebody else painted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
+from napari_sam3.core.viewing import View, hides
+
+MOST_STEPS = 200
+
+Objects = Mapping[int, LabelledObject]
+"""By label."""
+
+Changes = Mapping[int, LabelledObject | None]
+"""By label, what an object is now; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """What changed in a store.
+
+    Parameters
+    ----------
+    before, after : mapping
+        By label, what an object was and what it is now; None where there is none.
+    views : tuple of View
+        Which objects were shown, and are shown now.
+    renumbered : mapping
+        Former to present labels of objects that somebody else renumbered.
+    """
+
+    before: Changes
+    after: Changes
+    views: tuple[View, View]
+    renumbered: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels of the objects, in rising order."""
+        return tuple(sorted(self.after))
+
+    @property
+    def shows_others(self) -> bool:
+        """Whether other objects are shown, although they are the same as before."""
+        return not self.after
+
+    @property
+    def planes(self) -> frozenset[PlaneIndex]:
+        """The planes on which an object is another than before."""
+        found = set()
+        for label, new in self.after.items():
+            old = self.before[label]
+            found |= {index for one in (old, new) if one is not None for index in one.parts}
+        return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """An edit that the user can take back.
+
+    Parameters
+    ----------
+    words : str
+        What it was, for the line that says what can be taken back.
+    before, after : mapping
+        As in `Edit`.
+    run_ids : tuple of str
+        The runs on the layer's record that the step added.
+    session : object, optional
+        What of the same session follows is the same step.
+    """
+
+    words: str
+    before: Changes
+    after: Changes
+    run_ids: tuple[str, ...] = ()
+    session: object = None
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels of its objects, in rising order."""
+        return tuple(sorted(self.after))
+
+    def followed_by(self, other: Step) -> Step:
+        """Return both as one step."""
+        before = {**other.before, **self.before}
+        after = {**self.after, **other.after}
+        return replace(other, before=before, after=after, run_ids=self.run_ids + other.run_ids)
+
+
+class ObjectStore:
+    """All objects of a label image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the label image.
+    objects : iterable of LabelledObject
+        No two of one label.
+    view : View, optional
+        Which of them are shown.
+
+    Raises
+    ------
+    ValueError
+        If an object lies on a plane that the image does not have, or outside of it, or a
+        label is there twice or below 1.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        objects: Iterable[LabelledObject] = (),
+        view: View | None = None,
+    ) -> None:
+        self._shape = tuple(int(size) for size in shape)
+        self._objects: dict[int, LabelledObject] = {}
+        self._planes: dict[PlaneIndex, PlaneObjects] = {}
+        self._view = view or View()
+        self._crowded: frozenset[int] = frozenset()
+        self._hidden: frozenset[int] = frozenset()
+        self._steps: list[Step] = []
+        self._version = 0
+        self._listeners: list[Callable[[Edit], object]] = []
+        self.undone: dict[int, LabelledObject] = {}
+        self.aside: list[LabelledObject] = []
+        listed = list(objects)
+        if len({one.label for one in listed}) < len(listed):
+            raise ValueError("two objects have the same label")
+        self._put({one.label: one for one in listed})
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the label image."""
+        return self._shape
+
+    @property
+    def objects(self) -> Objects:
+        """All objects, by label; a view that follows."""
+        return MappingProxyType(self._objects)
+
+    @property
+    def version(self) -> int:
+        """Counts up with every change."""
+        return self._version
+
+    @property
+    def planes(self) -> tuple[PlaneIndex, ...]:
+        """The planes that are known: that hold objects, or were looked at."""
+        return tuple(self._planes)
+
+    @property
+    def view(self) -> View:
+        """Which objects are shown, and what lies on top."""
+        return self._view
+
+    @property
+    def crowded(self) -> frozenset[int]:
+        """The labels of objects that `View.max_iom` leaves out."""
+        return self._crowded
+
+    @property
+    def hidden(self) -> frozenset[int]:
+        """The labels of all objects that are not shown, rejected ones included."""
+        return self._hidden
+
+    @property
+    def highest_label(self) -> int:
+        """The highest label in use, also by runs that were taken back; 0 if there is none."""
+        return max(max(self._objects, default=0), max(self.undone, default=0))
+
+    @property
+    def next_depth(self) -> int:
+        """Below all objects."""
+        return max((one.depth for one in self._objects.values()), default=0) + 1
+
+    def knows(self, index: PlaneIndex) -> bool:
+        """Whether a plane is known."""
+        return index in self._planes
+
+    def on(self, index: PlaneIndex) -> PlaneObjects:
+        """Return the objects of a plane as they are now."""
+        return self._planes.get(index, _NONE)
+
+    def view_of(self, index: PlaneIndex) -> PlaneView:
+        """Return what a plane shows of its objects as they are now."""
+        return PlaneView(self.on(index), self._hidden, self._view.rule)
+
+    def plane_shape(self, index: PlaneIndex) -> tuple[int, int]:
+        """Return (rows, cols) of a plane."""
+        rows, cols = (self._shape[axis] for axis in index.shown)
+        return rows, cols
+
+    def find_index(self, index: PlaneIndex) -> PlaneIndex:
+        """Return the plane as it is on record, whose rows may be the columns that are shown."""
+        turned = PlaneIndex((index.shown[1], index.shown[0]), index.fixed)
+        return turned if index not in self._planes and turned in self._planes else index
+
+    def crosses(self, index: PlaneIndex) -> bool:
+        """Whether a plane that is not on record runs across others that are.
+
+        Its pixels are theirs, so that each object would be counted once more.
+        """
+        filled = [known for known, objects in self._planes.items() if objects]
+        return index not in filled and any(set(i.shown) != set(index.shown) for i in filled)
+
+    # ------------------------------------------------------------------ changes
+
+    def edit(
+        self,
+        changes: Changes,
+        *,
+        words: str = "",
+        run_ids: tuple[str, ...] = (),
+        session: object = None,
+        renumbered: Mapping[int, int] | None = None,
+    ) -> Edit:
+        """Put objects in place of those of the same labels.
+
+        Parameters
+        ----------
+        changes : mapping
+            By label; None takes an object away.
+        words : str
+            What the user did, who can take it back with `undo`; empty for what is not the
+            user's to take back here.
+        run_ids, session
+            As in `Step`.
+        renumbered : mapping, optional
+            As in `Edit`.
+
+        Raises
+        ------
+        ValueError
+            As the class; nothing is changed then.
+        """
+        before = {label: self._objects.get(label) for label in changes}
+        self._put(changes)
+        if words:
+            self._note(Step(words, before, dict(changes), run_ids, session))
+        if renumbered:
+            self.forget_steps({*renumbered, *renumbered.values()})
+        return self._tell(
+            Edit(before, dict(changes), (self._view, self._view), dict(renumbered or {}))
+        )
+
+    def look_at(self, index: PlaneIndex) -> None:
+        """Note that a plane was looked at: from now on what differs there was painted."""
+        self._planes.setdefault(index, _NONE)
+
+    def show(self, view: View, crowded: Collection[int] = ()) -> Edit:
+        """Show other objects.
+
+        Parameters
+        ----------
+        view : View
+        crowded : collection of int
+            Labels of the objects that `View.max_iom` leaves out
+            (`napari_sam3.core.viewing.crowded_labels`).
+        """
+        before, self._view, self._crowded = self._view, view, frozenset(crowded)
+        self._hidden = frozenset(n for n, one in self._objects.items() if self._hides(one))
+        return self._tell(Edit({}, {}, (before, view)))
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Begin anew, as the label image is of another shape; its objects are set aside."""
+        self.aside += self._objects.values()
+        self._objects, self._planes, self._steps = {}, {}, []
+        self._hidden, self._shape, self.undone = frozenset(), tuple(shape), {}
+        self._version += 1
+
+    def copied(self) -> ObjectStore:
+        """Return a store of the same objects that can be changed by itself."""
+        made = ObjectStore(self._shape, self._objects.values(), self._view)
+        made.undone, made._crowded, made._hidden = dict(self.undone), self._crowded, self._hidden
+        for index in self._planes:
+            made.look_at(index)
+        return made
+
+    def connect(self, listener: Callable[[Edit], object]) -> None:
+        """Tell this of every edit from now on."""
+        self._listeners.append(listener)
+
+    def disconnect(self, listener: Callable[[Edit], object]) -> None:
+        """Tell it no more."""
+        self._listeners = [one for one in self._listeners if one != listener]
+
+    # ------------------------------------------------------------------ steps
+
+    @property
+    def undo_words(self) -> str:
+        """What `undo` would take back; empty if there is nothing."""
+        return self._steps[-1].words if self._steps else ""
+
+    def undo(self) -> Step | None:
+        """Take the last step back; return it, or None if there is none.
+
+        What was painted since on a plane stays.
+        """
+        if not self._steps:
+            return None
+        step = self._steps.pop()
+        back = {}
+        for label, before in step.before.items():
+            now = self._objects.get(label)
+            if now is not None and before is not None:
+                back[label] = _back(now, before, step.after[label])
+        self.edit(back)
+        return step
+
+    def forget_steps(self, labels: Collection[int]) -> None:
+        """Let go of the steps on labels that mean other objects now."""
+        self._steps = [step for step in self._steps if not step.after.keys() & set(labels)]
+
+    def _note(self, step: Step) -> None:
+        last = self._steps[-1] if self._steps else None
+        if last is not None and step.session is not None and last.session is step.session:
+            self._steps[-1] = last.followed_by(step)
+        else:
+            self._steps = [*self._steps, step][-MOST_STEPS:]
+
+    # ------------------------------------------------------------------ inside
+
+    def _put(self, changes: Changes) -> None:
+        for label, one in changes.items():
+            if one is not None:
+                self._refuse_misfit(label, one)
+        by_plane: dict[PlaneIndex, dict[int, PlaneObject | None]] = {}
+        for label, new in changes.items():
+            old = self._objects.get(label)
+            for index in () if old is None else old.parts:
+                by_plane.setdefault(index, {})[label] = None
+            for index in () if new is None else new.parts:
+                by_plane.setdefault(index, {})[label] = _on(new, index, old, self.on(index))
+        for index, plane in by_plane.items():
+            self._planes[index] = self.on(index).changed(plane)
+        for label, new in changes.items():
+            if new is None:
+                self._objects.pop(label, None)
+            else:
+                self._objects[label] = new
+        shown = {n for n, one in changes.items() if one is None or not self._hides(one)}
+        hidden = changes.keys() - shown
+        if shown & self._hidden or hidden - self._hidden:
+            self._hidden = (self._hidden - shown) | hidden
+
+    def _hides(self, one: LabelledObject) -> bool:
+        if one.state == "rejected" or one.label in self._crowded:
+            return True
+        return not self._view.shows_all and hides(self._view, one, self.plane_shape)
+
+    def _refuse_misfit(self, label: int, one: LabelledObject) -> None:
+        if label != one.label or label < 1:
+            raise ValueError(f"an object has the label {one.label}, in the place of {label}")
+        if not one.parts:
+            raise ValueError(f"object {label} lies on no plane")
+        for index, part in one.parts.items():
+            box, rest = part.instance.box, iter(index.fixed)
+            if index.ndim != len(self._shape) or any(
+                not 0 <= next(rest) < size
+                for axis, size in enumerate(self._shape)
+                if axis not in index.shown
+            ):
+                raise ValueError(f"labels of shape {self._shape} have no plane {index}")
+            rows, cols = self.plane_shape(index)
+            if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
+                raise ValueError(f"{box} lies outside a plane of shape {(rows, cols)}")
+
+    def _tell(self, edit: Edit) -> Edit:
+        self._version += 1
+        for listener in list(self._listeners):
+            listener(edit)
+        return edit
+
+
+_NONE = PlaneObjects()
+
+
+def _on(
+    new: LabelledObject | None, index: PlaneIndex, old: LabelledObject | None, plane: PlaneObjects
+) -> PlaneObject | None:
+    """Return what a plane has of an object; the same as before where nothing is other."""
+    if new is None:
+        return None
+    if old is not None and old.parts.get(index) is new.parts[index]:
+        was = plane.get(new.label)
+        if was is not None and (was.state, was.depth) == (new.state, new.depth):
+            return was
+    return new.on(index)
+
+
+def _back(
+    now: LabelledObject, before: LabelledObject, after: LabelledObject | None
+) -> LabelledObject:
+    """Return an object as it was before a step, but for what was painted since."""
+    left: Mapping[PlaneIndex, Part] = {} if after is None else after.parts
+    untouched = {index for index, part in now.parts.items() if left.get(index) is part}
+    parts = {
+        **{index: part for index, part in now.parts.items() if index not in untouched},
+        **{index: part for index, part in before.parts.items() if index in untouched},
+    }
+    return replace(now, parts=parts or now.parts, state=before.state)

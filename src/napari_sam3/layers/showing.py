@@ -1,0 +1,285 @@
+"""A Labels layer that shows a store: the only place where its pixels are written.
+
+An edit of the store is painted where it changes something, a few milliseconds at a time.  A pixel
+that is other than it was painted was painted by somebody else: it is left alone until it was
+looked at and taken over into the store, as an edit like any other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
+from napari_sam3.core.store import Edit, ObjectStore
+from napari_sam3.core.taking_over import Look, Taken
+
+STEP_S = 0.008
+"""Of the window's thread, in one go."""
+
+CELL = (256, 512)
+"""Rows and columns that are painted in one go."""
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+_NOTHING = PlaneView(PlaneObjects())
+
+
+class Showing:
+    """Paints what a store says into a layer.
+
+    Parameters
+    ----------
+    layer : Labels
+        Its data must be a plain array.
+    store : ObjectStore
+        Of the same shape.
+    is_painted : bool
+        Whether the layer shows the store's objects already.
+    """
+
+    def __init__(self, layer: Labels, store: ObjectStore, *, is_painted: bool = True) -> None:
+        self.layer = layer
+        self.store = store
+        self._painted: dict[PlaneIndex, PlaneView] = {}
+        self._stale: set[PlaneIndex] = set()
+        self._is_writing = False
+        if is_painted:
+            self._painted = {index: store.view_of(index) for index in store.planes}
+        else:
+            self._stale = set(store.planes)
+        store.connect(self._on_edit)
+
+    def close(self) -> None:
+        """Follow the store no more."""
+        self.store.disconnect(self._on_edit)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the layer's events tell of our own writing."""
+        return self._is_writing
+
+    @property
+    def stale(self) -> frozenset[PlaneIndex]:
+        """The planes on which something is still to be painted."""
+        return frozenset(self._stale)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer still has the store's shape."""
+        return bool(self.layer.data.shape == self.store.shape)
+
+    def painted(self, index: PlaneIndex) -> PlaneView:
+        """Return what was painted on a plane."""
+        return self._painted.get(index, _NOTHING)
+
+    def _on_edit(self, edit: Edit) -> None:
+        self._stale |= set(self.store.planes) if edit.shows_others else edit.planes
+
+    # ------------------------------------------------------------------ painting
+
+    def iter_paint(
+        self, index: PlaneIndex, *, history: bool = False
+    ) -> Generator[None, None, bool]:
+        """Paint what the store says of a plane where it was painted otherwise.
+
+        Between two steps the window may live.  What somebody else painted is left alone.
+
+        Parameters
+        ----------
+        index : PlaneIndex
+        history : bool
+            Whether napari's undo can take it back; the caller groups it into one step.
+
+        Yields
+        ------
+        None
+            Every few milliseconds.
+
+        Returns
+        -------
+        bool
+            Whether a pixel was changed.
+
+        Raises
+        ------
+        IndexError
+            If the layer has no such plane any more.
+        """
+        target, before = self.store.view_of(index), self.painted(index)
+        self._stale.discard(index)
+        self._make_room(target)
+        is_changed, started = False, time.perf_counter()
+        for box in _cells(_boxes(before, target)):
+            if not self.fits:
+                raise IndexError(f"the layer has the shape {self.layer.data.shape} now")
+            now = index.cut(self.layer.data)[box.slices]
+            was, new = before.paint(box, now.dtype), target.paint(box, now.dtype)
+            is_changed |= self._write(index, box, new, (was != new) & (now == was), history)
+            if time.perf_counter() - started > STEP_S:
+                yield
+                started = time.perf_counter()
+        self._painted[index] = target
+        if is_changed and not history:
+            self._refresh()
+        return is_changed
+
+    def take(self, looks: Sequence[Look], taken: Taken) -> None:
+        """Make an edit of what somebody else painted, and paint what that changes there.
+
+        Parameters
+        ----------
+        looks : sequence of Look
+            At the store as it is now.
+        taken : Taken
+            What became of the objects by them.
+        """
+        self.store.undone = dict(taken.undone)
+        stale = set(self._stale)
+        if taken.changes:
+            self.store.edit(taken.changes, renumbered=taken.renumbered)
+        is_changed = False
+        for one in looks:
+            self.store.look_at(one.index)
+            target = self.store.view_of(one.index)
+            self._make_room(target)
+            own = one.concerned | taken.changes.keys()
+            self._painted[one.index] = _partly(self.painted(one.index), target, own)
+            now = one.index.cut(self.layer.data)[one.box.slices]
+            new = self.painted(one.index).paint(one.box, now.dtype)
+            where = (now == one.actual) & (now != new) & (now >= 0)
+            is_changed |= self._write(one.index, one.box, new, where, history=False)
+            if one.index not in stale and not self.painted(one.index).differing(target):
+                self._painted[one.index] = target
+                self._stale.discard(one.index)
+        if is_changed:
+            self._refresh()
+
+    def _write(
+        self,
+        index: PlaneIndex,
+        box: Box,
+        values: IntArray,
+        where: npt.NDArray[np.bool_],
+        history: bool,
+    ) -> bool:
+        if not where.any():
+            return False
+        self._is_writing = True
+        try:
+            if history:
+                rows, cols = np.nonzero(where)
+                pixels = index.indices(rows + box.top, cols + box.left)
+                self.layer.data_setitem(pixels, values[where])
+            else:
+                index.cut(self.layer.data)[box.slices][where] = values[where]
+        finally:
+            self._is_writing = False
+        return True
+
+    def _refresh(self) -> None:
+        self._is_writing = True
+        try:
+            self.layer.refresh(extent=False)
+        finally:
+            self._is_writing = False
+
+    def _make_room(self, view: PlaneView) -> None:
+        """Widen the layer's type where a label that is shown does not fit in it."""
+        own = self.layer.data.dtype
+        labels = view.objects.labels
+        highest = int(labels[-1]) if len(labels) else 0
+        if highest <= np.iinfo(own).max:
+            return
+        highest = max((n for n in labels.tolist() if view.shows(n)), default=0)
+        # signed ones stay signed, as there may be negative labels
+        for dtype in (own, *(np.dtype(f"{own.kind}{size}") for size in (2, 4, 8))):
+            if highest <= np.iinfo(dtype).max:
+                break
+        if dtype != own:
+            self._is_writing = True
+            try:
+                self.layer.data = self.layer.data.astype(dtype)
+            finally:
+                self._is_writing = False
+
+
+def _partly(before: PlaneView, target: PlaneView, labels: Iterable[int]) -> PlaneView:
+    """Return what was painted, but for some objects as they are to be painted now."""
+    listed = set(labels)
+    changes = {n: target.objects.get(n) for n in listed}
+    hidden = (before.hidden - listed) | (target.hidden & listed)
+    return PlaneView(before.objects.changed(changes), hidden, before.rule)
+
+
+def _boxes(before: PlaneView, target: PlaneView) -> Iterator[Box]:
+    """Yield boxes that hold all pixels which two views show otherwise."""
+    for label in before.differing(target):
+        for view in (before, target):
+            if view.shows(label):
+                yield view.objects[label].instance.box
+
+
+def _cells(boxes: Iterable[Box]) -> Iterator[Box]:
+    """Yield boxes that cover the same pixels, each of them once, none of them large."""
+    found: dict[tuple[int, int], Box] = {}
+    rows, cols = CELL
+    for box in boxes:
+        for row, col in itertools.product(
+            range(box.top // rows, (box.bottom - 1) // rows + 1),
+            range(box.left // cols, (box.right - 1) // cols + 1),
+        ):
+            cell = Box(row * rows, col * cols, (row + 1) * rows, (col + 1) * cols)
+            part = box.intersection(cell)
+            if part is not None:
+                known = found.get((row, col))
+                found[row, col] = part if known is None else known.union(part)
+    yield from found.values()
+
+
+def painted_regions(
+    atoms: Iterable[Any], shown: tuple[int, int], shape: Sequence[int]
+) -> dict[PlaneIndex, Box]:
+    """Return in which part of which planes a paint event changed something.
+
+    Parameters
+    ----------
+    atoms : iterable
+        The value of the `paint` event of a Labels layer: each is a tuple that begins with an
+        index of the data, of slices or of arrays.
+    shown : tuple of int
+        The axes that are a plane's rows and columns.
+    shape : sequence of int
+        Of the data.
+    """
+    regions: dict[PlaneIndex, Box] = {}
+    for atom in atoms:
+        spans = [_span(one, size) for one, size in zip(atom[0], shape, strict=True)]
+        if any(low >= high for low, high in spans):
+            continue
+        (top, bottom), (left, right) = (spans[axis] for axis in shown)
+        box = Box(top, left, bottom, right)
+        rest = [range(*spans[axis]) for axis in range(len(shape)) if axis not in shown]
+        for fixed in itertools.product(*rest):
+            index = PlaneIndex(shown, fixed)
+            regions[index] = box.union(regions.get(index, box))
+    return regions
+
+
+def _span(index: Any, size: int) -> tuple[int, int]:
+    if isinstance(index, slice):
+        low, high, _ = index.indices(size)
+        return low, high
+    values = np.atleast_1d(np.asarray(index))
+    if not values.size:
+        return 0, 0
+    values = np.where(values < 0, values + size, values)
+    return int(values.min()), int(values.max()) + 1
