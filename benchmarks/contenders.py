@@ -24,7 +24,7 @@ from napari_sam3 import (
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.builtin.exemplars import segment_alike
-from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import all_objects, proposals
 
 RGB8 = npt.NDArray[np.uint8]
@@ -58,7 +58,7 @@ class Builtin:
     """
 
     def __init__(self, image: RGB8) -> None:
-        self._picture = Picture(image)
+        self._picture = Scene(image)
 
     def box(self, box: Box) -> Found:
         """Answer a box around one object."""

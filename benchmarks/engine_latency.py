@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from benchmarks.timing import best, heading, report, seconds, sizes_asked_for
 from napari_sam3 import Box, Everything, ObjectPrompt, Point
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.engines.base import Engine, SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 
@@ -75,7 +76,7 @@ def time_prompts(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> No
     ]
     for word, prompts in (("click", clicks), ("box", boxes)):
         times = [
-            seconds(partial(engine.segment, SegmentationRequest(image, prompt)))
+            seconds(partial(engine.segment, SegmentationRequest(Pixels(image), prompt)))
             for prompt in prompts
         ]
         told(f"{word} at {side}², the first", times[0], side)
@@ -89,7 +90,7 @@ def time_refining(engine: Engine, image: npt.NDArray[np.uint8], count: int) -> N
         first = Point(row, col)
         second = Point(row, col + _RADIUS - 4, positive=False)
         for points in ((first,), (first, second)):
-            request = SegmentationRequest(image, ObjectPrompt(points=points))
+            request = SegmentationRequest(Pixels(image), ObjectPrompt(points=points))
             taken = seconds(partial(engine.segment, request))
         times.append(taken)
     told(f"further click, median of {count}", median(times), image.shape[0])
@@ -100,7 +101,7 @@ def time_together(engine: BuiltinEngine, image: npt.NDArray[np.uint8], count: in
     half = _RADIUS + 2
     requests = [
         SegmentationRequest(
-            image, ObjectPrompt(box=Box(row - half, col - half, row + half, col + half))
+            Pixels(image), ObjectPrompt(box=Box(row - half, col - half, row + half, col + half))
         )
         for row, col in centres(image.shape[0], count)
     ]
@@ -116,10 +117,10 @@ def main() -> None:
     time_refining(engine, image, sizes.clicks)
     time_together(engine, image, sizes.boxes)
     for side in sizes.everything:
-        request = SegmentationRequest(drawn_cells(side), Everything())
+        request = SegmentationRequest(Pixels(drawn_cells(side)), Everything())
         engine = BuiltinEngine()
         told(f"everything at {side}²", seconds(partial(engine.segment, request)), side)
-        given = SegmentationRequest(request.image, Everything(diameter=2.0 * _RADIUS))
+        given = SegmentationRequest(request.pixels, Everything(diameter=2.0 * _RADIUS))
         told("  the same, diameter given", seconds(partial(engine.segment, given)), side)
 
 

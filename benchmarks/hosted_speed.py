@@ -25,6 +25,7 @@ from scipy import ndimage
 
 from benchmarks.timing import best, heading, middle, report, sizes_asked_for
 from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind.engine import LONGEST_POLL_S, POLL_S, SegmindEngine
@@ -78,7 +79,7 @@ def show_encoding(sizes: Sizes) -> None:
     """Print how long it takes to make a picture ready, and what it weighs."""
     side = sizes.side
     for name, image in {"micrograph": micrograph(side), "coloured": coloured(side)}.items():
-        plain, asked = image.tobytes(), SegmentationRequest(image, QUESTION)
+        plain, asked = image.tobytes(), SegmentationRequest(Pixels(image), QUESTION)
         png, pillow = encode_picture(image, "png"), by_pillow(image)
         body = build_payload(asked, SegmindOptions())
         print(
@@ -120,7 +121,7 @@ def show_overhead(sizes: Sizes) -> None:
     apis: tuple[Api, ...] = ("v1", "v2")
     with SegmindServer(behaviour, model=one_spot) as server:
         for edge in (64, sizes.side // 2, sizes.side):
-            question = SegmentationRequest(micrograph(edge), QUESTION)
+            question = SegmentationRequest(Pixels(micrograph(edge)), QUESTION)
             body = json.dumps(build_payload(question, SegmindOptions()).body).encode()
             floor = middle(sizes.calls, partial(bare_post, server, body))
             for api in apis:

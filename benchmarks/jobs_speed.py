@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.timing import best, heading, report, sizes_asked_for
 from napari_sam3.core.images import to_rgb8
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import (
     NEVER,
@@ -26,7 +28,6 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Ledger
-from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records
 
@@ -65,6 +66,10 @@ class InstantEngine:
         return SegmentationResult(Instances(request.shape, tuple(i for i in items if i)))
 
 
+def _digest(rgb: npt.NDArray[np.uint8]) -> str:
+    return Pixels(rgb).sha256
+
+
 def main() -> None:
     """Print the table."""
     sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
@@ -75,19 +80,19 @@ def main() -> None:
     heading()
     for words, picture, bare in (("gray", gray, plane), ("colour", colour, colour)):
         bare_hash = partial(hashlib.sha256, bare.data)
-        hashed = best(rounds, bare_hash, partial(pixels_sha256, picture))
+        hashed = best(rounds, bare_hash, partial(_digest, picture))
         report(f"hash a {side}² picture, {words} (bare SHA-256)", *hashed, within=1.2)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         records = Records(AnswerCache(home / "cache", 1 << 30), Ledger(home / "ledger.sqlite"))
-        request = SegmentationRequest(colour, ConceptPrompt("nucleus"))
+        request = SegmentationRequest(Pixels(colour), ConceptPrompt("nucleus"))
 
         # a new one each time: one remembers the picture that it was asked about last
         def ask() -> SegmentationResult:
             return RecordedEngine(InstantEngine(sizes.objects), records).segment(request)
 
         ask()
-        floor, ours = best(rounds, partial(pixels_sha256, colour), ask)
+        floor, ours = best(rounds, partial(_digest, colour), ask)
         assert ask().usage.cached
     stored = f"stored answer, {sizes.objects} objects (hashing)"
     report(stored, floor, ours, within_s=floor + 0.02)

@@ -17,12 +17,13 @@ from napari_sam3.cli import demo, following
 from napari_sam3.cli.options import EngineName
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
 from napari_sam3.workflows.object_records import record_beside, shown_on_record
-from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, iter_segment
+from napari_sam3.workflows.segment import SegmentRun, iter_segment
 
 SHAPE = (60, 90)
 
@@ -334,7 +335,7 @@ class TestProgress:
         monkeypatch.setattr(following.sys, "stderr", terminal)
         prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
         answer = following.follow(
-            iter_segment(fake, SegmentRun(ArrayPicture(np.load(image)), prompts))
+            iter_segment(fake, SegmentRun(Picture.from_array(np.load(image)), prompts))
         )
         assert len(answer.instances) == 4
         assert fake.prompts == list(prompts)

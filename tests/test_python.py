@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import napari_sam3 as sam3
+from napari_sam3.core.pictures import Picture
 from napari_sam3.engines.base import RawPart
 from napari_sam3.workflows.exporting import Exported
-from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+from napari_sam3.workflows.segment import SegmentRun
 
 IMAGE = np.zeros((40, 60), np.uint8)
 IMAGE[10:20, 30:45] = 200
@@ -102,7 +103,7 @@ RESULT = sam3.SegmentationResult(
         (sam3.Usage(), "Usage()"),
         (RESULT, ("SegmentationResult(1 object, 40 × 60 pixels, $0.0060, 4.8 s, from cache, "
                  "1 picture, 1 notice)")),
-        (sam3.SegmentationRequest(PICTURE, sam3.Everything(diameter=9), 0.5),
+        (sam3.SegmentationRequest(sam3.Pixels(PICTURE), sam3.Everything(diameter=9), 0.5),
          ("SegmentationRequest(Everything(points_per_side=32, min_iou=0.88, diameter=9), "
          "40 × 60 pixels, min_score=0.5, max_masks=0)")),
         (sam3.SegmentAnswer((RESULT, RESULT), IMAGE.shape),
@@ -121,7 +122,7 @@ def test_a_repr_is_one_line_for_people(value, words):
 
 
 def test_no_repr_holds_an_array():
-    run = SegmentRun(ArrayPicture(IMAGE), tuple(CLICKS))
+    run = SegmentRun(Picture.from_array(IMAGE), tuple(CLICKS))
     for value in (run, RESULT, ONE, FOUND):
         assert "array(" not in repr(value)
 

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import (
     ConceptPrompt,
     Everything,
@@ -100,6 +101,7 @@ __all__ = [
     "LedgerError",
     "ObjectPrompt",
     "OutcomeUnknownError",
+    "Pixels",
     "Point",
     "PromptError",
     "ProvenanceError",

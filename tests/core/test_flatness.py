@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3.core.flatness import FLAT_LEVELS, Part, find_flatness, is_flat
-from napari_sam3.core.images import Channel, compose, to_rgb8
+from napari_sam3.core.images import Overlay, compose, to_rgb8
 from napari_sam3.samples import fluorescence, histology, stack
 
 
@@ -161,7 +161,7 @@ class TestFindFlatness:
             Part(lambda: unseen, (0, 65535), name="unseen", key=2),
             Part(lambda: np.full(seen.shape, np.nan), (0, 1), name="void", key=3),
         ]
-        together = compose([Channel(seen), Channel(dark, blending="opaque")], seen.shape)
+        together = compose([Overlay(seen), Overlay(dark, blending="opaque")], seen.shape)
         found = find_flatness(together, parts)
         assert list(found.better) == [2]
         assert "of “unseen” are 0 and 65535" in found.reason

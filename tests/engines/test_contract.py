@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -55,7 +56,7 @@ def prompt(request):
 
 def answer(engine, image, prompt, **limits):
     """Return the instances, or None where the engine refuses, as it then must."""
-    request = SegmentationRequest(image, prompt, **limits)
+    request = SegmentationRequest(Pixels(image), prompt, **limits)
     missing = engine.capabilities.missing_for(prompt)
     if missing is None:
         return engine.segment(request).instances
@@ -88,10 +89,10 @@ def test_what_a_billed_engine_notes_of_a_question_holds_no_key_and_no_picture(en
     assert 0 <= engine.price.low <= engine.price.high
     assert engine.price.seconds > 0
     assert engine.kept_s > 0
-    ticket = engine.submit(SegmentationRequest(wide_image, PROMPTS["exemplar"]))
+    ticket = engine.submit(SegmentationRequest(Pixels(wide_image), PROMPTS["exemplar"]))
     packed = engine.pack(ticket)
     assert isinstance(packed, bytes)
-    sent = engine.payload(SegmentationRequest(wide_image, PROMPTS["exemplar"]))
+    sent = engine.payload(SegmentationRequest(Pixels(wide_image), PROMPTS["exemplar"]))
     for secret in (TEST_KEY.encode(), sent.picture, base64.b64encode(sent.picture)):
         assert secret not in packed
     # and yet it is enough, even where the key is found by itself
@@ -177,7 +178,7 @@ def test_what_it_cannot_answer_is_refused_with_the_title_of_an_engine_that_can(
         return
     able = [info.title for info in ENGINES if getattr(info.capabilities, missing)]
     with pytest.raises(UnsupportedPromptError) as refused:
-        engine.segment(SegmentationRequest(wide_image, prompt))
+        engine.segment(SegmentationRequest(Pixels(wide_image), prompt))
     assert not able or any(title in str(refused.value) for title in able)
 
 
@@ -202,7 +203,7 @@ def test_nothing_is_answered_once_it_was_cancelled(engine, wide_image, prompt):
         stop = threading.Event()
         stop.set()
         with pytest.raises(CancelledError):
-            engine.segment(SegmentationRequest(wide_image, prompt), stop)
+            engine.segment(SegmentationRequest(Pixels(wide_image), prompt), stop)
 
 
 def test_two_threads_with_two_images_get_their_own_answers(engine, wide_image, prompt):
@@ -248,7 +249,7 @@ def test_several_questions_together_are_answered_as_one_by_one(engine, wide_imag
         ObjectPrompt(box=Box(22, 36, 33, 60)),
         Everything(),
     ]
-    requests = [SegmentationRequest(wide_image, prompt) for prompt in prompts]
+    requests = [SegmentationRequest(Pixels(wide_image), prompt) for prompt in prompts]
     alone = [as_plain(engine.segment(request).instances) for request in requests]
     assert [as_plain(result.instances) for result in together(requests)] == alone
     assert together([]) == []

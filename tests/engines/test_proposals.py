@@ -13,11 +13,12 @@ from skimage.draw import disk, ellipse
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.engines.builtin.nets.objects import preferred
-from napari_sam3.engines.builtin.picture import LastOnes
+from napari_sam3.engines.builtin.scene import LastOnes
 from napari_sam3.engines.builtin.sketch import filled
 from napari_sam3.errors import CancelledError, PromptError
 
@@ -35,7 +36,7 @@ def iou(one, two):
 
 
 def ask(image, engine=None, **prompt):
-    request = SegmentationRequest(image, ObjectPrompt(**prompt))
+    request = SegmentationRequest(Pixels(image), ObjectPrompt(**prompt))
     return (engine or BuiltinEngine()).segment(request)
 
 
@@ -216,7 +217,9 @@ def test_an_outline_outside_of_the_image_is_refused():
 
 
 def everything(image, engine=None, **options):
-    return (engine or BuiltinEngine()).segment(SegmentationRequest(image, Everything(**options)))
+    return (engine or BuiltinEngine()).segment(
+        SegmentationRequest(Pixels(image), Everything(**options))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +287,7 @@ def test_while_it_looks_at_a_new_image_it_says_so(nuclei, monkeypatch):
 
 def test_boxes_asked_together_are_answered_as_alone(nuclei):
     boxes = [Box(8, 8, 34, 36), Box(45, 80, 68, 107), Box(0, 0, 1, 1), Box(80, 190, 140, 220)]
-    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=box)) for box in boxes]
+    requests = [SegmentationRequest(Pixels(nuclei), ObjectPrompt(box=box)) for box in boxes]
     alone = [BuiltinEngine().segment(request) for request in requests]
     together = BuiltinEngine().segment_many(requests)
     for one, other in zip(alone, together, strict=True):
@@ -297,7 +300,7 @@ def test_boxes_asked_together_are_answered_as_alone(nuclei):
 
 def test_a_box_outside_is_refused_among_others_too(nuclei):
     boxes = [Box(8, 8, 34, 36), Box(400, 400, 410, 410)]
-    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=box)) for box in boxes]
+    requests = [SegmentationRequest(Pixels(nuclei), ObjectPrompt(box=box)) for box in boxes]
     with pytest.raises(PromptError, match="outside of the image"):
         BuiltinEngine().segment_many(requests)
 
@@ -305,7 +308,7 @@ def test_a_box_outside_is_refused_among_others_too(nuclei):
 def test_boxes_together_can_be_cancelled(nuclei):
     stop = threading.Event()
     stop.set()
-    requests = [SegmentationRequest(nuclei, ObjectPrompt(box=Box(8, 8, 34, 36)))] * 3
+    requests = [SegmentationRequest(Pixels(nuclei), ObjectPrompt(box=Box(8, 8, 34, 36)))] * 3
     with pytest.raises(CancelledError):
         BuiltinEngine().segment_many(requests, stop)
 

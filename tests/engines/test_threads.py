@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import Everything
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin import engine as engine_module
@@ -49,7 +50,7 @@ def test_the_last_of_several_lets_go():
 def test_an_error_lets_go_too(monkeypatch):
     before = blas_threads()
     monkeypatch.setattr(engine_module, "_answer", lambda *_: pytest.fail("a bug"))
-    request = SegmentationRequest(np.zeros((20, 30, 3), np.uint8), Everything())
+    request = SegmentationRequest(Pixels(np.zeros((20, 30, 3), np.uint8)), Everything())
     with pytest.raises(pytest.fail.Exception):
         BuiltinEngine().segment(request)
     assert blas_threads() == before

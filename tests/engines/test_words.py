@@ -9,11 +9,12 @@ from skimage.draw import disk, ellipse
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin import WORDS, words
 from napari_sam3.engines.builtin.engine import BuiltinEngine
-from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.words import parsed
 from napari_sam3.errors import PromptError, UnsupportedPromptError
 
@@ -52,7 +53,7 @@ def engine():
 
 
 def ask(engine, image, prompt, min_score=0.5):
-    return engine.segment(SegmentationRequest(image, prompt, min_score))
+    return engine.segment(SegmentationRequest(Pixels(image), prompt, min_score))
 
 
 def names(result):
@@ -133,7 +134,7 @@ def kept(monkeypatch):
     def ask_for(text, items, gray=None, min_score=0.0):
         monkeypatch.setattr(words, "all_objects", lambda *_, **__: list(items))
         plane = np.full(SHAPE, 90, np.uint8) if gray is None else gray
-        picture = Picture(np.repeat(plane[..., None], 3, axis=2))
+        picture = Scene(np.repeat(plane[..., None], 3, axis=2))
         boxes = [item.box for item in words.segment_named(picture, text, (), min_score)]
         return [index for index, item in enumerate(items) if item.box in boxes]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, describe
 from napari_sam3.engines import EngineInfo
 from napari_sam3.engines.base import (
@@ -193,7 +194,7 @@ def _answer(job):
 
 
 def request_for(text, image=IMAGE, **limits):
-    return SegmentationRequest(image, ConceptPrompt(text), **limits)
+    return SegmentationRequest(Pixels(image), ConceptPrompt(text), **limits)
 
 
 def key_for(engine, text):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from napari_sam3 import engines
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import CacheError, Sam3Error
 from napari_sam3.jobs import owners, paid, question
@@ -30,7 +31,7 @@ from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.records import Limits, Records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish, segment
+from napari_sam3.workflows.segment import SegmentRun, finish, segment
 
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
 
@@ -224,7 +225,7 @@ class Crashes(RuleBasedStateMachine):
         self._start()
 
     def _run(self, asked, confirm, *, at_once=False, fresh=False, vanishes=False):
-        run = SegmentRun(ArrayPicture(IMAGE), tuple(ConceptPrompt(text) for text in asked))
+        run = SegmentRun(Picture.from_array(IMAGE), tuple(ConceptPrompt(text) for text in asked))
         engine, records = self.process.engine(at_once=at_once), self.process.records
         collect = engine.collect
 

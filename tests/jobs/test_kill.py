@@ -48,7 +48,7 @@ from napari_sam3 import create_engine, ConceptPrompt
 from napari_sam3.engines.segmind import engine as engine_module
 from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import ArrayPicture, SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentRun, finish
 
 Image.init()
 engine_module.POLL_S = engine_module.LONGEST_POLL_S = 0.01
@@ -71,7 +71,7 @@ def ask(url, api, in_flight, count, cache, data, output):
     engine, records = create_engine("segmind", url=url, api=api), open_records()
     image = (np.arange(31 * 47) % 251).astype(np.uint8).reshape(31, 47)
     prompts = tuple(ConceptPrompt(f"thing {n}") for n in range(count))
-    run = SegmentRun(ArrayPicture(image), prompts, in_flight=in_flight)
+    run = SegmentRun(Picture.from_array(image), prompts, in_flight=in_flight)
 
     def confirm(expected):
         unknown = {entry.key for entry in expected.unknown}

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER, SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
@@ -109,7 +110,7 @@ class TestConsent:
         assert states(records) == ["failed", "answered"]
 
     def test_a_question_that_the_engine_cannot_answer_is_refused_at_once(self, engine, records):
-        request = SegmentationRequest(IMAGE, ObjectPrompt((Point(1, 2),)))
+        request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(1, 2),)))
         with pytest.raises(UnsupportedPromptError):
             RecordedEngine(engine, records, ANYTHING).segment(request)
         assert not records.ledger.path.exists()
@@ -151,7 +152,7 @@ class TestStoredAnswers:
         assert service.billed.total() == 1
 
     def test_a_free_engine_remembers_too_and_has_no_ledger(self, records):
-        request = SegmentationRequest(IMAGE, ObjectPrompt((Point(4, 6),)))
+        request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(4, 6),)))
         first, second = (
             RecordedEngine(BuiltinEngine(), records).segment(request) for _ in range(2)
         )
@@ -438,6 +439,7 @@ import sys, uuid
 from pathlib import Path
 import numpy as np
 from napari_sam3.core.instances import Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import Capabilities, Price, SegmentationRequest, SegmentationResult
 from napari_sam3.jobs.cache import AnswerCache
@@ -464,7 +466,7 @@ class Engine:
     def pack(self, ticket):
         return b"{}"
 
-request = SegmentationRequest(np.zeros((4, 7, 3), np.uint8), ConceptPrompt("cell"))
+request = SegmentationRequest(Pixels(np.zeros((4, 7, 3), np.uint8)), ConceptPrompt("cell"))
 records = Records(AnswerCache(folder / "cache", 2**30), Ledger(folder / "ledger.sqlite"))
 engine = RecordedEngine(Engine(), records, Consent(None, frozenset()))
 print("ready", flush=True)
@@ -492,7 +494,7 @@ class TestBrokenRecords:
 
     def test_without_a_ledger_free_engines_go_on(self, records, tmp_path):
         (tmp_path / "data").write_text("a file where the folder should be")
-        request = SegmentationRequest(IMAGE, ObjectPrompt((Point(4, 6),)))
+        request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(4, 6),)))
         free = RecordedEngine(BuiltinEngine(), records).segment(request)
         assert free.notices == BuiltinEngine().segment(request).notices
 
@@ -589,7 +591,7 @@ class TestTogether:
         image[5:15, 50:62] = 200
         image[20:34, 8:20] = 170
         boxes = [Box(4, 49, 16, 63), Box(19, 7, 35, 21)]
-        return [SegmentationRequest(image, ObjectPrompt(box=box)) for box in boxes]
+        return [SegmentationRequest(Pixels(image), ObjectPrompt(box=box)) for box in boxes]
 
     def test_each_answer_is_stored_by_itself(self, records):
         requests = self.requests()
@@ -633,6 +635,6 @@ class TestTogether:
     def test_one_that_cannot_be_answered_is_refused_before_any_is(self, records, monkeypatch):
         monkeypatch.setattr(BuiltinEngine, "segment_many", lambda *_: pytest.fail("was asked"))
         image = np.zeros((4, 5, 3), np.uint8)
-        bad = SegmentationRequest(image, ConceptPrompt("mitochondria"))
+        bad = SegmentationRequest(Pixels(image), ConceptPrompt("mitochondria"))
         with pytest.raises(UnsupportedPromptError):
             RecordedEngine(BuiltinEngine(), records).segment_many([*self.requests(), bad])

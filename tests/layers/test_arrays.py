@@ -12,7 +12,8 @@ from napari.layers import Image, Labels
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.objects import flaw_of
 from napari_sam3.layers.output import find_output_place
-from napari_sam3.layers.planes import capture_composed, capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.planes import find_plane
 
 STACK = (np.arange(4 * 6 * 9) * 7).astype(np.uint16).reshape(4, 6, 9)
 
@@ -103,11 +104,11 @@ def test_a_plane_of_any_array_is_read_and_described(kind, order):
     plane = find_plane(image, dims)
     picture = capture_picture(image, plane)
     wanted = STACK.transpose(order)[2]
-    np.testing.assert_array_equal(picture.pixels(), wanted)
+    np.testing.assert_array_equal(picture.channels[0].pixels(), wanted)
     assert picture.describe()["dtype"] in ("uint16", ">u2", "int16")
     assert find_output_place(image, plane).shape == STACK.shape
-    together = capture_composed([image], plane, dims).read()
-    np.testing.assert_array_equal(together, picture.read())
+    together = capture_composed([image], plane, dims).read().rgb
+    np.testing.assert_array_equal(together, picture.read().rgb)
 
 
 @pytest.mark.parametrize("kind", ["lazy", "torch-like", "tensorstore"])
@@ -115,11 +116,13 @@ def test_levels_and_colours_of_any_array_are_read(kind):
     levels = [KINDS[kind](STACK[0]), KINDS[kind](STACK[0, ::2, ::2].copy())]
     image = Image(levels, multiscale=True, contrast_limits=(0, 2000))
     plane = find_plane(image, view_of(image, (0, 1)).dims, max_side=8)
-    np.testing.assert_array_equal(capture_picture(image, plane).pixels(), STACK[0, ::2, ::2])
+    np.testing.assert_array_equal(
+        capture_picture(image, plane).channels[0].pixels(), STACK[0, ::2, ::2]
+    )
     colours = np.stack([STACK[1]] * 3, axis=-1)
     image = Image(KINDS[kind](colours), rgb=True, contrast_limits=(0, 2000))
     plane = find_plane(image, view_of(image, (0, 1)).dims)
-    np.testing.assert_array_equal(capture_picture(image, plane).pixels(), colours)
+    np.testing.assert_array_equal(capture_picture(image, plane).channels[0].pixels(), colours)
 
 
 def test_what_fails_to_be_read_is_told_in_a_sentence():

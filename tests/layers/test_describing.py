@@ -9,10 +9,11 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_sam3.core.images import Channel, compose, to_rgb8, to_uint8
+from napari_sam3.core.images import Overlay, compose, to_rgb8, to_uint8
 from napari_sam3.layers.describing import describe_image, describe_placement, describe_plane
 from napari_sam3.layers.output import find_output_place, iter_is_empty, picture_kwargs
-from napari_sam3.layers.planes import capture_composed, capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.planes import find_plane
 
 SHAPE = (4, 20, 30)
 STACK = np.random.default_rng(3).integers(0, 4000, SHAPE).astype(np.uint16)
@@ -94,7 +95,7 @@ def test_a_gray_plane_can_be_made_again_from_what_is_told():
     }
     low, high = said["contrast_limits"]
     again = to_rgb8(to_uint8(STACK[2], (low, high), said["gamma"], inverted=said["inverted"]))
-    np.testing.assert_array_equal(again, picture.read())
+    np.testing.assert_array_equal(again, picture.read().rgb)
 
 
 @pytest.mark.parametrize(("limits", "gamma"), [((0, 255), 1.0), ((30, 80), 0.5)])
@@ -106,7 +107,7 @@ def test_a_picture_in_colours_can_be_made_again_from_what_is_told(limits, gamma)
     look = {"contrast_limits": list(limits), "gamma": gamma}
     assert said == {"kind": "rgb", "dtype": "uint8"} | look
     again = to_rgb8(colours, tuple(said["contrast_limits"]), said["gamma"])
-    np.testing.assert_array_equal(again, picture.read())
+    np.testing.assert_array_equal(again, picture.read().rgb)
 
 
 def test_a_composed_picture_can_be_made_again_from_what_is_told():
@@ -122,7 +123,7 @@ def test_a_composed_picture_can_be_made_again_from_what_is_told():
     assert [layer["name"] for layer in said["layers"]] == ["c0", "c1"]
     assert [layer["colormap"] for layer in said["layers"]] == ["green", "magma"]
     channels = [
-        Channel(
+        Overlay(
             to_uint8(STACK[i], tuple(layer["contrast_limits"]), layer["gamma"]),
             np.frombuffer(bytes.fromhex(layer["colors"]), np.uint8).reshape(256, 3),
             layer["opacity"],
@@ -130,7 +131,7 @@ def test_a_composed_picture_can_be_made_again_from_what_is_told():
         )
         for i, layer in enumerate(said["layers"])
     ]
-    np.testing.assert_array_equal(compose(channels, tuple(said["shape"])), picture.read())
+    np.testing.assert_array_equal(compose(channels, tuple(said["shape"])), picture.read().rgb)
 
 
 def test_a_layer_that_lies_elsewhere_says_how():

@@ -16,11 +16,8 @@ from napari.utils import Colormap
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.output import find_output_place, write_instances
-from napari_sam3.layers.planes import (
-    capture_composed,
-    capture_picture,
-    find_plane,
-)
+from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.prompts import from_pixels, read_points
 from napari_sam3.layers.transforms import LayerTransform
 
@@ -47,7 +44,7 @@ def show(*layers, at=None, order=None):
 
 
 def pixels_of(image, viewer):
-    return capture_picture(image, find_plane(image, viewer.dims)).pixels()
+    return capture_picture(image, find_plane(image, viewer.dims)).channels[0].pixels()
 
 
 class Counted:
@@ -213,9 +210,9 @@ def test_a_stack_of_four_columns_is_not_rgba():
     image = Image(numbered(10, 64, 4), rgb=False)
     viewer = show(image, at={0: 7})
     picture = capture_picture(image, find_plane(image, viewer.dims))
-    assert not picture.rgb
-    assert np.array_equal(picture.pixels(), image.data[7])
-    assert picture.read().shape == (64, 4, 3)
+    assert not picture.channels[0].rgb
+    assert np.array_equal(picture.channels[0].pixels(), image.data[7])
+    assert picture.read().rgb.shape == (64, 4, 3)
 
 
 @pytest.mark.parametrize("depth", [3, 4])
@@ -231,8 +228,8 @@ def test_an_rgb_stack_keeps_its_colours_in_any_order(depth, order):
         (1, 0, 2): data[:, 4],
     }[order]
     picture = capture_picture(image, find_plane(image, viewer.dims))
-    assert np.array_equal(picture.read(), expected[..., :3])
-    assert np.array_equal(picture.channel(), expected[..., :3])
+    assert np.array_equal(picture.read().rgb, expected[..., :3])
+    assert np.array_equal(picture.channels[0].overlay(picture.box).picture, expected[..., :3])
 
 
 # --- as displayed
@@ -240,14 +237,14 @@ def test_an_rgb_stack_keeps_its_colours_in_any_order(depth, order):
 
 def test_contrast_limits_are_those_of_the_layer():
     image = Image(np.array([[0, 100, 150, 200, 900]], np.uint16), contrast_limits=(100, 200))
-    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read().rgb
     assert picture[0, :, 1].tolist() == [0, 0, 128, 255, 255]
     assert (picture == picture[..., :1]).all()
 
 
 def test_gamma_is_that_of_the_layer():
     image = Image(np.array([[0.0, 0.25, 1.0]]), contrast_limits=(0, 1), gamma=0.5)
-    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read().rgb
     assert picture[0, :, 0].tolist() == [0, 128, 255]
 
 
@@ -257,7 +254,7 @@ def test_gamma_is_that_of_the_layer():
 )
 def test_what_is_shown_dark_is_dark(colormap, first):
     image = Image(np.array([[0.0, 1.0]]), contrast_limits=(0, 1), colormap=colormap)
-    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read().rgb
     assert picture[0, :, 0].tolist() == [first, 255 - first]
 
 
@@ -267,20 +264,20 @@ def test_a_picture_is_frozen_as_it_looked_when_it_was_captured():
     image.contrast_limits = (100, 101)
     image.gamma = 2
     image.colormap = "gray_r"
-    assert picture.read()[0, :, 0].tolist() == [0, 128, 255]
+    assert picture.read().rgb[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_nan_is_black_and_an_image_of_nothing_else_too():
     image = Image(np.array([[np.nan, 0, 1]]), contrast_limits=(0, 1))
-    picture = capture_picture(image, find_plane(image, show(image).dims)).read()
+    picture = capture_picture(image, find_plane(image, show(image).dims)).read().rgb
     assert picture[0, :, 0].tolist() == [0, 0, 255]
     image = Image(np.full((4, 5), np.nan))
-    assert not capture_picture(image, find_plane(image, show(image).dims)).read().any()
+    assert not capture_picture(image, find_plane(image, show(image).dims)).read().rgb.any()
 
 
 def test_one_pixel_is_a_picture():
     image = Image(np.ones((1, 1), np.uint8), contrast_limits=(0, 1))
-    assert capture_picture(image, find_plane(image, show(image).dims)).read().tolist() == [
+    assert capture_picture(image, find_plane(image, show(image).dims)).read().rgb.tolist() == [
         [[255, 255, 255]]
     ]
 
@@ -308,7 +305,7 @@ def test_one_plane_of_a_200_chunk_dask_stack_computes_one_chunk():
     picture = capture_picture(image, plane)
     find_output_place(image, plane)
     assert counted.read == []
-    assert np.array_equal(picture.pixels(), counted.data[123])
+    assert np.array_equal(picture.channels[0].pixels(), counted.data[123])
     assert counted.read == [(123, 0, 0)]
 
 
@@ -325,7 +322,7 @@ def test_one_plane_of_a_200_chunk_zarr_fetches_one_chunk(order):
     picture = capture_picture(image, plane)
     find_output_place(image, plane)
     assert store.fetched == 0
-    assert np.array_equal(picture.pixels(), data[123] if order[1] == 1 else data[123].T)
+    assert np.array_equal(picture.channels[0].pixels(), data[123] if order[1] == 1 else data[123].T)
     assert store.fetched == 1
 
 
@@ -388,7 +385,7 @@ def test_the_finest_level_that_is_not_too_large_is_read(max_side, level):
     plane = find_plane(image, show(image).dims, max_side)
     assert plane.level == level
     assert plane.shape == levels[level].shape
-    assert np.array_equal(capture_picture(image, plane).pixels(), levels[level])
+    assert np.array_equal(capture_picture(image, plane).channels[0].pixels(), levels[level])
 
 
 def test_an_image_of_one_level_is_read_whatever_its_size():
@@ -403,7 +400,7 @@ def test_only_the_level_that_is_needed_is_computed():
     for level in counted:
         level.read.clear()
     picture = capture_picture(image, find_plane(image, viewer.dims, 50))
-    assert np.array_equal(picture.pixels(), counted[1].data[4])
+    assert np.array_equal(picture.channels[0].pixels(), counted[1].data[4])
     assert [c.read for c in counted] == [[], [(4, 0, 0)], []]
 
 
@@ -470,7 +467,7 @@ def test_a_coarse_level_with_fewer_planes_gives_the_plane_that_holds_this_one():
         viewer = show(image, at={0: z})
         plane = find_plane(image, viewer.dims, 50)
         assert plane.level == 1
-        assert np.array_equal(capture_picture(image, plane).pixels(), coarse[expected])
+        assert np.array_equal(capture_picture(image, plane).channels[0].pixels(), coarse[expected])
 
 
 # --- several layers
@@ -479,7 +476,7 @@ def test_a_coarse_level_with_fewer_planes_gives_the_plane_that_holds_this_one():
 def composed(viewer, reference=0):
     images = [layer for layer in viewer.layers if layer.visible]
     plane = find_plane(viewer.layers[reference], viewer.dims)
-    return capture_composed(images, plane, viewer.dims).read()
+    return capture_composed(images, plane, viewer.dims).read().rgb
 
 
 def gray(value, shape=(4, 6), **kwargs):

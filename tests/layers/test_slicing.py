@@ -15,7 +15,8 @@ from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.drawing import new_points_layer, new_shapes_layer
 from napari_sam3.layers.output import find_output_place, picture_kwargs
-from napari_sam3.layers.planes import capture_composed, capture_picture, find_plane, go_to
+from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.planes import find_plane, go_to
 from napari_sam3.layers.prompts import from_pixels, is_shown, read_points, read_shapes, to_pixels
 from napari_sam3.layers.transforms import LayerTransform
 
@@ -140,8 +141,8 @@ def test_the_picture_is_the_slice_that_napari_draws_byte_for_byte(data):
         assert slice_of(image, dims) is None
         return
     drawn = slice_of(image, dims)
-    assert np.array_equal(picture.pixels(), drawn)
-    assert np.array_equal(picture.read()[..., 0], to_uint8(drawn, (20, 220)))
+    assert np.array_equal(picture.channels[0].pixels(), drawn)
+    assert np.array_equal(picture.read().rgb[..., 0], to_uint8(drawn, (20, 220)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -157,7 +158,7 @@ def test_mirrored_and_turned_stacks_show_what_napari_shows_or_are_refused(data):
         rotate=np.linalg.qr(np.random.default_rng(data.draw(st.integers(0, 9))).random((4, 4)))[0],
     )
     try:
-        sent = capture_picture(image, find_plane(image, dims)).pixels()
+        sent = capture_picture(image, find_plane(image, dims)).channels[0].pixels()
     except ImageError:
         sent = None
     drawn = slice_of(image, dims)
@@ -176,7 +177,7 @@ def test_colours_are_projected_too(mode, order):
     viewer.dims.set_point((0, 1), (3, 3))
     viewer.dims.thickness = (4, 4, 4)
     drawn = np.asarray(image._slice.image.raw)
-    read = capture_picture(image, find_plane(image, viewer.dims)).read()
+    read = capture_picture(image, find_plane(image, viewer.dims)).read().rgb
     assert np.array_equal(read, to_rgb8(drawn, (10, 190), 0.7))
 
 
@@ -197,7 +198,7 @@ def test_only_the_planes_between_the_margins_are_computed_and_none_before_it_is_
     picture = capture_picture(image, plane)
     find_output_place(image, plane)
     assert read == []
-    assert np.array_equal(picture.pixels(), values[19:24].max(axis=0))
+    assert np.array_equal(picture.channels[0].pixels(), values[19:24].max(axis=0))
     assert sorted(read) == [19, 20, 21, 22, 23]
 
 
@@ -212,9 +213,11 @@ def test_a_level_with_fewer_planes_is_read_where_it_holds_the_planes_that_are_sh
     viewer.dims.thickness = (thickness, 0, 0)
     whole = capture_picture(image, find_plane(image, viewer.dims))
     plane = find_plane(image, viewer.dims, 50)
-    (first, after), *_ = whole.slab.ranges
+    (first, after), *_ = whole.channels[0].slab.ranges
     held = sorted({int((z + 0.5) * 3 / 7) for z in range(first, after)})
-    assert np.array_equal(capture_picture(image, plane).pixels(), coarse[held].max(axis=0))
+    assert np.array_equal(
+        capture_picture(image, plane).channels[0].pixels(), coarse[held].max(axis=0)
+    )
     # and the labels of that level are seen where the slider is
     labels = viewer.add_layer(find_output_place(image, plane).new_layer())
     labels.data[plane.level_index()] = 5
@@ -235,7 +238,7 @@ def test_each_layer_of_a_composition_is_projected_by_its_own_mode():
     viewer.dims.set_point(0, 3)
     viewer.dims.thickness = (4, 0, 0)
     picture = capture_composed(layers, find_plane(layers[0], viewer.dims), viewer.dims)
-    assert picture.read()[1, 2].tolist() == [200, 58, 90]
+    assert picture.read().rgb[1, 2].tolist() == [200, 58, 90]
     said = [layer.get("slab") for layer in picture.describe()["layers"]]
     assert said == [
         {"projection": "max", "ranges": [[1, 6]]},
@@ -255,7 +258,9 @@ def test_a_slice_that_reaches_an_image_beside_the_slider_shows_it():
     viewer.dims.thickness = (8, 0, 0)
     plane = find_plane(image, viewer.dims)
     assert plane.index == (2, 0, 0)
-    assert np.array_equal(capture_picture(image, plane).pixels(), image._slice.image.raw)
+    assert np.array_equal(
+        capture_picture(image, plane).channels[0].pixels(), image._slice.image.raw
+    )
 
 
 def test_an_image_that_is_seen_edge_on_is_refused_with_a_sentence():

@@ -20,6 +20,7 @@ import requests
 from PIL import Image
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
@@ -440,7 +441,9 @@ def union(instances, shape=(48, 72)):
 def test_the_answer_is_the_builtin_engines_own_to_the_pixel(
     real, picture, mask_of, fields, prompt, min_score
 ):
-    expected = BuiltinEngine().segment(SegmentationRequest(picture, prompt, min_score)).instances
+    expected = (
+        BuiltinEngine().segment(SegmentationRequest(Pixels(picture), prompt, min_score)).instances
+    )
     assert len(expected) > 0
     np.testing.assert_array_equal(mask_of(real.post(**fields).content), union(expected))
 

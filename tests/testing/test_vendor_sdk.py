@@ -10,6 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import Everything
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.builtin.engine import BuiltinEngine
@@ -32,7 +33,9 @@ def sdk(real):
 
 @pytest.fixture
 def expected(picture):
-    found = BuiltinEngine().segment(SegmentationRequest(picture, Everything(), 0.5)).instances
+    found = (
+        BuiltinEngine().segment(SegmentationRequest(Pixels(picture), Everything(), 0.5)).instances
+    )
     return found.to_labels() > 0
 
 

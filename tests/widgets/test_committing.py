@@ -12,7 +12,8 @@ from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.layers.output import find_output_place
-from napari_sam3.layers.planes import capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_picture
+from napari_sam3.layers.planes import find_plane
 from napari_sam3.widgets._committing import Committer, RunContext, picture_metadata
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.replay import rebuild

@@ -23,7 +23,8 @@ from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.objects import ObjectRecord, add_written
 from napari_sam3.layers.output import find_output_place
-from napari_sam3.layers.planes import capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_picture
+from napari_sam3.layers.planes import find_plane
 from napari_sam3.settings import CACHE_USED, write_setting
 from napari_sam3.widgets import _save
 from napari_sam3.widgets._committing import Committer, RunContext

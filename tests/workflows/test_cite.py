@@ -10,6 +10,7 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.object_json import StoredObjects, StoredPlane
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
     CombinedPrompt,
@@ -26,7 +27,7 @@ from napari_sam3.errors import ProvenanceError
 from napari_sam3.workflows.cite import ACKNOWLEDGEMENT, PACKAGES, RULE_WORDS, SAM3_PAPER, cite
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
-from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest
 
 SHAPE = (20, 30)
@@ -51,7 +52,7 @@ def record_of(
     **parameters,
 ):
     """A record of one run; the last of its questions may have got no answer."""
-    picture = ArrayPicture(np.zeros(SHAPE, np.uint8), (20, 900))
+    picture = Picture.from_array(np.zeros(SHAPE, np.uint8), (20, 900))
     item = Instance(np.ones((2, 3), bool), Box(1, 2, 3, 5))
     said = {"service": "api.segmind.com"} if engine == "segmind" else {}
     record = AnswerRecord(
@@ -393,7 +394,7 @@ def test_a_record_without_a_run_gives_nothing_to_cite():
 
 
 def test_a_run_without_a_question_is_no_reason_to_fail():
-    picture = ArrayPicture(np.zeros(SHAPE, np.uint8))
+    picture = Picture.from_array(np.zeros(SHAPE, np.uint8))
     answer = SegmentAnswer((), SHAPE, picture=picture.describe())
     plane = {"index": [0, 0], "shown": [0, 1], "shape": [20, 30], "level": 0, "factors": [1, 1]}
     run = run_record(
@@ -410,7 +411,7 @@ def reviewed_record(view, *states):
         Instance(np.ones(box.shape, bool), box, score)
         for box, score in zip(boxes, (0.9, 0.6, 0.8), strict=True)
     )
-    run = SegmentRun(ArrayPicture(np.zeros(SHAPE, np.uint8)), (Everything(),))
+    run = SegmentRun(Picture.from_array(np.zeros(SHAPE, np.uint8)), (Everything(),))
     answer = SegmentAnswer((SegmentationResult(Instances(SHAPE, items)),), SHAPE)
     labels = answer.instances.to_labels()
     record = record_of_file("cells.tif", run, answer, engine="builtin", labels=labels)

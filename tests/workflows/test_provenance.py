@@ -15,6 +15,7 @@ import pytest
 import napari_sam3
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -41,7 +42,7 @@ from napari_sam3.workflows.provenance import (
     was_answered,
 )
 from napari_sam3.workflows.replay import plane_of
-from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 SHAPE = (20, 30)
 PROMPTS = (
@@ -79,7 +80,7 @@ def result_of(count=1, **usage):
 
 def run_of(prompts=PROMPTS, results=None, unanswered=0, **kwargs):
     results = results or tuple(result_of() for _ in prompts)
-    picture = ArrayPicture(np.arange(600, dtype=np.uint16).reshape(SHAPE))
+    picture = Picture.from_array(np.arange(600, dtype=np.uint16).reshape(SHAPE))
     answer = SegmentAnswer(results, SHAPE, 1.5, 0, picture.describe(), unanswered)
     run = SegmentRun(picture, prompts, np.float32(0.5), np.int64(9))
     options = {"engine": "segmind", "plane": PLANE, "image": IMAGE, "labels": {0: 4, 2: 5}}
@@ -289,7 +290,7 @@ def test_a_run_repeats_nothing_that_the_record_says(monkeypatch):
 
 
 def test_one_run_on_a_file_is_a_record():
-    picture = ArrayPicture(np.zeros(SHAPE, np.uint8))
+    picture = Picture.from_array(np.zeros(SHAPE, np.uint8))
     answer = SegmentAnswer((result_of(2),), SHAPE, picture=picture.describe())
     labels = answer.instances.to_labels()
     labels[labels == 1] = 0

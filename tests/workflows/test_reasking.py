@@ -13,11 +13,11 @@ from napari_sam3.core.drift import Drift
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
-from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.workflows import accounted
 from napari_sam3.workflows.provenance import (
     append_run,
@@ -28,7 +28,7 @@ from napari_sam3.workflows.provenance import (
 )
 from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
-from napari_sam3.workflows.segment import ArrayPicture, Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 STACK = np.random.default_rng(3).integers(0, 4000, (4, 20, 30)).astype(np.uint16)
 MAPPING = {"kind": "gray", "contrast_limits": [200.0, 3100.0], "gamma": 0.7, "inverted": True}
@@ -46,7 +46,7 @@ def run_on(pixels, shown=(1, 2), index=(2, 0, 0), level=0, picture=MAPPING):
         "level": level, "factors": [1.0] * 3,
     }  # fmt: skip
     answer_record = AnswerRecord(
-        "a" * 64, pixels_sha256(pixels), "c" * 64, "builtin", "classical-1", {}, 1.7e9
+        "a" * 64, Pixels(pixels).sha256, "c" * 64, "builtin", "classical-1", {}, 1.7e9
     )
     shape = pixels.shape[:2]
     result = SegmentationResult(Instances(shape), record=answer_record)
@@ -70,7 +70,7 @@ class TestPictures:
     def test_a_plane_is_shown_as_it_was(self, stack_file):
         pixels = shown_as_recorded(STACK[2])
         picture = picture_of(*run_on(pixels), stack_file)
-        np.testing.assert_array_equal(picture.read(), pixels)
+        np.testing.assert_array_equal(picture.read().rgb, pixels)
         assert picture.describe() == MAPPING
 
     @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ class TestPictures:
     def test_a_plane_of_a_turned_view_is_put_together(self, stack_file, shown, index, plane):
         pixels = shown_as_recorded(plane)
         picture = picture_of(*run_on(pixels, shown, index), stack_file)
-        np.testing.assert_array_equal(picture.read(), pixels)
+        np.testing.assert_array_equal(picture.read().rgb, pixels)
 
     @pytest.mark.parametrize(
         ("shown", "index", "ranges", "planes"),
@@ -103,7 +103,7 @@ class TestPictures:
         picture = MAPPING | {"slab": {"projection": projection, "ranges": [list(ranges)]}}
         pixels = shown_as_recorded(planes)
         again = picture_of(*run_on(pixels, shown, index, picture=picture), stack_file)
-        np.testing.assert_array_equal(again.read(), pixels)
+        np.testing.assert_array_equal(again.read().rgb, pixels)
         assert again.describe() == picture
 
     @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ class TestPictures:
         record, run = run_on(shown_as_recorded(STACK[3]), index=(2, 0, 0))
         with pytest.raises(ProvenanceError, match="is not the image"):
             picture_of(record, run, stack_file)
-        assert picture_of(record, run, stack_file, (3,)).read().shape == (20, 30, 3)
+        assert picture_of(record, run, stack_file, (3,)).read().rgb.shape == (20, 30, 3)
 
     @pytest.mark.parametrize(("limits", "gamma"), [((0, 255), 1.0), ((20, 90), 0.5)])
     def test_colours_are_shown_as_they_were(self, tmp_path, limits, gamma):
@@ -137,9 +137,9 @@ class TestPictures:
         answer = SegmentAnswer((), (20, 30), picture=said)
         record = record_of_file("x.png", SegmentRun(None, ()), answer, engine="builtin")
         pixels = to_rgb8(colours, limits, gamma)
-        record["runs"][0]["picture"]["sha256"] = pixels_sha256(pixels)
+        record["runs"][0]["picture"]["sha256"] = Pixels(pixels).sha256
         picture = picture_of(record, record["runs"][0], tmp_path / "x.png", ())
-        np.testing.assert_array_equal(picture.read(), pixels)
+        np.testing.assert_array_equal(picture.read().rgb, pixels)
 
     @pytest.mark.parametrize("turn", [lambda pixels: pixels, lambda pixels: np.rot90(pixels, -1)])
     def test_a_turned_picture_is_known_as_napari_and_as_the_command_line_show_it(
@@ -152,14 +152,14 @@ class TestPictures:
         pixels = np.ascontiguousarray(turn(stored))
         record, run = run_on(pixels, picture=COLOURS)
         np.testing.assert_array_equal(
-            picture_of(record, run, tmp_path / "x.png", ()).read(), pixels
+            picture_of(record, run, tmp_path / "x.png", ()).read().rgb, pixels
         )
 
     def test_a_gray_picture_that_was_saved_as_colours_is_known_again(self, tmp_path):
         pixels = shown_as_recorded(STACK[2])
         Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "sent.png")
         picture = picture_of(*run_on(pixels), tmp_path / "sent.png")
-        np.testing.assert_array_equal(picture.read(), pixels)
+        np.testing.assert_array_equal(picture.read().rgb, pixels)
 
     def test_another_image_is_refused(self, tmp_path, stack_file):
         record, run = run_on(shown_as_recorded(STACK[2]))
@@ -183,7 +183,7 @@ class TestPictures:
             picture_of(record, run, stack_file)
         Image.fromarray(colours).save(tmp_path / "sent.png")
         np.testing.assert_array_equal(
-            picture_of(record, run, tmp_path / "sent.png").read(), colours
+            picture_of(record, run, tmp_path / "sent.png").read().rgb, colours
         )
 
     def test_a_missing_file_is_told_of(self, tmp_path):
@@ -217,7 +217,7 @@ def recorded(*answers):
         results.append(SegmentationResult(found, record=said))
     prompts = (ObjectPrompt((Point(1, 2),)),) * len(answers)
     answer = SegmentAnswer(
-        tuple(results), shape, picture=ArrayPicture(np.zeros(shape, np.uint8)).describe()
+        tuple(results), shape, picture=Picture.from_array(np.zeros(shape, np.uint8)).describe()
     )
     labels = answer.instances.to_labels()
     record = record_of_file(

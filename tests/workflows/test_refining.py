@@ -6,16 +6,16 @@ import pytest
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import Capabilities, SegmentationResult
 from napari_sam3.workflows.refining import (
-    CroppedPicture,
     crop_around,
     innermost,
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer
+from napari_sam3.workflows.segment import SegmentAnswer
 
 SHAPE = (60, 90)
 BOXES = Capabilities(points=True, object_box=True)
@@ -39,9 +39,9 @@ def test_a_crop_is_twice_as_large_as_its_object_and_lies_in_the_image():
 
 def test_a_cropped_picture_is_the_part_of_the_picture():
     whole = np.arange(60 * 90, dtype=np.uint8).reshape(SHAPE)
-    picture = ArrayPicture(whole, (0, 255))
-    part = CroppedPicture(picture, Box(3, 5, 20, 41))
-    assert np.array_equal(part.read(), picture.read()[3:20, 5:41])
+    picture = Picture.from_array(whole, (0, 255))
+    part = picture.cropped(Box(3, 5, 20, 41))
+    assert np.array_equal(part.read().rgb, picture.read().rgb[3:20, 5:41])
     assert part.describe() == picture.describe()
     (values,) = part.parts()
     assert np.array_equal(values.pixels(), whole[3:20, 5:41])

@@ -14,6 +14,7 @@ from napari.layers import Labels
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
@@ -42,7 +43,7 @@ from napari_sam3.workflows.replay import (
     stored_answers,
     without_own,
 )
-from napari_sam3.workflows.segment import ArrayPicture, SegmentAnswer, SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun, finish
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}
 CLICK = ObjectPrompt((Point(1, 2),))
@@ -326,7 +327,9 @@ def test_of_a_chosen_plane_the_labels_are_that_plane_alone():
 def asked():
     """The record of one question, as an engine that keeps its answers was asked it."""
     pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    run = SegmentRun(ArrayPicture(pixels), (ObjectPrompt((Point(3, 4.5),), Box(1, 2, 9, 12)),), 0.5)
+    run = SegmentRun(
+        Picture.from_array(pixels), (ObjectPrompt((Point(3, 4.5),), Box(1, 2, 9, 12)),), 0.5
+    )
     answer = finish(iter_accounted(create_engine(), run, open_records(), lambda _: True))
     return json.loads(json.dumps(record_of_file("x.tif", run, answer, engine="builtin")))
 

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +21,11 @@ from napari_sam3 import (
     Usage,
     segment,
 )
+from napari_sam3.core.pictures import Picture
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, question_of
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows import segment as segment_module
 from napari_sam3.workflows.asking import object_prompts, require_inside
 from napari_sam3.workflows.segment import (
-    ArrayPicture,
     Progress,
     SegmentRun,
     finish,
@@ -59,7 +59,7 @@ def boxed(*corners):
 
 
 def run_of(*prompts, **options):
-    return SegmentRun(ArrayPicture(IMAGE, (0, 255)), prompts, **options)
+    return SegmentRun(Picture.from_array(IMAGE, (0, 255)), prompts, **options)
 
 
 class TestIterSegment:
@@ -89,15 +89,14 @@ class TestIterSegment:
     def test_the_picture_is_read_once_and_only_when_the_workflow_runs(self):
         reads = []
 
-        class Counted:
-            def read(self):
+        class Lazy:
+            def __getitem__(self, index):
                 reads.append(1)
-                return ArrayPicture(IMAGE).read()
+                return IMAGE[index]
 
-            def describe(self):
-                return {}
-
-        run = SegmentRun(Counted(), (boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
+        shown = Picture.from_array(IMAGE).channels[0]
+        picture = Picture(IMAGE.shape, (replace(shown, data=Lazy()),))
+        run = SegmentRun(picture, (boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
         workflow = iter_segment(FakeEngine(), run)
         next(workflow)
         assert reads == []
@@ -405,48 +404,9 @@ class TestInFlight:
 
 
 class TestDescribedPictures:
-    def test_limits_that_were_found_are_told_as_numbers(self):
-        pixels = np.arange(600, dtype=np.uint16).reshape(20, 30) + 100
-        assert ArrayPicture(pixels).describe() == {
-            "kind": "gray",
-            "dtype": "uint16",
-            "contrast_limits": [101.0, 698.0],
-            "gamma": 1.0,
-            "inverted": False,
-        }
-
-    def test_limits_are_found_once(self, monkeypatch):
-        found = []
-        find = segment_module.auto_contrast_limits
-        monkeypatch.setattr(
-            segment_module, "auto_contrast_limits", lambda p: found.append(1) or find(p)
-        )
-        picture = ArrayPicture(np.arange(600.0).reshape(20, 30))
-        picture.read()
-        picture.describe()
-        picture.read()
-        assert found == [1]
-
-    def test_limits_that_were_given_are_told(self):
-        assert ArrayPicture(IMAGE, (3, 9)).describe()["contrast_limits"] == [3.0, 9.0]
-
-    def test_colours_have_limits_as_gray_has(self):
-        said = ArrayPicture(np.zeros((20, 30, 3), np.uint8)).describe()
-        look = {"contrast_limits": [0.0, 255.0], "gamma": 1.0}
-        assert said == {"kind": "rgb", "dtype": "uint8"} | look
-        colours = np.full((20, 30, 3), (5, 90, 40), np.uint16)
-        assert ArrayPicture(colours).describe()["contrast_limits"] == [5.0, 90.0]
-        assert ArrayPicture(colours, (3, 9)).describe()["contrast_limits"] == [3.0, 9.0]
-        assert ArrayPicture(colours, (0, 100)).read()[7, 9].tolist() == [13, 230, 102]
-
-    def test_an_inverted_image_is_bright_where_its_values_are_low(self):
-        picture = ArrayPicture(IMAGE, inverted=True)
-        np.testing.assert_array_equal(picture.read()[..., 0], 255 - IMAGE)
-        assert picture.describe()["inverted"]
-
     def test_an_answer_says_how_its_picture_was_made(self):
         answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
-        assert answer.picture == ArrayPicture(IMAGE).describe()
+        assert answer.picture == Picture.from_array(IMAGE).describe()
 
 
 class NamingEngine(FakeEngine):
@@ -487,13 +447,6 @@ class TestConcepts:
         answer = finish(iter_segment(engine, run_of(ConceptPrompt("cell"))))
         assert answer.found_words == "1 object"
         assert answer.instances[0].concept == "cell"
-
-
-def test_a_masked_image_is_refused_rather_than_sent_with_what_it_hides():
-    image = np.ma.MaskedArray(np.ones((20, 30)), np.eye(20, 30))
-    with pytest.raises(ImageError, match="fill them first"):
-        ArrayPicture(image)
-    assert ArrayPicture(image.filled(0)).read().shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def _demo_in_window(folder: Path, keep_open: bool) -> list[Path]:
 def _demo(folder: Path) -> list[Path]:
     import numpy as np
 
+    from napari_sam3.core.pictures import Picture
     from napari_sam3.engines import create_engine
     from napari_sam3.jobs.records import open_records
     from napari_sam3.samples import sample_path
@@ -75,11 +76,11 @@ def _demo(folder: Path) -> list[Path]:
     )
     from napari_sam3.workflows.object_records import objects_of, with_objects
     from napari_sam3.workflows.provenance import record_of_file
-    from napari_sam3.workflows.segment import ArrayPicture, SegmentRun
+    from napari_sam3.workflows.segment import SegmentRun
     from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
     engine, records, sample = create_engine(), open_records(), sample_path("fluorescence")
-    picture = ArrayPicture(open_image(sample))
+    picture = Picture.from_array(open_image(sample))
     click = ObjectPrompt(points=(Point(*DEMO_CLICK),))
     runs = SegmentRun(picture, (Everything(),), 0.5), SegmentRun(picture, (click,))
     # the built-in engine is free: nobody is asked, and its answers are there for a replay
@@ -97,7 +98,7 @@ def _demo(folder: Path) -> list[Path]:
     title = str(record["runs"][-1]["engine"]["title"])
     record = with_objects(record, objects_of(everything.instances, title))
     write_sidecar(written[2], record, labels[0], written[0].name)
-    rgb = picture.read()
+    rgb = picture.read().rgb
     written.append(folder / "nuclei.png")
     save_picture(written[3], rgb)
     save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))

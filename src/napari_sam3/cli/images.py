@@ -77,7 +77,7 @@ class FileRun:
         from napari_sam3.workflows.segment import SegmentRun
 
         picture = open_picture(image, self.plane, self.limits, told)
-        require_inside(self.prompts, picture.pixels().shape[:2])
+        require_inside(self.prompts, picture.shape)
         return SegmentRun(
             picture,
             self.prompts,

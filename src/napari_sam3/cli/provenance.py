@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3.core.instances import Instances
+    from napari_sam3.core.pictures import Picture
     from napari_sam3.engines.base import Engine
     from napari_sam3.engines.segmind.options import SegmindOptions
     from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.records import Records
-    from napari_sam3.workflows.reasking import RecordedPicture
     from napari_sam3.workflows.replay import QuestionId, Stored
 
 TOO_LARGE = "What the record is about does not fit in memory."
@@ -174,7 +174,7 @@ class _Play:
         self._image, self._plane, self._url, self._confirm = image, plane, url, confirm
         if altered := altered_questions(self.record):
             raise ProvenanceError(f"{ALTERED.format(count=len(altered))} It is not used.")
-        self._pictures: dict[str, RecordedPicture] = {}
+        self._pictures: dict[str, Picture] = {}
         self._engines: dict[str, Engine] = {}
         self._told: list[str] = []
         found = find_labels(path, self.record) if "labels" in self.record else None
@@ -261,7 +261,7 @@ class _Play:
                 answers: dict[QuestionId, Instances] = end.value
                 return answers
 
-    def _picture(self, run: Run) -> RecordedPicture:
+    def _picture(self, run: Run) -> Picture:
         from napari_sam3.workflows.reasking import picture_of
 
         # many runs on one plane have one picture

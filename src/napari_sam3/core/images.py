@@ -116,8 +116,8 @@ def to_rgb8(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Channel:
-    """One layer of a picture that is put together from several.
+class Overlay:
+    """One image of those that are put on top of each other, as displayed.
 
     Parameters
     ----------
@@ -129,6 +129,8 @@ class Channel:
         0–1.
     blending : str
         How it combines with what lies below, one of `BLENDINGS`, by napari's names.
+    covered : ndarray of bool, shape (rows, cols), optional
+        Where it is; it changes nothing elsewhere.  Everywhere if not given.
 
     Raises
     ------
@@ -140,13 +142,14 @@ class Channel:
     lut: UInt8Array | None = None
     opacity: float = 1.0
     blending: Blending = "translucent"
+    covered: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.picture.shape, self.picture.dtype
         if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-            raise ValueError(f"a channel is 8-bit gray or RGB, not {dtype} of shape {shape}")
+            raise ValueError(f"an overlay is 8-bit gray or RGB, not {dtype} of shape {shape}")
         if self.lut is not None and (self.lut.shape != (256, 3) or self.lut.dtype != np.uint8):
-            raise ValueError("a channel's lut is uint8 of shape (256, 3)")
+            raise ValueError("an overlay's lut is uint8 of shape (256, 3)")
         if not 0 <= self.opacity <= 1:
             raise ValueError(f"an opacity lies between 0 and 1, not at {self.opacity}")
         if self.blending not in BLENDINGS:
@@ -162,12 +165,12 @@ class Channel:
         return self.lut.astype(np.float32)[block]
 
 
-def compose(channels: Sequence[Channel], shape: tuple[int, int]) -> UInt8Array:
-    """Put channels on top of each other over black, as napari shows them.
+def compose(overlays: Sequence[Overlay], shape: tuple[int, int]) -> UInt8Array:
+    """Put images on top of each other over black, as napari shows them.
 
     Parameters
     ----------
-    channels : sequence of Channel
+    overlays : sequence of Overlay
         From bottom to top, each of `shape`.
     shape : tuple of int
         (rows, cols) of the picture.
@@ -175,29 +178,32 @@ def compose(channels: Sequence[Channel], shape: tuple[int, int]) -> UInt8Array:
     Returns
     -------
     ndarray of uint8, shape (rows, cols, 3)
-        Red, green, blue; black where there is no channel.
+        Red, green, blue; black where nothing lies.
 
     Raises
     ------
     ValueError
-        If a channel has another shape.
+        If one has another shape.
 
     Notes
     -----
-    Like napari, the lowest channel is never darkened by the empty canvas: with
+    Like napari, the lowest one is never darkened by the empty canvas: with
     ``"minimum"`` it shows as it is, with any other blending by its opacity over
     black.  Opacity has no effect on ``"minimum"`` and ``"multiplicative"`` above it.
     """
-    for channel in channels:
-        if channel.picture.shape[:2] != tuple(shape):
+    for overlay in overlays:
+        if overlay.picture.shape[:2] != tuple(shape):
             raise ValueError(
-                f"a channel of shape {channel.picture.shape[:2]} in a picture of shape {shape}"
+                f"an overlay of shape {overlay.picture.shape[:2]} in a picture of shape {shape}"
             )
     picture = np.zeros((*shape, 3), np.uint8)
     for rows in _row_blocks(picture.shape):
         mixed = np.zeros(picture[rows].shape, np.float32)
-        for index, channel in enumerate(channels):
-            _blend(mixed, channel.colors(rows), channel, is_lowest=index == 0)
+        for index, overlay in enumerate(overlays):
+            where = True if overlay.covered is None else overlay.covered[rows, :, np.newaxis]
+            below = mixed if overlay.covered is None else mixed.copy()
+            _blend(below, overlay.colors(rows), overlay, is_lowest=index == 0)
+            np.copyto(mixed, below, where=where)
         picture[rows] = np.rint(mixed)
     return picture
 
@@ -205,11 +211,11 @@ def compose(channels: Sequence[Channel], shape: tuple[int, int]) -> UInt8Array:
 def _blend(
     below: npt.NDArray[np.float32],
     colors: npt.NDArray[np.float32],
-    channel: Channel,
+    overlay: Overlay,
     *,
     is_lowest: bool,
 ) -> None:
-    mode, opacity = channel.blending, np.float32(channel.opacity)
+    mode, opacity = overlay.blending, np.float32(overlay.opacity)
     if mode == "minimum":
         below[...] = colors if is_lowest else np.minimum(below, colors)
     elif mode == "opaque" or is_lowest:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import level_position
+
+Array = npt.NDArray[Any]
 
 Projection: TypeAlias = Literal["none", "mean", "max", "min", "sum"]
 """By napari's names; "none" is a single plane."""
 
-_PROJECT: dict[str, Callable[..., Any]] = {
-    "mean": np.mean,
-    "max": np.max,
-    "min": np.min,
-    "sum": np.sum,
-}
-PROJECTIONS: tuple[str, ...] = ("none", *_PROJECT)
+PROJECTIONS: tuple[str, ...] = get_args(Projection)
 _WORDS = {"mean": "mean", "max": "maximum", "min": "minimum", "sum": "sum"}
 
 
@@ -99,8 +97,8 @@ class Slab:
             return f"plane {where}"
         return f"the {_WORDS[self.projection]} of planes {where}"
 
-    def read(self, data: Any, shown: tuple[int, int]) -> npt.NDArray[Any]:
-        """Read these planes, and nothing else, and make one of them.
+    def read(self, data: Any, shown: tuple[int, int], box: Box | None = None) -> npt.NDArray[Any]:
+        """Read these planes, or a part of them, and nothing else, and make one of them.
 
         Parameters
         ----------
@@ -108,19 +106,24 @@ class Slab:
             With as many axes as there are `ranges`, two that are shown, and perhaps colours.
         shown : tuple of int
             The axes that become rows and columns.
+        box : Box, optional
+            The part of the rows and columns; all of them if not given.
 
         Returns
         -------
         ndarray, shape (rows, cols) or (rows, cols, colours)
-            Of whatever type the projection gives.
+            Of whatever type the projection gives.  A pixel is the same in every part.
         """
         hidden = [axis for axis in range(len(self.ranges) + 2) if axis not in shown]
         index: list[int | slice] = [slice(None)] * (len(self.ranges) + 2)
         for axis, (first, after) in zip(hidden, self.ranges, strict=True):
             index[axis] = slice(first, after) if self.is_thick else first
+        if box is not None:
+            index[shown[0]], index[shown[1]] = box.slices
         block = np.asarray(data[tuple(index)])
         if self.is_thick:
-            block = np.asarray(_PROJECT[self.projection](block, axis=tuple(hidden)))
+            planes = np.moveaxis(block, hidden, range(len(hidden)))
+            block = _PROJECT[self.projection](planes.reshape(-1, *planes.shape[len(hidden) :]))
         return block.swapaxes(0, 1) if shown[0] > shown[1] else block
 
     def to_json(self) -> dict[str, Any]:
@@ -132,3 +135,29 @@ class Slab:
         """Return what `to_json` said; ValueError where it is no slab."""
         ranges = tuple((int(first), int(after)) for first, after in said["ranges"])
         return cls(ranges, said["projection"])
+
+
+def _sum(planes: Array, dtype: npt.DTypeLike | None = None) -> Array:
+    """Add planes one after the other, each pixel in the same order.
+
+    NumPy's own order, and with it the rounding, depends on how large the planes are.
+    """
+    total: Array = planes[0].astype(dtype or np.sum(planes[:0, :0], axis=0).dtype)
+    for plane in planes[1:]:
+        total += plane
+    return total
+
+
+def _mean(planes: Array) -> Array:
+    mean = np.mean(planes[:1, :1], axis=0).dtype
+    total = _sum(planes, np.float32 if mean == np.float16 else mean)
+    total /= len(planes)
+    return total.astype(mean, copy=False)
+
+
+_PROJECT: dict[str, Callable[[Array], Array]] = {
+    "mean": _mean,
+    "max": partial(np.max, axis=0),
+    "min": partial(np.min, axis=0),
+    "sum": _sum,
+}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -37,8 +38,8 @@ class SegmentationRequest:
 
     Parameters
     ----------
-    image : ndarray of uint8, shape (rows, cols, 3)
-        The picture, red, green, blue; see `napari_sam3.core.images`.
+    pixels : Pixels
+        The picture, with its digest.
     prompt : ConceptPrompt, ObjectPrompt or Everything
         The question.
     min_score : float
@@ -50,25 +51,22 @@ class SegmentationRequest:
     Raises
     ------
     ImageError
-        If the image has another shape or type, or no pixel.
+        If the picture is something else.
     PromptError
         If a number is out of range.
     """
 
-    image: npt.NDArray[np.uint8]
+    pixels: Pixels
     prompt: Prompt
     min_score: float = 0.0
     max_masks: int = 0
 
     def __post_init__(self) -> None:
-        image = self.image
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if not isinstance(self.pixels, Pixels):
             raise ImageError(
-                "An engine needs an 8-bit RGB picture of shape (rows, cols, 3), but got "
-                f"{image.dtype} of shape {image.shape}; napari_sam3.segment() converts any image."
+                "The picture of a request must be Pixels, which are made of an 8-bit RGB array, "
+                f"but it is a {type(self.pixels).__name__}; napari_sam3.segment() takes any image."
             )
-        if image.size == 0:
-            raise ImageError("The image is empty: it has no pixel to segment.")
         if not isinstance(self.prompt, Prompt):
             raise PromptError(
                 "The prompt must be a ConceptPrompt, an ObjectPrompt or Everything, "
@@ -88,8 +86,13 @@ class SegmentationRequest:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the image."""
-        return self.image.shape[0], self.image.shape[1]
+        """Rows and columns of the picture."""
+        return self.pixels.shape
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """Red, green and blue of the picture, shape (rows, cols, 3)."""
+        return self.pixels.rgb
 
 
 MAX_PRICE = 1000.0

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from napari_sam3.core.prompt_json import prompt_to_json
 from napari_sam3.core.prompts import describe
@@ -21,8 +18,6 @@ from napari_sam3.engines.base import (
     SegmentationResult,
 )
 from napari_sam3.jobs.answers import digest
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +40,8 @@ class Question:
     fields: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(
-        cls, engine: Engine, request: SegmentationRequest, image_sha256: str | None = None
-    ) -> Question:
-        """Return what a request to an engine is known by.
-
-        Parameters
-        ----------
-        engine : Engine
-        request : SegmentationRequest
-        image_sha256 : str, optional
-            Of the request's picture, where it is known already; see `pixels_sha256`.
-        """
+    def of(cls, engine: Engine, request: SegmentationRequest) -> Question:
+        """Return what a request to an engine is known by."""
         fields = {
             "engine": engine.name,
             "model": engine.model,
@@ -66,7 +51,7 @@ class Question:
             "max_masks": int(request.max_masks),
             "image": {
                 "shape": list(request.shape),
-                "sha256": image_sha256 or pixels_sha256(request.image),
+                "sha256": request.pixels.sha256,
             },
         }
         return cls(key_of(fields), describe(request.prompt), fields)
@@ -103,35 +88,3 @@ def identified(question: Question, result: SegmentationResult) -> SegmentationRe
         time.time(),
     )
     return replace(result, record=record)
-
-
-def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of a picture.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (rows, cols, 3)
-        As `napari_sam3.core.images` makes it.  One that repeats a gray plane in memory
-        (`numpy.broadcast_to`) is hashed as that plane, a third of the bytes.
-
-    Returns
-    -------
-    str
-        Of the words ``gray`` or ``rgb``, the shape, and the bytes, row by row.
-    """
-    is_gray = image.strides[2] == 0
-    rows, cols = image.shape[:2]
-    digest = hashlib.sha256(f"{'gray' if is_gray else 'rgb'} {rows} {cols}\n".encode())
-    for block in _blocks(image[..., 0] if is_gray else image):
-        digest.update(block.data)
-    return digest.hexdigest()
-
-
-def _blocks(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
-    if pixels.flags.c_contiguous:
-        yield pixels
-        return
-    # some rows at a time: a copy of the whole would cost as much as hashing it
-    step = max(1, _BLOCK_BYTES // pixels[0].size)
-    for top in range(0, len(pixels), step):
-        yield np.ascontiguousarray(pixels[top : top + step])

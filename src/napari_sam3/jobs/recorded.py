@@ -18,9 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
@@ -35,7 +32,7 @@ from napari_sam3.errors import CacheError, ConsentError, PromptError
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.paid import Kept, Till, with_notices
-from napari_sam3.jobs.question import Question, identified, pixels_sha256
+from napari_sam3.jobs.question import Question, identified
 from napari_sam3.jobs.records import Records
 
 
@@ -56,8 +53,6 @@ class RecordedEngine:
         Whether to ask although an answer is stored; it is then replaced.
     about : mapping, optional
         What whoever collects an answer later should know of the image; JSON values.
-    image : tuple of ndarray and str, optional
-        The picture that will be asked about and its SHA-256, where that is known already.
     """
 
     def __init__(
@@ -70,7 +65,6 @@ class RecordedEngine:
         planned: Mapping[str, int] | None = None,
         fresh: bool = False,
         about: Mapping[str, Any] | None = None,
-        image: tuple[npt.NDArray[np.uint8], str] | None = None,
     ) -> None:
         self._engine = engine
         self._records = records
@@ -87,7 +81,6 @@ class RecordedEngine:
         self._fresh = fresh
         self._lock = threading.Lock()
         self._answers: dict[str, SegmentationResult] = {}
-        self._image = image
 
     @property
     def name(self) -> str:
@@ -127,7 +120,7 @@ class RecordedEngine:
         """
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
-        question = Question.of(self._engine, request, self._image_sha256(request.image))
+        question = Question.of(self._engine, request)
         found, notices = self._known(question)
         if found is not None:
             return found
@@ -169,10 +162,7 @@ class RecordedEngine:
         for request in requests:
             refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
-        questions = [
-            Question.of(self._engine, request, self._image_sha256(request.image))
-            for request in requests
-        ]
+        questions = [Question.of(self._engine, request) for request in requests]
         known = [self._known(question) for question in questions]
         asked = [r for r, (found, _) in zip(requests, known, strict=True) if found is None]
         try:
@@ -184,13 +174,6 @@ class RecordedEngine:
             found or with_notices(self._free(question, next(answers)), notices)
             for question, (found, notices) in zip(questions, known, strict=True)
         ]
-
-    def _image_sha256(self, image: npt.NDArray[np.uint8]) -> str:
-        with self._lock:
-            # a run asks all its questions about one picture
-            if self._image is None or self._image[0] is not image:
-                self._image = image, pixels_sha256(image)
-            return self._image[1]
 
     def _known(self, question: Question) -> tuple[SegmentationResult | None, tuple[str, ...]]:
         """Return an answer that costs nothing more, and what the user should read about it."""

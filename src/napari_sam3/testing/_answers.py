@@ -13,10 +13,10 @@ from typing import Any
 from napari_sam3.core.instances import BoolArray
 from napari_sam3.testing._behaviour import Behaviour, OutputHost, Several
 from napari_sam3.testing._images import UInt8Array
-from napari_sam3.testing._pictures import Picture, mask_picture, overlay_picture
+from napari_sam3.testing._pictures import PictureFile, mask_picture, overlay_picture
 from napari_sam3.testing._validation import Fields
 
-Store = Callable[[str, Picture], str]
+Store = Callable[[str, PictureFile], str]
 """Keeps a picture under a name and returns its public address."""
 
 _HOSTS: Mapping[OutputHost, str] = {
@@ -34,13 +34,13 @@ class Answer:
 
     Parameters
     ----------
-    pictures : tuple of Picture
+    pictures : tuple of PictureFile
         Empty where nothing was found and that is said by an empty list.
     form : str
         ``single``, ``base64``, ``urls`` or ``zip``; see `Behaviour`.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PictureFile, ...]
     form: Several
 
 
@@ -68,7 +68,7 @@ def make_answer(
     factor, kind = behaviour.size_factor, behaviour.image
     factors = factor if isinstance(factor, tuple) else (factor, factor)
     combined = mask_picture(masks, shape, kind, factors)
-    pictures: list[Picture] = []
+    pictures: list[PictureFile] = []
     for flag in fields.flags:
         if flag == "return_overlay":
             pictures.append(overlay_picture(image, masks, kind, factors))
@@ -109,7 +109,7 @@ _LIES: Mapping[str, tuple[bytes, str]] = {
 }
 
 
-def _wrapped(picture: Picture, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
+def _wrapped(picture: PictureFile, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
     kind = behaviour.answer
     if kind == "json image":
         return _json({"image": _base64(picture)})
@@ -162,7 +162,7 @@ def _one_or_all(values: list[Any]) -> Any:
 
 
 def _entries(
-    pictures: Sequence[Picture], behaviour: Behaviour, store: Store
+    pictures: Sequence[PictureFile], behaviour: Behaviour, store: Store
 ) -> list[dict[str, Any]]:
     entries = []
     for number, picture in enumerate(pictures):
@@ -182,23 +182,23 @@ def _entries(
     return entries
 
 
-def _zip(pictures: Sequence[Picture]) -> Picture:
+def _zip(pictures: Sequence[PictureFile]) -> PictureFile:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, picture in enumerate(pictures):
             # not padded with zeros: mask_10 comes before mask_2 for who sorts letters
             member = zipfile.ZipInfo(f"mask_{number}{picture.suffix}", (2026, 1, 1, 0, 0, 0))
             archive.writestr(member, picture.body)
-    return Picture(buffer.getvalue(), "application/zip", ".zip")
+    return PictureFile(buffer.getvalue(), "application/zip", ".zip")
 
 
 def _json(value: Any) -> tuple[bytes, str]:
     return json.dumps(value).encode(), "application/json"
 
 
-def _base64(picture: Picture) -> str:
+def _base64(picture: PictureFile) -> str:
     return base64.b64encode(picture.body).decode("ascii")
 
 
-def _data_uri(picture: Picture) -> str:
+def _data_uri(picture: PictureFile) -> str:
     return f"data:{picture.content_type};base64,{_base64(picture)}"

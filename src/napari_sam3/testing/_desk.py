@@ -27,7 +27,7 @@ from napari_sam3.testing._jobs import (
 )
 from napari_sam3.testing._ledger import Books
 from napari_sam3.testing._model import Model
-from napari_sam3.testing._pictures import Picture
+from napari_sam3.testing._pictures import PictureFile
 from napari_sam3.testing._storage import Storage
 from napari_sam3.testing._validation import Fields, InvalidError, read_body
 from napari_sam3.testing._wire import Reply
@@ -217,7 +217,7 @@ class Desk:
     def _store(self, name: str, call: Call) -> Store:
         behaviour = call.behaviour if call.is_scripted else None
 
-        def store(file_name: str, picture: Picture) -> str:
+        def store(file_name: str, picture: PictureFile) -> str:
             path = f"/generations/{name}-{file_name}"
             self._storage.put(path, picture.body, picture.content_type, behaviour)
             return self.cdn_url + path

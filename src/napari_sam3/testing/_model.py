@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest
 from napari_sam3.testing._images import UInt8Array
@@ -99,7 +100,7 @@ def _clicked(image: UInt8Array, fields: Fields) -> list[Instance]:
 def _ask(
     image: UInt8Array, prompt: ConceptPrompt | ObjectPrompt | Everything, min_score: float
 ) -> list[Instance]:
-    request = SegmentationRequest(image, prompt, min_score)
+    request = SegmentationRequest(Pixels(image), prompt, min_score)
     return list(_engine().segment(request).instances)
 
 

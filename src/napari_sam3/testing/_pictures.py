@@ -28,7 +28,7 @@ _LOSSY: Mapping[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureFile:
     """An image file.
 
     Parameters
@@ -49,7 +49,7 @@ def mask_picture(
     shape: tuple[int, int],
     kind: ImageKind,
     factors: tuple[float, float] = (1.0, 1.0),
-) -> Picture:
+) -> PictureFile:
     """Return one image file of all masks together.
 
     Parameters
@@ -65,7 +65,7 @@ def mask_picture(
 
     Returns
     -------
-    Picture
+    PictureFile
     """
     names = np.zeros(shape, np.int64)
     for name, mask in enumerate(masks, start=1):
@@ -78,7 +78,7 @@ def overlay_picture(
     masks: Sequence[BoolArray],
     kind: ImageKind,
     factors: tuple[float, float] = (1.0, 1.0),
-) -> Picture:
+) -> PictureFile:
     """Return the image with tinted objects and their outlines, as a file.
 
     Parameters
@@ -89,7 +89,7 @@ def overlay_picture(
 
     Returns
     -------
-    Picture
+    PictureFile
     """
     drawn = image.copy()
     for number, mask in enumerate(masks):
@@ -145,9 +145,9 @@ def _resized(picture: Image.Image, factors: tuple[float, float]) -> Image.Image:
     return picture.resize((cols, rows), Image.Resampling.NEAREST)
 
 
-def _saved(picture: Image.Image, kind: ImageKind) -> Picture:
+def _saved(picture: Image.Image, kind: ImageKind) -> PictureFile:
     form = kind.upper() if kind in ("JPEG", "WebP") else "PNG"
     buffer = io.BytesIO()
     picture.save(buffer, form, **_LOSSY.get(form, {}))
     suffix = {"JPEG": ".jpeg", "WEBP": ".webp"}.get(form, ".png")
-    return Picture(buffer.getvalue(), f"image/{form.lower()}", suffix)
+    return PictureFile(buffer.getvalue(), f"image/{form.lower()}", suffix)

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_sam3.core.concepts import split_concepts
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -23,7 +24,8 @@ from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsuppo
 from napari_sam3.engines.base import Question, Setting
 from napari_sam3.errors import ImageError, PromptError, UnsupportedPromptError
 from napari_sam3.layers.output import find_output_place, picture_kwargs
-from napari_sam3.layers.planes import Plane, capture_composed, capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.prompts import (
     DRAW_EXAMPLE,
     Drawn,
@@ -37,7 +39,7 @@ from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
 from napari_sam3.workflows.provenance import bare_name
-from napari_sam3.workflows.segment import Picture, SegmentRun
+from napari_sam3.workflows.segment import SegmentRun
 
 
 class _Object(NamedTuple):

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import create_engine, engine_info
@@ -24,19 +25,19 @@ from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity
 from napari_sam3.layers.objects import ObjectRecord, plane_index
 from napari_sam3.layers.output import find_output_place, picture_kwargs
-from napari_sam3.layers.planes import Plane, capture_picture, find_plane
+from napari_sam3.layers.pictures import capture_picture
+from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.prompts import read_points
 from napari_sam3.widgets._consent import ConsentDesk
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.provenance import bare_name, new_run_id
 from napari_sam3.workflows.refining import (
-    CroppedPicture,
     crop_around,
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import Picture, Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
 
 POLARITY_KEY = "W"
 
@@ -172,7 +173,7 @@ class Refining(QObject):
             )
         crop = crop_around(one.instance, plane.shape)
         points = self._add_points(image, plane, one.label)
-        picture = capture_picture(image, plane)
+        picture = capture_picture(image, plane).cropped(crop)
         self._session = _Session(
             layer, index, one, image, plane, picture, crop, points, engine, one
         )
@@ -219,8 +220,7 @@ class Refining(QObject):
         place = find_output_place(session.image, session.plane)
         lies = picture_kwargs(place, session.plane.shape)["affine"].tolist()
         about = {"image": bare_name(session.image.name), "affine": lies}
-        picture = CroppedPicture(session.picture, session.crop)
-        run = SegmentRun(picture, (prompt,), about=about)
+        run = SegmentRun(session.picture, (prompt,), about=about)
         job = Job(self._asking(session.engine, run), (session, run, prompt), "refine")
         job.billed = info.capabilities.billed
         if self._runner.start(job):

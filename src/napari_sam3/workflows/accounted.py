@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, cast
+from dataclasses import replace
+from typing import cast
 
-import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.flatness import Flatness, Part, find_flatness
+from napari_sam3.core.flatness import Flatness
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import create_engine, refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
@@ -20,12 +20,10 @@ from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.jobs.estimate import estimate as estimate_questions
 from napari_sam3.jobs.ledger import Origin
 from napari_sam3.jobs.paid import expected_price
-from napari_sam3.jobs.question import Question, pixels_sha256
+from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.segment import (
-    ArrayPicture,
-    Picture,
     Progress,
     SegmentAnswer,
     SegmentRun,
@@ -36,33 +34,6 @@ from napari_sam3.workflows.segment import (
 )
 
 Confirm = Callable[[Estimate], bool]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadPicture:
-    """A picture that has been read, so that what is asked is what was estimated.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (rows, cols, 3)
-    source : Picture
-        Where they came from.
-    """
-
-    pixels: npt.NDArray[np.uint8] = field(repr=False)
-    source: Picture
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        """Return the picture, shape (rows, cols, 3)."""
-        return self.pixels
-
-    def describe(self) -> dict[str, Any]:
-        """Return how the values of the image became the picture's."""
-        return self.source.describe()
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return the images that it is made of."""
-        return self.source.parts()
 
 
 def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:
@@ -100,7 +71,7 @@ def estimate_run(
     LedgerError
         If the engine is billed and the ledger cannot be read.
     """
-    return _prepare(engine, run, records, fresh).expected
+    return _prepare(engine, run, records, fresh)[0]
 
 
 def estimate(
@@ -133,14 +104,13 @@ def estimate(
     """
     chosen = create_engine(engine) if isinstance(engine, str) else engine
     asked, opened = to_prompts(prompts), records or open_records()
-    picture = ArrayPicture(image, contrast_limits)
-    rgb = picture.read()
-    requests = [new_request(rgb, prompt, min_score, max_masks) for prompt in asked]
+    picture = Picture.from_array(image, contrast_limits)
+    requests = [new_request(picture.read(), prompt, min_score, max_masks) for prompt in asked]
     for request in requests:
         refuse_unsupported(chosen.name, chosen.capabilities, request.prompt)
     questions = [Question.of(chosen, request) for request in requests]
     found = estimate_questions(chosen, questions, opened)
-    flatness = advised_flatness(rgb, picture)
+    flatness = advised_flatness(picture)
     return found if flatness is None else replace(found, remarks=(flatness.reason,))
 
 
@@ -189,7 +159,7 @@ def iter_accounted(
     for prompt in run.prompts:
         refuse_unsupported(engine.name, engine.capabilities, prompt)
     yield Progress(0, len(run.prompts), "reading the image")
-    run, expected, image, flatness = _prepare(engine, run, records, fresh)
+    expected, flatness = _prepare(engine, run, records, fresh)
     raise_if_stopped(stop)
     if expected.calls:
         records.require_limits()
@@ -209,7 +179,6 @@ def iter_accounted(
         planned=planned,
         fresh=fresh,
         about=run.about,
-        image=image,
     )
     try:
         answer = yield from iter_segment(recorded, run, stop)
@@ -219,23 +188,15 @@ def iter_accounted(
             _drop_planned(records, origin.run)
 
 
-class _Prepared(NamedTuple):
-    run: SegmentRun
-    expected: Estimate
-    image: tuple[npt.NDArray[np.uint8], str]
-    flatness: Flatness | None
-
-
-def _prepare(engine: Engine, run: SegmentRun, records: Records, fresh: bool) -> _Prepared:
-    image = run.picture.read()
-    read = replace(run, picture=ReadPicture(image, run.picture))
-    digest = pixels_sha256(image)
-    questions = [Question.of(engine, request, digest) for request in read.requests()]
+def _prepare(
+    engine: Engine, run: SegmentRun, records: Records, fresh: bool
+) -> tuple[Estimate, Flatness | None]:
+    questions = questions_of(engine, run)
     found = estimate_questions(engine, questions, records, in_flight=run.in_flight, fresh=fresh)
-    flatness = find_flatness(image, run.picture.parts())
+    flatness = run.picture.find_flatness()
     if flatness is not None:
         found = replace(found, remarks=(flatness.reason,))
-    return _Prepared(read, found, (image, digest), flatness)
+    return found, flatness
 
 
 def _plan(engine: Engine, expected: Estimate, records: Records, origin: Origin) -> dict[str, int]:

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.flatness import Part
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompt_json import prompt_from_json
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import SegmentationResult
-from napari_sam3.errors import ImageError, PromptError
+from napari_sam3.errors import PromptError
 from napari_sam3.jobs.question import Question
 from napari_sam3.workflows.provenance import Record, record_of_file
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 Labels = npt.NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _ForgottenPicture:
-    """A picture that is known by its hash alone."""
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        raise ImageError("The picture of a collected answer is not kept; open the image again.")
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "unknown"}
-
-    def parts(self) -> tuple[Part, ...]:
-        return ()
 
 
 def labels_of(result: SegmentationResult) -> Labels:
@@ -60,13 +45,15 @@ def record_of(
     # the answer is worth more than what is known of it
     with suppress(KeyError, PromptError):
         prompts = (prompt_from_json(fields["prompt"]),)
+    # it is known by its hash alone
+    shape, said = result.instances.image_shape, {"kind": "unknown"}
     run = SegmentRun(
-        _ForgottenPicture(),
+        Picture(shape, said=said),
         prompts,
         float(fields.get("min_score", 0.0)),
         int(fields.get("max_masks", 0)),
     )
     results = (result,) if prompts else ()
-    answer = SegmentAnswer(results, result.instances.image_shape, picture={"kind": "unknown"})
+    answer = SegmentAnswer(results, shape, picture=said)
     engine = result.record.engine if result.record is not None else "unknown"
     return record_of_file(name, run, answer, engine=engine, labels=labels)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.contrast import Limits
+from napari_sam3.core.pictures import Picture
 from napari_sam3.workflows.files import Array, Tell, choose_plane, ignore, open_image, unreadable
-from napari_sam3.workflows.segment import ArrayPicture
 
 
 def open_picture(
@@ -21,7 +21,7 @@ def open_picture(
     tell: Tell = ignore,
     *,
     upright: bool = True,
-) -> ArrayPicture:
+) -> Picture:
     """Read one picture from a file, in the colours that it stands for.
 
     Parameters
@@ -33,7 +33,7 @@ def open_picture(
 
     Returns
     -------
-    ArrayPicture
+    Picture
         Of a TIFF with a palette or inks the colours, and bright where values are low if the
         TIFF says so; `open_image` gives the stored values of those.
 
@@ -56,7 +56,7 @@ def open_picture(
             f"{path} {said}; it is segmented as image viewers show it, while napari shows the "
             "stored values."
         )
-    return ArrayPicture(pixels, contrast_limits, inverted=inverted)
+    return Picture.from_array(pixels, contrast_limits, inverted=inverted)
 
 
 def _meaning(

@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.drift import Drift, match_objects
-from napari_sam3.core.flatness import Part
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances, split_labels
 from napari_sam3.core.label_runs import find_boxes
+from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.estimate import Estimate
-from napari_sam3.jobs.question import pixels_sha256
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.pictures import open_picture
@@ -49,32 +48,12 @@ MAX_PLANES = 1 << 16
 _NO_SUCH_PLANE = "The record does not fit together: its image has no such plane as a run names."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordedPicture:
-    """A picture that was made again as the record tells, and is the one that was asked about."""
-
-    pixels: RGB = field(repr=False)
-    said: Mapping[str, Any]
-
-    def read(self) -> RGB:
-        """Return the picture, shape (rows, cols, 3)."""
-        return self.pixels
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the record says of it."""
-        return {name: value for name, value in self.said.items() if name != "sha256"}
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return nothing: the values behind the picture are not kept."""
-        return ()
-
-
 def picture_of(
     record: Mapping[str, Any],
     run: Mapping[str, Any],
     path: str | Path,
     plane: Sequence[int] | None = None,
-) -> RecordedPicture:
+) -> Picture:
     """Make the picture of a run again from the image's file.
 
     Parameters
@@ -103,16 +82,17 @@ def picture_of(
     # napari shows pictures as they are stored, whatever the file says of turning them
     for make, upright in itertools.product((_as_recorded, _as_it_is, _as_gray), (True, False)):
         try:
-            pixels = make(record, run, path, plane, upright)
+            pixels = Pixels(make(record, run, path, plane, upright))
         except (ProvenanceError, ImageError) as error:
             # the other ways are a last resort, whose failure tells nothing
             reason = f" {error}" if make is _as_recorded else reason
             continue
         crop = crop_of(run)
-        if crop is not None and pixels.shape[:2] == tuple(run["plane"]["shape"]):
-            pixels = np.ascontiguousarray(pixels[crop.slices])
-        if pixels_sha256(pixels) == wanted:
-            return RecordedPicture(pixels, said)
+        if crop is not None and pixels.shape == tuple(run["plane"]["shape"]):
+            pixels = pixels.cut(crop)
+        if pixels.sha256 == wanted:
+            described = {name: value for name, value in said.items() if name != "sha256"}
+            return Picture.from_pixels(pixels, described)
     raise ProvenanceError(
         f"{Path(path).name} is not the image that was asked about, or has been changed since: "
         f"shown as on record, its pixels are others.{reason}"
@@ -182,7 +162,7 @@ def _read_plane(
     def read(place: Sequence[int] | None) -> npt.NDArray[Any]:
         # gray was shown by the values that are stored, even where they stand for colours
         if run["picture"]["kind"] == "rgb":
-            return open_picture(path, place, upright=upright).pixels()
+            return open_picture(path, place, upright=upright).channels[0].pixels()
         return open_image(path, place, upright=upright)
 
     if plane is not None or "plane" in image:
@@ -212,7 +192,7 @@ def _read_plane(
 
 def iter_asked_again(
     record: Mapping[str, Any],
-    pictures: Callable[[Mapping[str, Any]], RecordedPicture],
+    pictures: Callable[[Mapping[str, Any]], Picture],
     engines: Callable[[Mapping[str, Any]], Engine],
     records: Records,
     confirm: Confirm,
@@ -265,7 +245,7 @@ def iter_asked_again(
 
 def estimate_again(
     record: Mapping[str, Any],
-    pictures: Callable[[Mapping[str, Any]], RecordedPicture],
+    pictures: Callable[[Mapping[str, Any]], Picture],
     engines: Callable[[Mapping[str, Any]], Engine],
     records: Records,
     *,
@@ -306,7 +286,7 @@ def _indices(run: Mapping[str, Any]) -> list[int]:
     return [index for index, question in enumerate(run["questions"]) if was_answered(question)]
 
 
-def _run_again(run: Mapping[str, Any], picture: RecordedPicture) -> SegmentRun:
+def _run_again(run: Mapping[str, Any], picture: Picture) -> SegmentRun:
     thresholds, prompts = run["thresholds"], prompts_of(run)
     return SegmentRun(
         picture,

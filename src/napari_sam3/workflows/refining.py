@@ -6,60 +6,24 @@ the whole image does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.drift import match_objects
-from napari_sam3.core.flatness import Part
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import Capabilities
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.segment import Picture, SegmentAnswer
+from napari_sam3.workflows.segment import SegmentAnswer
 
 LEAST_MARGIN = 16
 """Pixels around an object, however small it is."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CroppedPicture:
-    """A part of a picture.
-
-    Parameters
-    ----------
-    picture : Picture
-    box : Box
-        Inside of it.
-    """
-
-    picture: Picture
-    box: Box
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        """Return the part, shape (rows, cols, 3)."""
-        return np.ascontiguousarray(self.picture.read()[self.box.slices])
-
-    def describe(self) -> dict[str, Any]:
-        """Return how values become grey levels or colours."""
-        return self.picture.describe()
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return the images that the picture is made of, cut as it is."""
-        return tuple(
-            replace(part, pixels=partial(_cut, part.pixels, self.box))
-            for part in self.picture.parts()
-        )
-
-
-def _cut(pixels: Callable[[], npt.NDArray[Any]], box: Box) -> npt.NDArray[Any]:
-    return pixels()[box.slices]
 
 
 def crop_around(item: Instance, image_shape: tuple[int, int]) -> Box:

@@ -7,17 +7,15 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
-import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
-from napari_sam3.core.flatness import Flatness, Part, find_flatness
-from napari_sam3.core.images import to_rgb8, to_uint8
+from napari_sam3.core.contrast import Limits
+from napari_sam3.core.flatness import Flatness
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.masked import refuse_masked
 from napari_sam3.core.overlaps import count_overlapping
+from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -39,29 +37,6 @@ _TOGETHER = 50
 
 DEFAULT_MIN_SCORE = 0.5
 """Least score of what a concept finds, unless another is asked for."""
-
-
-class Picture(Protocol):
-    """Something that becomes an 8-bit RGB picture when it is read.
-
-    Reading may touch the disk or compute; it happens in the worker, never in
-    the window's thread.
-    """
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        """Return the picture, shape (rows, cols, 3)."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Return how values become grey levels or colours, as JSON values with numeric limits.
-
-        Called in the worker, after `read`.
-        """
-        ...
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return the images that it is made of, as far as their values can be read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +86,9 @@ class SegmentRun:
 
     def requests(self) -> Generator[SegmentationRequest]:
         """Read the picture and yield the engine's requests, one per prompt."""
-        image = self.picture.read()
+        pixels = self.picture.read()
         for prompt in self.prompts:
-            yield SegmentationRequest(image, prompt, self.min_score, self.max_masks)
+            yield SegmentationRequest(pixels, prompt, self.min_score, self.max_masks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -361,63 +336,6 @@ def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
             return answer
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayPicture:
-    """An array in memory as a picture.
-
-    Parameters
-    ----------
-    image : array_like
-        Any image that `napari_sam3.core.images.to_rgb8` converts.
-    contrast_limits : tuple of float, optional
-        Values shown as black and white; found from the image if not given.
-    inverted : bool
-        Whether low values of a gray image are bright.
-    """
-
-    image: npt.ArrayLike = field(repr=False)
-    contrast_limits: tuple[float, float] | None = None
-    inverted: bool = False
-    # of an image of 10,000² pixels it takes long to find them, so that is done once
-    _found: list[Limits] = field(default_factory=list, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        refuse_masked(self.image, "The image")
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        """Return the picture, shape (rows, cols, 3)."""
-        pixels, limits = self.pixels(), self._limits()
-        if pixels.ndim == 2:
-            return to_rgb8(to_uint8(pixels, limits, inverted=self.inverted))
-        return to_rgb8(pixels, limits)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what became black and white, found by itself or given."""
-        pixels, (low, high) = self.pixels(), self._limits()
-        said = {
-            "kind": "gray" if pixels.ndim == 2 else "rgb",
-            "dtype": str(pixels.dtype),
-            "contrast_limits": [float(low), float(high)],
-            "gamma": 1.0,
-        }
-        return said | {"inverted": self.inverted} if pixels.ndim == 2 else said
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return the image, with what its values are shown as."""
-        return (Part(self.pixels, self._limits()),)
-
-    def pixels(self) -> npt.NDArray[Any]:
-        """Return the values of the image."""
-        return real_array(self.image)
-
-    def _limits(self) -> Limits:
-        if self.contrast_limits is not None:
-            return self.contrast_limits
-        if not self._found:
-            self._found.append(auto_contrast_limits(self.pixels()))
-        return self._found[0]
-
-
 @overload
 def segment(  # type: ignore[overload-overlap]  # a text is a sequence of texts, but one prompt
     image: npt.ArrayLike,
@@ -541,10 +459,9 @@ def segment(
             f"{engine!r:.60}."
         )
     _refuse_one_limit(contrast_limits)
-    picture = ArrayPicture(image, contrast_limits)
-    rgb = picture.read()
-    requests = [new_request(rgb, one, min_score, max_masks) for one in prompts]
-    flatness = advised_flatness(rgb, picture)
+    picture = Picture.from_array(image, contrast_limits)
+    requests = [new_request(picture.read(), one, min_score, max_masks) for one in prompts]
+    flatness = advised_flatness(picture)
     records = records or open_records()
     if not remember:
         records = replace(records, cache=None)
@@ -564,9 +481,9 @@ def _refuse_one_limit(limits: Limits | None) -> None:
         )
 
 
-def advised_flatness(rgb: npt.NDArray[np.uint8], picture: Picture) -> Flatness | None:
+def advised_flatness(picture: Picture) -> Flatness | None:
     """Return why nearly all of a picture is one grey level, and what a script may try; or None."""
-    flatness = find_flatness(rgb, picture.parts())
+    flatness = picture.find_flatness()
     if flatness is None:
         return None
     advice = (
@@ -592,13 +509,13 @@ def to_prompts(prompt: str | Prompt | Sequence[str | Prompt]) -> tuple[Prompt, .
 
 
 def new_request(
-    picture: npt.NDArray[np.uint8], prompt: Prompt, min_score: float | None, max_masks: int
+    pixels: Pixels, prompt: Prompt, min_score: float | None, max_masks: int
 ) -> SegmentationRequest:
     """Return a request, with the least score that is usual for its prompt where none is given."""
     if min_score is None:
         # how well a click was understood is no reason to leave its object out
         min_score = 0.0 if isinstance(prompt, ObjectPrompt) else DEFAULT_MIN_SCORE
-    return SegmentationRequest(picture, prompt, min_score, max_masks)
+    return SegmentationRequest(pixels, prompt, min_score, max_masks)
 
 
 def _named(instances: Iterable[Instance], concept: str) -> list[Instance]:

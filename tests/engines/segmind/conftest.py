@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind import engine as engine_module
@@ -34,7 +35,9 @@ def blind_model(image, fields):
 
 
 def question(text="nucleus", **limits):
-    return SegmentationRequest(np.full((*SHAPE, 3), 9, np.uint8), ConceptPrompt(text), **limits)
+    return SegmentationRequest(
+        Pixels(np.full((*SHAPE, 3), 9, np.uint8)), ConceptPrompt(text), **limits
+    )
 
 
 def told(error):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.engines.segmind import wire
 from napari_sam3.errors import (
     AuthenticationError,
@@ -389,7 +390,7 @@ def test_a_download_that_is_too_large_is_not_read_to_its_end(start, engine_for, 
     noise = np.random.default_rng(0).random((110, 140)) > 0.5
     server = start(model=lambda image, fields: [noise])
     engine = engine_for(server)
-    request = replace(kit.question(), image=np.zeros((110, 140, 3), np.uint8))
+    request = replace(kit.question(), pixels=Pixels(np.zeros((110, 140, 3), np.uint8)))
     ticket = engine.submit(request)
     monkeypatch.setattr(wire, "MAX_BODY", 1500)
     with pytest.raises(ResponseError, match=r"too large.*may have been billed") as caught:

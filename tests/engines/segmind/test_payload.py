@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -34,7 +35,7 @@ CLICKS = (Point(5, 40), Point(7.4, 2.6, positive=False))
 
 def body_of(prompt, image=IMAGE, options=None, **limits):
     return build_payload(
-        SegmentationRequest(image, prompt, **limits), options or SegmindOptions()
+        SegmentationRequest(Pixels(image), prompt, **limits), options or SegmindOptions()
     ).body
 
 
@@ -134,7 +135,7 @@ def test_what_is_not_set_is_left_out():
 def test_what_the_service_cannot_be_asked_is_refused_before_it_is_sent(prompt):
     engine = SegmindEngine(key=ApiKey("SG_0123456789abcdef"))
     with pytest.raises(UnsupportedPromptError):
-        engine.payload(SegmentationRequest(IMAGE, prompt))
+        engine.payload(SegmentationRequest(Pixels(IMAGE), prompt))
 
 
 def test_the_preview_of_what_is_sent_is_what_is_sent(start, engine_for, kit):
@@ -153,7 +154,7 @@ def test_the_preview_of_what_is_sent_is_what_is_sent(start, engine_for, kit):
 
 
 def test_png_is_exact_and_rgb():
-    sent = build_payload(SegmentationRequest(IMAGE, Everything()), SegmindOptions())
+    sent = build_payload(SegmentationRequest(Pixels(IMAGE), Everything()), SegmindOptions())
     with Image.open(io.BytesIO(sent.picture)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (44, 30))
         np.testing.assert_array_equal(np.asarray(picture), IMAGE)
@@ -163,7 +164,7 @@ def test_jpeg_is_close_and_smaller():
     options = SegmindOptions(image_format="jpeg")
     smooth = np.add.outer(np.arange(200), np.arange(300))[..., None] // 2
     image = np.broadcast_to(smooth, (200, 300, 3)).astype(np.uint8)
-    sent = build_payload(SegmentationRequest(image, Everything()), options)
+    sent = build_payload(SegmentationRequest(Pixels(image), Everything()), options)
     with Image.open(io.BytesIO(sent.picture)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (300, 200))
         assert np.abs(np.asarray(picture).astype(int) - image).mean() < 3
@@ -172,15 +173,19 @@ def test_jpeg_is_close_and_smaller():
 def test_a_large_picture_is_shrunk_and_the_user_is_told():
     image = np.zeros((100, 400, 3), np.uint8)
     options = SegmindOptions(max_side=200)
-    sent = build_payload(SegmentationRequest(image, Everything()), options)
+    sent = build_payload(SegmentationRequest(Pixels(image), Everything()), options)
     assert (sent.image_shape, sent.sent_shape) == ((100, 400), (50, 200))
     assert sent.notices == ("The picture was sent with 50 × 200 pixels instead of 100 × 400.",)
-    assert not build_payload(SegmentationRequest(image, Everything()), SegmindOptions()).notices
+    assert not build_payload(
+        SegmentationRequest(Pixels(image), Everything()), SegmindOptions()
+    ).notices
 
 
 def test_a_thin_picture_keeps_a_pixel():
     image = np.zeros((1, 3000, 3), np.uint8)
-    sent = build_payload(SegmentationRequest(image, Everything()), SegmindOptions(max_side=64))
+    sent = build_payload(
+        SegmentationRequest(Pixels(image), Everything()), SegmindOptions(max_side=64)
+    )
     assert sent.sent_shape == (1, 64)
 
 
@@ -267,13 +272,13 @@ def test_there_and_back_through_the_service_it_is_the_same_place_within_a_pixel(
     step = max(1.0, max(shape) / max_side)
     for row, col in [(0, 0), (shape[0] - 1, shape[1] - 1), (shape[0] // 3, shape[1] // 2)]:
         prompt = ObjectPrompt((Point(row, col),))
-        (item,) = engine.segment(SegmentationRequest(image, prompt)).instances
+        (item,) = engine.segment(SegmentationRequest(Pixels(image), prompt)).instances
         assert item.box.top - 1 <= row <= item.box.bottom
         assert item.box.left - 1 <= col <= item.box.right
         assert item.box.bottom - item.box.top <= step + 1
     box = Box(5, 20, 31, 47)
     prompt = ConceptPrompt(exemplars=(Exemplar(box),))
-    (item,) = engine.segment(SegmentationRequest(image, prompt)).instances
+    (item,) = engine.segment(SegmentationRequest(Pixels(image), prompt)).instances
     for found, asked in zip(
         (item.box.top, item.box.left, item.box.bottom, item.box.right),
         (box.top, box.left, box.bottom, box.right),

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import CombinedPrompt, ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind import retry
@@ -193,7 +194,9 @@ def test_two_threads_at_once_get_their_own_answers(start, engine_for, api):
         images.append(image)
 
     def ask(image):
-        (item,) = engine.segment(SegmentationRequest(image, ConceptPrompt("spot"))).instances
+        (item,) = engine.segment(
+            SegmentationRequest(Pixels(image), ConceptPrompt("spot"))
+        ).instances
         return item.box.slices
 
     with ThreadPoolExecutor(2) as threads:
@@ -249,7 +252,7 @@ def test_each_kind_of_answer_is_read_as_what_it_is(start, engine_for, kit, answe
 def test_what_was_sent_together_is_said_to_be_uncertain(start, engine_for):
     image = np.zeros((30, 44, 3), np.uint8)
     prompt = CombinedPrompt("cell", (), (Point(3, 4),))
-    result = engine_for(start()).segment(SegmentationRequest(image, prompt))
+    result = engine_for(start()).segment(SegmentationRequest(Pixels(image), prompt))
     assert any("left one kind out" in notice for notice in result.notices)
     (item,) = result.instances
     assert (item.concept, item.score) == ("cell", None)
@@ -262,7 +265,7 @@ def test_one_object_in_several_parts_stays_one(start, engine_for):
         return [mask]
 
     image = np.zeros((30, 44, 3), np.uint8)
-    request = SegmentationRequest(image, ObjectPrompt((Point(3, 4),)))
+    request = SegmentationRequest(Pixels(image), ObjectPrompt((Point(3, 4),)))
     result = engine_for(start(model=parts)).segment(request)
     assert [item.area for item in result.instances] == [19]
     assert result.notices == ()

@@ -15,8 +15,8 @@ from napari_sam3.engines.builtin.clicks import settled
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
-from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture, is_drawn, smoothed
 from napari_sam3.engines.builtin.quality import measure_mask
+from napari_sam3.engines.builtin.scene import BoolArray, FloatArray, Scene, is_drawn, smoothed
 
 _MARGIN = 0.25
 _SLACK = 0.08
@@ -31,13 +31,13 @@ _MOST_CELLS = 256
 
 
 def segment_box(
-    picture: Picture, box: Box, marks: Marks, stop: threading.Event = NEVER
+    picture: Scene, box: Box, marks: Marks, stop: threading.Event = NEVER
 ) -> Instance | None:
     """Segment the object in a box.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     box : Box
         At least partly inside the picture.
     marks : Marks

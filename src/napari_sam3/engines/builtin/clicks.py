@@ -16,8 +16,8 @@ from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.look import Look, finest, is_cut_off, looks, windows
 from napari_sam3.engines.builtin.marks import Marks, Pixels
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
-from napari_sam3.engines.builtin.picture import BoolArray, Picture, is_drawn
 from napari_sam3.engines.builtin.quality import score_mask
+from napari_sam3.engines.builtin.scene import BoolArray, Scene, is_drawn
 from napari_sam3.engines.builtin.split import split_by_distance
 
 _LEVELS = 16
@@ -43,14 +43,12 @@ class Candidate:
     score: float
 
 
-def segment_clicks(
-    picture: Picture, marks: Marks, stop: threading.Event = NEVER
-) -> Instance | None:
+def segment_clicks(picture: Scene, marks: Marks, stop: threading.Event = NEVER) -> Instance | None:
     """Segment the object that was clicked on.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     marks : Marks
         At least one positive pixel.
     stop : threading.Event
@@ -83,7 +81,7 @@ def segment_clicks(
     return _united(picture, marks, parts)
 
 
-def _search(picture: Picture, marks: Marks, stop: threading.Event) -> Instance | None:
+def _search(picture: Scene, marks: Marks, stop: threading.Event) -> Instance | None:
     best: tuple[float, Box, BoolArray] | None = None
     left = _MORE_WINDOWS
     for window in windows(picture.box, marks.positive):
@@ -157,7 +155,7 @@ def _rounded(look: Look, found: Candidate) -> Iterator[Candidate]:
         yield Candidate(mask, score_mask(mask, look.gray, look.spread))
 
 
-def settled(picture: Picture, marks: Marks, window: Box, mask: BoolArray) -> Instance | None:
+def settled(picture: Scene, marks: Marks, window: Box, mask: BoolArray) -> Instance | None:
     """Return the object with every mark honoured and its final score."""
     gray = picture.window(window)
     held = marks.inside(window).enforced(mask, gray)
@@ -168,7 +166,7 @@ def settled(picture: Picture, marks: Marks, window: Box, mask: BoolArray) -> Ins
     return Instance(held[box.slices].copy(), box.shifted(window.top, window.left), value)
 
 
-def _united(picture: Picture, marks: Marks, answers: list[Instance | None]) -> Instance | None:
+def _united(picture: Scene, marks: Marks, answers: list[Instance | None]) -> Instance | None:
     """Return all parts as one object: the user says that they belong together."""
     parts = [part for part in answers if part is not None]
     if not parts:

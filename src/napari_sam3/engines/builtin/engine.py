@@ -24,7 +24,7 @@ from napari_sam3.engines.builtin import CAPABILITIES
 from napari_sam3.engines.builtin.exemplars import segment_alike
 from napari_sam3.engines.builtin.hints import hints
 from napari_sam3.engines.builtin.nets.threads import one_blas_thread
-from napari_sam3.engines.builtin.picture import Picture, PictureCache
+from napari_sam3.engines.builtin.scene import Scene, SceneCache
 from napari_sam3.engines.builtin.sketch import object_in_outline
 from napari_sam3.engines.builtin.trained import all_objects, is_new, objects_in_boxes, proposals
 from napari_sam3.engines.builtin.words import segment_named
@@ -42,7 +42,7 @@ class BuiltinEngine:
 
     Parameters
     ----------
-    cached_pictures : int
+    cached_scenes : int
         How many images are kept with what was derived from them, so that the
         next question about one of them is answered faster.
 
@@ -53,8 +53,8 @@ class BuiltinEngine:
     use the request's `min_score`.  May be used from several threads.
     """
 
-    def __init__(self, cached_pictures: int = 3) -> None:
-        self._pictures = PictureCache(cached_pictures)
+    def __init__(self, cached_scenes: int = 3) -> None:
+        self._scenes = SceneCache(cached_scenes)
         self._state = ""
 
     @property
@@ -103,7 +103,7 @@ class BuiltinEngine:
         start = time.perf_counter()
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
-        picture = self._pictures.get(request.image)
+        picture = self._scenes.get(request.pixels)
         with self._working(picture):
             found, notices = _answer(picture, request, stop)
         raise_if_stopped(stop)
@@ -117,7 +117,7 @@ class BuiltinEngine:
         Boxes go through the net together, which takes half the time.
         """
         boxed = [request for request in requests if _lone_box(request.prompt)]
-        if len(boxed) < 2 or any(request.image is not boxed[0].image for request in boxed):
+        if len(boxed) < 2 or len({request.pixels.sha256 for request in boxed}) > 1:
             return [self.segment(request, stop) for request in requests]
         answers = iter(self._boxes(boxed, stop))
         return [
@@ -130,7 +130,7 @@ class BuiltinEngine:
     ) -> list[SegmentationResult]:
         start = time.perf_counter()
         raise_if_stopped(stop)
-        picture = self._pictures.get(requests[0].image)
+        picture = self._scenes.get(requests[0].pixels)
         boxes = [box for request in requests if (box := _lone_box(request.prompt))]
         for box in boxes:
             _check_reach(box, picture.box)
@@ -146,7 +146,7 @@ class BuiltinEngine:
         return results
 
     @contextmanager
-    def _working(self, picture: Picture) -> Iterator[None]:
+    def _working(self, picture: Scene) -> Iterator[None]:
         self._state = LOOKING if is_new(picture) else SEGMENTING
         try:
             with one_blas_thread():
@@ -168,7 +168,7 @@ def _result(
 
 
 def _answer(
-    picture: Picture, request: SegmentationRequest, stop: threading.Event
+    picture: Scene, request: SegmentationRequest, stop: threading.Event
 ) -> tuple[list[Instance], tuple[str, ...]]:
     prompt = request.prompt
     if isinstance(prompt, Everything):
@@ -185,7 +185,7 @@ def _answer(
 
 
 def _alike_or_named(
-    picture: Picture, prompt: ConceptPrompt, min_score: float, stop: threading.Event
+    picture: Scene, prompt: ConceptPrompt, min_score: float, stop: threading.Event
 ) -> list[Instance]:
     for exemplar in prompt.exemplars:
         _check_reach(exemplar.box, picture.box)
@@ -194,7 +194,7 @@ def _alike_or_named(
     return segment_alike(picture, prompt.exemplars, stop)
 
 
-def _one_object(picture: Picture, prompt: ObjectPrompt, stop: threading.Event) -> list[Instance]:
+def _one_object(picture: Scene, prompt: ObjectPrompt, stop: threading.Event) -> list[Instance]:
     """Return what the prompt may mean, the likeliest or the wanted first."""
     if prompt.box is not None:
         _check_reach(prompt.box, picture.box)

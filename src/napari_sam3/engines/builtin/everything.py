@@ -13,14 +13,14 @@ from skimage.filters import threshold_otsu
 
 from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.engines.base import NEVER, raise_if_stopped
-from napari_sam3.engines.builtin.picture import (
+from napari_sam3.engines.builtin.quality import FEATURES, measure, score
+from napari_sam3.engines.builtin.scene import (
     BoolArray,
     FloatArray,
-    Picture,
+    Scene,
     project,
     smoothed,
 )
-from napari_sam3.engines.builtin.quality import FEATURES, measure, score
 from napari_sam3.engines.builtin.split import split_by_distance
 
 LEAST_AREA = 4
@@ -178,13 +178,13 @@ def _stacked(rows: list[Any]) -> npt.NDArray[np.float64]:
 
 
 def regions_of(
-    picture: Picture, axis: FloatArray | None = None, stop: threading.Event = NEVER
+    picture: Scene, axis: FloatArray | None = None, stop: threading.Event = NEVER
 ) -> Regions:
     """Find all objects of a picture; remembered with the picture.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     axis : ndarray of float32, shape (3,), optional
         Weights of the channels on which objects are bright.  By default the
         picture's own, and bright or dark objects, whichever look better.
@@ -205,7 +205,7 @@ def regions_of(
     return found
 
 
-def dominant_axis(picture: Picture, stop: threading.Event = NEVER) -> FloatArray:
+def dominant_axis(picture: Scene, stop: threading.Event = NEVER) -> FloatArray:
     """Return the picture's axis, turned so that its objects are bright."""
     step = _step_for(picture, _TRIAL_CELLS)
     bright, dark = (
@@ -221,12 +221,12 @@ def instances_of(regions: Regions) -> list[Instance]:
     return [replace(item, score=float(regions.scores[n - 1])) for n, item in found.items()]
 
 
-def _step_for(picture: Picture, most_cells: int) -> int:
+def _step_for(picture: Scene, most_cells: int) -> int:
     return max(1, int(np.ceil(np.sqrt(picture.box.area / most_cells))))
 
 
 def _searched(
-    picture: Picture, axis: FloatArray, step: int, stop: threading.Event, most_levels: int = 3
+    picture: Scene, axis: FloatArray, step: int, stop: threading.Event, most_levels: int = 3
 ) -> Regions:
     raise_if_stopped(stop)
     gray = project(picture.rgb[::step, ::step], axis)

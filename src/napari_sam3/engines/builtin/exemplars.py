@@ -15,7 +15,7 @@ from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.box import core_and_ring, signs, window_around
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.marks import Marks
-from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture
+from napari_sam3.engines.builtin.scene import BoolArray, FloatArray, Scene
 from napari_sam3.engines.builtin.trained import all_objects, looks_drawn, objects_in_boxes
 
 Table = npt.NDArray[np.float64]
@@ -35,13 +35,13 @@ _APART = 3.5
 
 
 def segment_alike(
-    picture: Picture, exemplars: tuple[Exemplar, ...], stop: threading.Event = NEVER
+    picture: Scene, exemplars: tuple[Exemplar, ...], stop: threading.Event = NEVER
 ) -> list[Instance]:
     """Find all objects that look like the positive exemplars.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     exemplars : tuple of Exemplar
         At least one positive; each box at least partly inside the picture.
     stop : threading.Event
@@ -119,7 +119,7 @@ def other_kind(looks: Table, wanted: Table) -> Table:
 
 
 def _candidates(
-    picture: Picture,
+    picture: Scene,
     exemplars: tuple[Exemplar, ...],
     shown: list[Instance],
     stop: threading.Event,
@@ -150,12 +150,12 @@ def _rated(items: list[Instance], looks: Table, wanted: Table, unwanted: Table) 
     return rated
 
 
-def common_axis(picture: Picture, boxes: list[Box]) -> FloatArray:
+def common_axis(picture: Scene, boxes: list[Box]) -> FloatArray:
     """Return the channel weights on which the boxes' objects are bright.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     boxes : list of Box
         At least one.
 
@@ -176,12 +176,12 @@ def common_axis(picture: Picture, boxes: list[Box]) -> FloatArray:
     return np.asarray(mean if np.abs(mean).sum() > 0.1 else axes[0] * steps[0], np.float32)
 
 
-def appearances(picture: Picture, items: list[Instance]) -> Table:
+def appearances(picture: Scene, items: list[Instance]) -> Table:
     """Return what objects look like, in units in which 1 is a clear difference.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     items : list of Instance
 
     Returns
@@ -216,7 +216,7 @@ def log_elongation_and_solidity(mask: BoolArray) -> tuple[float, float]:
     return float(np.log(large / small) / 2), min(1.0, filled)
 
 
-def _appearance(picture: Picture, item: Instance) -> list[float]:
+def _appearance(picture: Scene, item: Instance) -> list[float]:
     pixels = picture.rgb[item.box.slices][item.mask].astype(np.float32) / picture.spread
     colour = pixels.mean(axis=0)
     texture = float(pixels.mean(axis=1).std())

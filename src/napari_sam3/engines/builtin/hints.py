@@ -9,7 +9,7 @@ import numpy as np
 from napari_sam3.core.flatness import is_flat
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
-from napari_sam3.engines.builtin.picture import Picture
+from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import (
     diameter_in,
     known_objects,
@@ -39,13 +39,13 @@ ONE_PROPOSAL = "This click has one meaning only: small, medium and large are the
 
 
 def hints(
-    picture: Picture, prompt: Prompt, found: Sequence[Instance], proposals: int = 0
+    picture: Scene, prompt: Prompt, found: Sequence[Instance], proposals: int = 0
 ) -> tuple[str, ...]:
     """Return sentences to be read beside an answer.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
         As far as the answer made it known.
     prompt : prompt
     found : sequence of Instance
@@ -75,7 +75,7 @@ def hints(
     return tuple(said)
 
 
-def _other_width(picture: Picture, diameter: float, found: Sequence[Instance]) -> list[str]:
+def _other_width(picture: Scene, diameter: float, found: Sequence[Instance]) -> list[str]:
     """Say so where hardly anything has the width that was given: that need not be the image."""
     is_doubtful = saw_nothing_known(picture, diameter) or is_strange(found)
     if looks_drawn(picture) or (found and not is_doubtful):
@@ -84,7 +84,7 @@ def _other_width(picture: Picture, diameter: float, found: Sequence[Instance]) -
     return [f"{wrong}; leave the diameter out, and it is found."]
 
 
-def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> bool:
+def _is_beyond(picture: Scene, prompt: Prompt, found: Sequence[Instance]) -> bool:
     """Whether a picture shows something that the nets do not know."""
     if looks_drawn(picture) or is_flat(picture.rgb):
         return False
@@ -93,7 +93,7 @@ def _is_beyond(picture: Picture, prompt: Prompt, found: Sequence[Instance]) -> b
     return saw_nothing_known(picture) or is_strange(judged)
 
 
-def _found_diameter(picture: Picture) -> list[str]:
+def _found_diameter(picture: Scene) -> list[str]:
     width = None if looks_drawn(picture) else diameter_in(picture)
     if width is None:
         return []

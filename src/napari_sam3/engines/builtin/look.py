@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.engines.builtin.marks import Marks, Pixels
-from napari_sam3.engines.builtin.picture import BoolArray, FloatArray, Picture, project, smoothed
+from napari_sam3.engines.builtin.scene import BoolArray, FloatArray, Scene, project, smoothed
 
 _FIRST_HALF = 32
 _MOST_CELLS = 260
@@ -56,7 +56,7 @@ def windows(frame: Box, pixels: Pixels) -> Iterator[Box]:
         half *= 2
 
 
-def looks(picture: Picture, window: Box, marks: Marks) -> Iterator[Look]:
+def looks(picture: Scene, window: Box, marks: Marks) -> Iterator[Look]:
     """Yield the window as bright objects and, if gray does not tell, as dark ones."""
     step = max(1, -(-max(window.shape) // _MOST_CELLS))
     inside = marks.inside(window)

@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Point
-from napari_sam3.engines.builtin.picture import BoolArray, FloatArray
+from napari_sam3.engines.builtin.scene import BoolArray, FloatArray
 from napari_sam3.errors import PromptError
 
 Pixels = tuple[tuple[int, int], ...]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.geometry import bounding_box
-from napari_sam3.engines.builtin.picture import FloatArray
+from napari_sam3.engines.builtin.scene import FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
 Table = npt.NDArray[np.float64]

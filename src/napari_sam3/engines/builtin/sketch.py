@@ -17,7 +17,7 @@ from napari_sam3.engines.builtin import box as classical_box
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.nets.cells import overlap
 from napari_sam3.engines.builtin.nets.objects import segment_outline
-from napari_sam3.engines.builtin.picture import BoolArray, Picture
+from napari_sam3.engines.builtin.scene import BoolArray, Scene
 from napari_sam3.engines.builtin.trained import held, looks_drawn, proposals
 
 _MEANT = 0.5
@@ -27,13 +27,13 @@ _BY_HAND = 0.5
 
 
 def object_in_outline(
-    picture: Picture, prompt: ObjectPrompt, stop: threading.Event = NEVER
+    picture: Scene, prompt: ObjectPrompt, stop: threading.Event = NEVER
 ) -> Instance | None:
     """Segment the object that an outline was drawn around.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     prompt : ObjectPrompt
         With an outline that reaches into the picture.
     stop : threading.Event
@@ -56,7 +56,7 @@ def object_in_outline(
 
 
 def _found(
-    picture: Picture, drawn: Instance, points: Sequence[Point], marks: Marks, stop: threading.Event
+    picture: Scene, drawn: Instance, points: Sequence[Point], marks: Marks, stop: threading.Event
 ) -> Instance | None:
     if looks_drawn(picture):
         return classical_box.segment_box(picture, drawn.box, marks, stop)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from napari_sam3.engines.builtin.picture import BoolArray
+from napari_sam3.engines.builtin.scene import BoolArray
 
 _NECK = 0.75
 _LEAST_DROP = 1.0

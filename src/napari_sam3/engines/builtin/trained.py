@@ -25,7 +25,7 @@ from napari_sam3.engines.builtin.nets.objects import (
     segment_boxes,
     segment_clicks,
 )
-from napari_sam3.engines.builtin.picture import LastOnes, Picture, is_drawn
+from napari_sam3.engines.builtin.scene import LastOnes, Scene, is_drawn
 
 # below this expected overlap the classical answer is asked for, too
 _UNSURE = 0.6
@@ -41,26 +41,26 @@ _REACH = 400
 _OTHER_SIZE = np.log(3)
 
 
-def looks_drawn(picture: Picture) -> bool:
+def looks_drawn(picture: Scene) -> bool:
     """Whether a picture is no photograph: there the classical answers are exact."""
     if "drawn" not in picture.memo:
         picture.memo["drawn"] = is_drawn(picture.gray[:_DRAWN_PART, :_DRAWN_PART])
     return bool(picture.memo["drawn"])
 
 
-def is_new(picture: Picture) -> bool:
+def is_new(picture: Scene) -> bool:
     """Whether nothing is known of a picture yet, so that the first answer takes longer."""
     return "drawn" not in picture.memo
 
 
 def objects_in_boxes(
-    picture: Picture, boxes: Sequence[Box], stop: threading.Event = NEVER
+    picture: Scene, boxes: Sequence[Box], stop: threading.Event = NEVER
 ) -> list[Instance | None]:
     """Segment the object in each box.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     boxes : sequence of Box
         Each at least partly inside the picture.
     stop : threading.Event
@@ -82,7 +82,7 @@ def objects_in_boxes(
 
 
 def proposals(
-    picture: Picture,
+    picture: Scene,
     points: Sequence[Point],
     box: Box | None = None,
     stop: threading.Event = NEVER,
@@ -92,7 +92,7 @@ def proposals(
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     points : sequence of Point
         In the order of the clicks.
     box : Box, optional
@@ -130,7 +130,7 @@ def proposals(
 
 
 def _clicked(
-    picture: Picture,
+    picture: Scene,
     points: Sequence[Point],
     box: Box | None,
     stop: threading.Event,
@@ -147,12 +147,12 @@ def _clicked(
     return segment_clicks(picture.rgb, points, box, seen=seen, wanted=wanted, known=known)
 
 
-def diameter_in(picture: Picture, stop: threading.Event = NEVER) -> float | None:
+def diameter_in(picture: Scene, stop: threading.Event = NEVER) -> float | None:
     """Return about how wide a picture's objects are, in pixels; remembered with the picture.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     stop : threading.Event
         Set by another thread to cancel.
 
@@ -169,13 +169,13 @@ def diameter_in(picture: Picture, stop: threading.Event = NEVER) -> float | None
 
 
 def all_objects(
-    picture: Picture, diameter: float | None = None, stop: threading.Event = NEVER
+    picture: Scene, diameter: float | None = None, stop: threading.Event = NEVER
 ) -> list[Instance]:
     """Segment all objects of a picture; remembered with the picture.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     diameter : float, optional
         About how wide the objects are, in pixels; estimated if not given.
     stop : threading.Event
@@ -199,12 +199,12 @@ def all_objects(
     return list(picture.memo[key])
 
 
-def known_objects(picture: Picture, diameter: float | None = None) -> list[Instance]:
+def known_objects(picture: Scene, diameter: float | None = None) -> list[Instance]:
     """Return what `all_objects` found, if it was asked before."""
     return list(picture.memo.get(f"all {diameter}", ()))
 
 
-def saw_nothing_known(picture: Picture, diameter: float | None = None) -> bool:
+def saw_nothing_known(picture: Scene, diameter: float | None = None) -> bool:
     """Whether `all_objects` was asked, and the nets were not sure of any object."""
     return f"all {diameter} beyond" in picture.memo
 
@@ -228,14 +228,14 @@ def _fit(item: Instance | None, box: Box) -> float:
 
 
 def _classical(
-    picture: Picture, marks: Marks, box: Box | None, stop: threading.Event
+    picture: Scene, marks: Marks, box: Box | None, stop: threading.Event
 ) -> Instance | None:
     if box is not None:
         return classical_box.segment_box(picture, box, marks, stop)
     if looks_drawn(picture):
         return classical_clicks.segment_clicks(picture, marks, stop)
     near = _near(picture.box, marks)
-    part = picture if near == picture.box else Picture(picture.rgb[near.slices])
+    part = picture if near == picture.box else Scene(picture.rgb[near.slices])
     found = classical_clicks.segment_clicks(part, marks.inside(near), stop)
     return None if found is None else replace(found, box=found.box.shifted(near.top, near.left))
 
@@ -247,12 +247,12 @@ def _near(frame: Box, marks: Marks) -> Box:
     return reach.intersection(frame) or frame
 
 
-def held(picture: Picture, marks: Marks, item: Instance) -> Instance | None:
+def held(picture: Scene, marks: Marks, item: Instance) -> Instance | None:
     """Return an object changed as little as it takes for all clicks to hold; None if none is left.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     marks : Marks
         The clicks.
     item : Instance

@@ -15,7 +15,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, split_words
 from napari_sam3.engines.builtin.exemplars import log_elongation_and_solidity, segment_alike
-from napari_sam3.engines.builtin.picture import BoolArray, Picture
+from napari_sam3.engines.builtin.scene import BoolArray, Scene
 from napari_sam3.engines.builtin.trained import all_objects, diameter_in
 from napari_sam3.errors import PromptError
 
@@ -59,7 +59,7 @@ def parsed(text: str) -> tuple[str, ...]:
 
 
 def segment_named(
-    picture: Picture,
+    picture: Scene,
     text: str,
     exemplars: tuple[Exemplar, ...],
     min_score: float = 0.0,
@@ -69,7 +69,7 @@ def segment_named(
 
     Parameters
     ----------
-    picture : Picture
+    picture : Scene
     text : str
         Words that the engine knows.
     exemplars : tuple of Exemplar
@@ -99,7 +99,7 @@ def segment_named(
     return [replace(item, concept=text) for item in found]
 
 
-def _all(picture: Picture, words: tuple[str, ...], stop: threading.Event) -> list[Instance]:
+def _all(picture: Scene, words: tuple[str, ...], stop: threading.Event) -> list[Instance]:
     if "spot" not in words:
         return all_objects(picture, stop=stop)
     # large objects may be seen first where both are there
@@ -107,34 +107,34 @@ def _all(picture: Picture, words: tuple[str, ...], stop: threading.Event) -> lis
     return all_objects(picture, width if width <= SPOT_DIAMETER else _FINEST_SPOT, stop)
 
 
-def _any(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _any(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return np.ones(len(items), bool)
 
 
-def _compact(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _compact(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return _shapes(items)[:, 1] >= _LUMPY
 
 
-def _spot_sized(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _spot_sized(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return 2 * np.sqrt(_areas(items) / np.pi) <= SPOT_DIAMETER
 
 
-def _round(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _round(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     shapes = _shapes(items)
     return np.asarray((shapes[:, 0] <= np.log(ROUND)) & (shapes[:, 1] >= _DENTED))
 
 
-def _elongated(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _elongated(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return np.asarray(_shapes(items)[:, 0] >= np.log(ELONGATED))
 
 
-def _large(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _large(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     sizes = _areas(items)
     # where there is one size only, nothing is large or small beside the others
     return np.asarray((sizes > _limit(sizes)) | (np.ptp(sizes) == 0), bool)
 
 
-def _small(_picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _small(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     sizes = _areas(items)
     return np.asarray(sizes <= _limit(sizes))
 
@@ -154,15 +154,15 @@ def _limit(sizes: Floats) -> float:
     return float(np.exp((values[best] + values[best + 1]) / 2))
 
 
-def _bright(picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _bright(picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return np.asarray(_contrasts(picture, items) > 0)
 
 
-def _dark(picture: Picture, items: Sequence[Instance]) -> BoolArray:
+def _dark(picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return np.asarray(_contrasts(picture, items) < 0)
 
 
-_FILTERS: dict[str, Callable[[Picture, Sequence[Instance]], BoolArray]] = {
+_FILTERS: dict[str, Callable[[Scene, Sequence[Instance]], BoolArray]] = {
     "nucleus": _compact,
     "cell": _any,
     "bacterium": _any,
@@ -185,7 +185,7 @@ def _shapes(items: Sequence[Instance]) -> Floats:
     return np.array([log_elongation_and_solidity(item.mask) for item in items])
 
 
-def _contrasts(picture: Picture, items: Sequence[Instance]) -> Floats:
+def _contrasts(picture: Scene, items: Sequence[Instance]) -> Floats:
     """Return how much brighter each object is than the ring around it."""
     taken = np.zeros(picture.box.shape, bool)
     for item in items:
@@ -193,7 +193,7 @@ def _contrasts(picture: Picture, items: Sequence[Instance]) -> Floats:
     return np.array([_contrast(picture, item, taken) for item in items])
 
 
-def _contrast(picture: Picture, item: Instance, taken: BoolArray) -> float:
+def _contrast(picture: Scene, item: Instance, taken: BoolArray) -> float:
     box = item.box
     around = Box(box.top - _RING, box.left - _RING, box.bottom + _RING, box.right + _RING)
     window = around.intersection(picture.box) or box

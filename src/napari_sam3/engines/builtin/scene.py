@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from functools import cached_property
@@ -14,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.pictures import Pixels
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -24,8 +24,8 @@ _FLAT = 0.75
 _FEW_VALUES = 8
 
 
-class Picture:
-    """One image and what is derived from it once, whatever is asked.
+class Scene:
+    """One picture and what is derived from it once, whatever is asked.
 
     Parameters
     ----------
@@ -131,44 +131,31 @@ class LastOnes(OrderedDict[Any, Any]):
                 super().__delitem__(next(iter(self)))
 
 
-class PictureCache:
-    """The last few pictures, found again by content.
+class SceneCache:
+    """The last few scenes, found again by the digest of their pixels.
 
     Parameters
     ----------
     size : int
-        Number of pictures kept.
-
-    Notes
-    -----
-    The key is a digest of the pixels, not the array's identity: an array may be
-    written to between two questions, and two arrays may hold the same picture.
+        Number of scenes kept.
     """
 
     def __init__(self, size: int = 3) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
+        self._scenes: OrderedDict[str, Scene] = OrderedDict()
 
-    def get(self, rgb: RGB8) -> Picture:
-        """Return the picture of an array of shape (rows, cols, 3), old or new."""
-        key = digest(rgb)
+    def get(self, pixels: Pixels) -> Scene:
+        """Return the scene of a picture, old or new."""
+        key = pixels.sha256
         with self._lock:
-            picture = self._pictures.get(key)
-            if picture is None:
-                picture = self._pictures[key] = Picture(frozen_copy(rgb))
-            self._pictures.move_to_end(key)
-            while len(self._pictures) > self._size:
-                self._pictures.popitem(last=False)
-        return picture
-
-
-def digest(rgb: RGB8) -> bytes:
-    """Return a digest of shape and pixels; a broadcast gray plane is read once."""
-    plane = rgb[:, :, 0] if rgb.strides[2] == 0 else rgb
-    seal = hashlib.blake2b(repr(plane.shape).encode(), digest_size=16)
-    seal.update(np.ascontiguousarray(plane).data)
-    return seal.digest()
+            scene = self._scenes.get(key)
+            if scene is None:
+                scene = self._scenes[key] = Scene(frozen_copy(pixels.rgb))
+            self._scenes.move_to_end(key)
+            while len(self._scenes) > self._size:
+                self._scenes.popitem(last=False)
+        return scene
 
 
 def frozen_copy(rgb: RGB8) -> RGB8:
