@@ -470,6 +470,7 @@ class TestProgram:
         program = (
             "import sys, napari_sam3.cli\n"
             "heavy = {'napari', 'qtpy', 'scipy', 'skimage', 'PIL', 'tifffile', 'requests'}\n"
+            "heavy.add('pydantic')\n"
             "sys.exit(sorted(heavy & set(sys.modules)) or None)"
         )
         done = subprocess.run(

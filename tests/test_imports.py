@@ -57,7 +57,7 @@ def test_importing_the_package_loads_only_what_its_types_need():
 import sys
 import napari_sam3
 heavy = {"napari", "qtpy", "magicgui", "superqt", "torch", "scipy", "skimage", "requests",
-         "PIL", "tifffile", "pandas", "sqlite3", "typer", "rich", "PyQt6", "PySide6"}
+         "PIL", "tifffile", "pandas", "pydantic", "sqlite3", "typer", "rich", "PyQt6", "PySide6"}
 print(*sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
     assert run(program).split() == []

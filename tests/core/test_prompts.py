@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -14,6 +13,8 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
     describe,
+    prompt_from_json,
+    prompt_to_json,
     to_prompt,
 )
 from napari_sam3.errors import PromptError
@@ -186,10 +187,30 @@ def test_a_prompt_survives_as_text(prompt):
     assert prompt_from_json(json.loads(json.dumps(prompt_to_json(prompt)))) == prompt
 
 
-def test_what_was_not_asked_for_is_no_part_of_a_question():
-    # stored answers are found by these values: a new key would make other questions of them
-    assert set(prompt_to_json(Everything())) == {"kind", "points_per_side", "min_iou"}
-    assert set(prompt_to_json(ObjectPrompt(box=BOX))) == {"kind", "points", "box"}
+def test_a_prompt_in_json_tells_its_defaults():
+    # another version may have others, and its stored answers are those of other questions
+    assert prompt_to_json(Everything()) == {
+        "kind": "everything", "points_per_side": 32, "min_iou": 0.88, "diameter": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"kind": "object", "points": [[1, 2, True], [1, "x", True]]}, r"at points\[1\]\[1\]: "),
+        ({"kind": "object", "box": [3, 3, 3, 3]}, "at box: The box .* holds no pixel"),
+        ({"kind": "object", "box": [3, 3, 4.0, 4]}, r"at box\[2\]: "),
+        ({"kind": "object"}, "No object is marked yet"),
+        ({"kind": "everything", "points_per_side": True}, "at points_per_side: "),
+        ({"kind": "everything", "min_iou": math.inf}, "at min_iou: "),
+        ({"kind": "concept", "text": 5}, "at text: "),
+        ({"kind": "anything"}, "'anything'"),
+        ([], "an object"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_with_its_place(value, words):
+    with pytest.raises(PromptError, match=words):
+        prompt_from_json(value)
 
 
 @pytest.mark.parametrize("min_iou", [0.49, 1.01, math.nan])

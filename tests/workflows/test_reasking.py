@@ -110,9 +110,19 @@ class TestPictures:
         "slab",
         [
             {"projection": "max", "ranges": [[3, 2]]},
-            {"projection": "max", "ranges": [[0, 2], [0, 2]]},
             {"projection": "max", "ranges": []},
             {"projection": "none", "ranges": [[0, 3]]},
+        ],
+    )
+    def test_a_slab_that_is_none_is_refused_with_the_record(self, slab):
+        record, _ = run_on(shown_as_recorded(STACK[2]), picture=MAPPING | {"slab": slab})
+        with pytest.raises(ProvenanceError, match=r"at runs\[0\]\.picture\.slab: "):
+            check_record(record)
+
+    @pytest.mark.parametrize(
+        "slab",
+        [
+            {"projection": "max", "ranges": [[0, 2], [0, 2]]},
             {"projection": "max", "ranges": [[2, 99]]},
             {"projection": "max", "ranges": [[0, 10**30]]},
         ],

@@ -18,8 +18,7 @@ from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
 from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
-from napari_sam3.core.prompt_json import prompt_from_json
-from napari_sam3.core.prompts import describe
+from napari_sam3.core.prompts import describe, prompt_from_json
 from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
 
 if TYPE_CHECKING:
@@ -302,7 +301,7 @@ class _Play:
         return engine
 
     def _options(self, parameters: Mapping[str, Any]) -> SegmindOptions:
-        from napari_sam3.workflows.provenance import printable
+        from napari_sam3.core.schema import printable
 
         answer = parameters.get("answer", "mask")
         most = parameters.get("max_side", 2048)
@@ -446,7 +445,7 @@ def _require_same_service(service: str, url: str) -> None:
 
 
 def _print_drifts(rows: Mapping[str, Drift | None], tolerance: float) -> None:
-    from napari_sam3.workflows.provenance import printable
+    from napari_sam3.core.schema import printable
 
     table = Table(box=None, pad_edge=False)
     names = ("", "objects", "min IoU", "mean IoU", f"below {tolerance:g}", "vanished", "appeared")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def tell(sentence: str, *, err: bool = False) -> None:
     """Print a sentence, without what would move a terminal's cursor."""
-    from napari_sam3.workflows.provenance import printable
+    from napari_sam3.core.schema import printable
 
     typer.echo(printable(sentence), err=err)
 
@@ -95,7 +95,7 @@ def errors_of_strangers(kind: type[Sam3Error], too_large: str) -> Iterator[None]
     too_large : str
         The sentence where the file's content does not fit in memory.
     """
-    from napari_sam3.workflows.provenance import printable
+    from napari_sam3.core.schema import printable
 
     with errors_as_sentences():
         try:

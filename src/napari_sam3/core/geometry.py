@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.schema import Listed
 from napari_sam3.errors import PromptError
 
 MAX_POSITION = 1e9
@@ -17,7 +18,7 @@ _ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class Box(Listed):
     """An axis-aligned box of whole pixels, half-open like a Python slice.
 
     Parameters

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_sam3.core.geometry import MAX_POSITION, Box
+from napari_sam3.core.schema import Listed, Schema
 from napari_sam3.errors import PromptError
 
 MAX_POINTS_PER_SIDE = 128
@@ -31,7 +32,7 @@ Corners = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Point(Listed):
     """A click.
 
     Parameters
@@ -48,10 +49,12 @@ class Point:
 
     def __post_init__(self) -> None:
         try:
-            is_somewhere = math.isfinite(self.row) and math.isfinite(self.col)
+            object.__setattr__(self, "row", float(self.row))
+            object.__setattr__(self, "col", float(self.col))
         except OverflowError as error:
             raise PromptError(_NOWHERE) from error
-        if not is_somewhere:
+        object.__setattr__(self, "positive", bool(self.positive))
+        if not (math.isfinite(self.row) and math.isfinite(self.col)):
             raise PromptError(f"A point must lie somewhere, but this one is at {self.position}.")
 
     @property
@@ -66,7 +69,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplar:
+class Exemplar(Listed):
     """A box around an example of a kind of thing.
 
     Parameters
@@ -79,6 +82,9 @@ class Exemplar:
 
     box: Box
     positive: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", bool(self.positive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class ConceptPrompt:
     (40, 60)
     """
 
+    kind: Literal["concept"] = field(default="concept", repr=False, kw_only=True)
     text: str = ""
     exemplars: tuple[Exemplar, ...] = ()
 
@@ -157,6 +164,7 @@ class ObjectPrompt:
     Box(top=10, left=20, bottom=50, right=80)
     """
 
+    kind: Literal["object"] = field(default="object", repr=False, kw_only=True)
     points: tuple[Point, ...] = ()
     box: Box | None = None
     outline: tuple[tuple[float, float], ...] = ()
@@ -217,6 +225,7 @@ class Everything:
         If a value is out of range.
     """
 
+    kind: Literal["everything"] = field(default="everything", repr=False, kw_only=True)
     points_per_side: int = 32
     min_iou: float = 0.88
     diameter: float | None = None
@@ -237,7 +246,11 @@ class Everything:
                 f"The least predicted IoU must lie between {low} and {high:g}, "
                 f"but it is {self.min_iou}."
             )
-        if self.diameter is not None and not 1 <= self.diameter <= MAX_DIAMETER:
+        object.__setattr__(self, "min_iou", float(self.min_iou))
+        if self.diameter is None:
+            return
+        object.__setattr__(self, "diameter", float(self.diameter))
+        if not 1 <= self.diameter <= MAX_DIAMETER:
             raise PromptError(
                 f"Objects must be between 1 and {MAX_DIAMETER} pixels wide, "
                 f"but the diameter is {self.diameter}."
@@ -266,6 +279,7 @@ class CombinedPrompt:
         Without any of them.
     """
 
+    kind: Literal["combined"] = field(default="combined", repr=False, kw_only=True)
     text: str = ""
     exemplars: tuple[Exemplar, ...] = ()
     points: tuple[Point, ...] = ()
@@ -289,6 +303,41 @@ class CombinedPrompt:
 
 
 Prompt = ConceptPrompt | ObjectPrompt | Everything | CombinedPrompt
+
+_SCHEMA: Schema[Prompt] = Schema(Prompt)
+
+
+def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
+    """Return a prompt as JSON values; equal prompts give equal values.
+
+    Returns
+    -------
+    dict
+        ``kind`` and what belongs to it.  A box is ``[top, left, bottom, right]``,
+        half-open; a point is ``[row, col, is_positive]``; an example is a box and its sign;
+        an outline is a list of ``[row, col]``.
+
+    Examples
+    --------
+    >>> prompt_to_json(ConceptPrompt("cell", [(1, 2, 5, 9)]))
+    {'kind': 'concept', 'text': 'cell', 'exemplars': [[[1, 2, 5, 9], True]]}
+    """
+    said: dict[str, Any] = _SCHEMA.to_json(prompt)
+    return said
+
+
+def prompt_from_json(value: Any) -> Prompt:
+    """Return the prompt that `prompt_to_json` made the value of.
+
+    Raises
+    ------
+    PromptError
+        If it is no such value.
+    """
+    try:
+        return _SCHEMA.read(value)
+    except ValueError as error:
+        raise PromptError(f"This is no prompt that can be read: {error}.") from error
 
 
 def to_prompt(value: str | Prompt) -> Prompt:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from napari_sam3.core.prompt_json import prompt_to_json
-from napari_sam3.core.prompts import describe
+from napari_sam3.core.prompts import describe, prompt_to_json
 from napari_sam3.engines.base import (
     AnswerRecord,
     Engine,

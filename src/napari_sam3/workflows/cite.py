@@ -18,13 +18,13 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Prompt,
 )
+from napari_sam3.core.schema import printable
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Capabilities, Question, Setting
 from napari_sam3.engines.segmind.options import DEFAULT_URL, is_loopback
 from napari_sam3.errors import EngineUnavailableError, ProvenanceError
 from napari_sam3.workflows.provenance import (
     image_of,
-    printable,
     prompts_of,
     slabs_in,
     was_answered,

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.pictures import Picture
-from napari_sam3.core.prompt_json import prompt_from_json
-from napari_sam3.core.prompts import Prompt
+from napari_sam3.core.prompts import Prompt, prompt_from_json
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import PromptError
 from napari_sam3.jobs.question import Question

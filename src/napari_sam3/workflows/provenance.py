@@ -1,22 +1,20 @@
 """The record of how labels were made: what was asked, of whom, and what became of it.
 
 A record is a plain dict of JSON values; it lies in a layer's metadata and, beside a saved
-label image, in a file (`napari_sam3.workflows.sidecars`).  Its shape is written down in
-``provenance.schema.json``.  It holds no key and no path.
+label image, in a file (`napari_sam3.workflows.sidecars`).  Its shape is declared in
+`napari_sam3.workflows.record_shape`.  It holds no key and no path.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import re
 import sys
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -24,8 +22,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import OverlapRule
-from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
-from napari_sam3.core.prompts import Prompt
+from napari_sam3.core.prompts import Prompt, prompt_from_json, prompt_to_json
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines import engine_info
 from napari_sam3.errors import EngineUnavailableError, PromptError, ProvenanceError
@@ -40,16 +37,11 @@ Source = tuple[str, int, int]
 """One object of an answer: the run's id, the question's and the object's index in it."""
 
 SCHEMA = 1
-SCHEMA_FILE = "provenance.schema.json"
-_OF_THE_DRAFT = ("$schema", "$id")
 CURRENCY = "USD"
-LONGEST_MISFIT = 400
 
 _PACKAGES = ("napari-sam3", "numpy", "scipy", "scikit-image")
 # a slash or a drive at the start of a word, but not the one of “and/or” or of an address
 _PLACE = re.compile(r"(?:^|[\s“”\"'(<\[=])(?:~?[/\\][^\s/\\]|\\\\|[A-Za-z]:[/\\]|file:)")
-# control characters, turns of the direction of writing, and halves of characters
-_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LEFT_OUT = "(A notice that names a folder was left out.)"
 
 
@@ -99,7 +91,7 @@ def run_record(
     Returns
     -------
     dict
-        JSON values, as ``$defs/run`` of the schema.
+        JSON values, as `napari_sam3.workflows.record_shape.RunShape`.
     """
     questions = _questions(run, answer, labels, replaced or {})
     records = [result.record for result in answer.results if result.record is not None]
@@ -299,58 +291,13 @@ def check_record(value: Any, name: str = "The record") -> Record:
             f"{name} was written by a later version of napari-sam3 (its format is {number}, this "
             f"version reads {SCHEMA}): update it with pip install --upgrade napari-sam3."
         )
-    import fastjsonschema
+    from napari_sam3.workflows.record_shape import RECORD
 
     try:
-        _check()(value)
-    except fastjsonschema.JsonSchemaValueException as misfit:
-        where = "/".join(misfit.path[1:]) or "the whole"
-        what = misfit.message.removeprefix(f"{misfit.name} ")
-        said = printable(f"{name} cannot be read: at {where}, it {what}")
-        raise ProvenanceError(f"{said[:LONGEST_MISFIT]}.") from None
+        RECORD.read(value)
+    except ValueError as error:
+        raise ProvenanceError(f"{name} cannot be read: {error}.") from None
     return value
-
-
-@cache
-def load_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a record."""
-    text = resources.files("napari_sam3.workflows").joinpath(SCHEMA_FILE).read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
-
-
-@cache
-def _check() -> Callable[[Any], Any]:
-    import fastjsonschema
-
-    # compiled to Python once, as a record may hold thousands of runs
-    check: Callable[[Any], Any] = fastjsonschema.compile(_of_draft_7(load_schema()))
-    return check
-
-
-def _of_draft_7(part: Any) -> Any:
-    """Return a schema as the older draft says it.
-
-    In that, nothing counts beside a reference, and items that differ have another name.
-    """
-    if isinstance(part, list):
-        return [_of_draft_7(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    own = {
-        "items" if name == "prefixItems" else name: _of_draft_7(item)
-        for name, item in part.items()
-        if name not in _OF_THE_DRAFT
-    }
-    reference = own.pop("$ref", None) if isinstance(own.get("$ref"), str) else None
-    if reference is None:
-        return own
-    return {"allOf": [{"$ref": reference}, own]} if own else {"$ref": reference}
-
-
-def printable(text: str) -> str:
-    """Return a text with spaces in place of what would move a terminal's cursor or turn a line."""
-    return _UNSEEN.sub(" ", text)
 
 
 def prompts_of(run: Mapping[str, Any]) -> tuple[Prompt, ...]:

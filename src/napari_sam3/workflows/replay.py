@@ -20,7 +20,7 @@ from napari_sam3.core.labels import labels_dtype, paint
 from napari_sam3.core.overlaps import overlap_map
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_index import level_position
-from napari_sam3.core.prompt_json import prompt_from_json, prompt_to_json
+from napari_sam3.core.prompts import prompt_from_json, prompt_to_json
 from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
 from napari_sam3.jobs.answers import digest

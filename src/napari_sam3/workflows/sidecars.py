@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.json_values import parse
 from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.schema import parse
 from napari_sam3.errors import LedgerError, ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
 from napari_sam3.workflows.paths import is_file
