@@ -162,16 +162,36 @@ class Schema(Generic[T]):
         ValueError
             If they do not fit; the sentence begins with the place.
         """
-        from pydantic_core import PydanticSerializationError, ValidationError, to_json
+        from pydantic_core import PydanticSerializationError, to_json
 
         try:
             text = to_json(value, inf_nan_mode="constants")
+        except (PydanticSerializationError, ValueError) as error:
+            raise ValueError("it holds what is no JSON value") from error
+        return self.read_text(text, value)
+
+    def read_text(self, text: bytes, value: Any = None) -> T:
+        """Return what a JSON text stands for.
+
+        Parameters
+        ----------
+        text : bytes
+            It should be short enough: all its values are made.
+        value : object, optional
+            The same, parsed; a misfit's place is looked up there.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or does not fit.
+        """
+        from pydantic_core import ValidationError
+
+        try:
             found: T = self._validator.validate_json(text, strict=True)
         except ValidationError as error:
             misfit = error.errors(include_url=False, include_context=False)[0]
             raise ValueError(_sentence(value, misfit)) from None
-        except (PydanticSerializationError, ValueError) as error:
-            raise ValueError("it holds what is no JSON value") from error
         return found
 
     def to_json(self, value: T) -> Any:

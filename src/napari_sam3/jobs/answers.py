@@ -20,20 +20,20 @@ import hashlib
 import io
 import json
 import math
-import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.schema import Schema, printable, printable_json
 from napari_sam3.engines.base import AnswerRecord, RawPart, SegmentationResult, Usage
 from napari_sam3.errors import CacheError
 
@@ -60,9 +60,6 @@ _DAMAGE = (
     LookupError, ArithmeticError, AttributeError, RuntimeError,
 )  # fmt: skip
 
-# control characters, turns of the direction of writing, and halves of characters
-_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
 _SCORE = struct.Struct("<?d")
 _BOX = struct.Struct("<4q")
 _HEADER = struct.Struct("<3q")
@@ -85,6 +82,35 @@ class StoredAnswer:
 
     result: SegmentationResult
     question: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What ``answer.json`` holds."""
+
+    format: Literal["napari-sam3 answer"]
+    version: Literal[1]
+    question: dict[str, Any]
+    image_shape: tuple[int, int]
+    boxes: tuple[Box, ...]
+    # JSON has no other word for the last ones
+    scores: tuple[float | Literal["nan", "inf", "-inf"] | None, ...]
+    concepts: tuple[str, ...]
+    mask_groups: tuple[int, ...]
+    usage: Usage
+    notices: tuple[str, ...]
+    record: AnswerRecord
+    raw: tuple[str, ...]
+    pictures: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    format: Literal["napari-sam3 answer"]
+    version: int
+
+
+_DOCUMENT, _VERSION = Schema[_Document](_Document), Schema[_Version](_Version)
 
 
 def encode_answer(result: SegmentationResult, question: Mapping[str, Any]) -> bytes:
@@ -160,7 +186,7 @@ def decode_answer(data: bytes) -> StoredAnswer:
         flaw = _flaw(stored.result)
         if flaw:
             _damaged(flaw)
-        return replace(stored, result=_with_clean_concepts(stored.result))
+        return replace(stored, result=_with_printable_concepts(stored.result))
     except _DAMAGE as error:
         raise CacheError(
             "A stored result cannot be read: it is damaged, or no answer at all."
@@ -189,7 +215,7 @@ def digest(instances: Instances) -> str:
     sha = hashlib.sha256(_HEADER.pack(*instances.image_shape, len(instances)))
     for item in instances:
         box, score = item.box, item.score
-        concept = item.concept.encode("utf-8", "surrogatepass")
+        concept = item.concept.encode("utf-8", "replace")
         sha.update(_BOX.pack(box.top, box.left, box.bottom, box.right))
         sha.update(_SCORE.pack(score is not None, _plain_score(score)))
         sha.update(_LENGTH.pack(len(concept)) + concept)
@@ -246,22 +272,18 @@ def _flaw(result: SegmentationResult) -> str:
     return ""
 
 
-def _with_clean_concepts(result: SegmentationResult) -> SegmentationResult:
+def _with_printable_concepts(result: SegmentationResult) -> SegmentationResult:
     instances = result.instances
-    if not any(_UNSEEN.search(item.concept) for item in instances):
+    if all(printable(item.concept) == item.concept for item in instances):
         return result
-    items = tuple(replace(item, concept=_clean(item.concept)) for item in instances)
+    items = tuple(replace(item, concept=printable(item.concept)) for item in instances)
     return replace(result, instances=Instances(instances.image_shape, items))
-
-
-def _clean(text: str) -> str:
-    return _UNSEEN.sub(" ", text)
 
 
 def _document(
     result: SegmentationResult, question: Mapping[str, Any], groups: list[int]
 ) -> dict[str, Any]:
-    instances, usage = result.instances, result.usage
+    instances = result.instances
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -271,14 +293,9 @@ def _document(
         "scores": [_from_number(item.score) for item in instances],
         "concepts": [item.concept for item in instances],
         "mask_groups": groups,
-        "usage": {
-            "credits": _from_number(usage.credits),
-            "seconds": _from_number(usage.seconds),
-            "request_id": usage.request_id,
-            "cached": usage.cached,
-        },
+        "usage": asdict(result.usage),
         "notices": result.notices,
-        "record": _from_record(result.record),
+        "record": {each.name: getattr(result.record, each.name) for each in fields(AnswerRecord)},
         "raw": [part.content_type for part in result.raw],
         "pictures": [_picture_shape(picture) for picture in result.pictures],
     }
@@ -288,17 +305,6 @@ def _picture_shape(picture: npt.NDArray[np.uint8]) -> tuple[int, ...]:
     if picture.dtype != np.uint8 or picture.ndim != 3:
         raise ValueError(f"a picture of {picture.dtype} and shape {picture.shape}")
     return picture.shape
-
-
-def _from_record(record: AnswerRecord | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    texts = {name: getattr(record, name) for name in _RECORD_TEXTS}
-    answered_at = _from_number(record.answered_at)
-    return {**texts, "parameters": record.parameters, "answered_at": answered_at}
-
-
-_RECORD_TEXTS = ("key", "image_sha256", "answer_sha256", "engine", "model")
 
 
 def _from_number(value: float | None) -> float | str | None:
@@ -311,8 +317,8 @@ def _from_number(value: float | None) -> float | str | None:
 
 def _to_json(document: Mapping[str, Any]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, sort_keys=True, default=_plain)
-    # a lone surrogate is a poor text, but no reason to lose an answer that was paid for
-    return text.encode("utf-8", "surrogatepass")
+    # half of a character is a poor text, but no reason to lose an answer that was paid for
+    return text.encode("utf-8", "replace")
 
 
 def _plain(value: object) -> object:
@@ -357,39 +363,36 @@ def _open(data: bytes) -> zipfile.ZipFile:
 
 
 def _read(archive: zipfile.ZipFile) -> StoredAnswer:
-    text = _part(archive, "answer.json", None)
-    document = json.loads(text.decode("utf-8", "surrogatepass"), parse_constant=_damaged)
-    _refuse_other_format(document)
-    boxes = [Box(*_integers(box, 4)) for box in document["boxes"]]
-    groups = _groups(boxes, document["mask_groups"])
-    parts = (groups, document["raw"], document["pictures"])
+    document = _document_of(_part(archive, "answer.json", None))
+    groups = _groups(document.boxes, document.mask_groups)
+    parts = (groups, document.raw, document.pictures)
     if len(archive.namelist()) != 1 + sum(map(len, parts)):
         _damaged("number of parts")
     result = SegmentationResult(
         _instances(archive, document, groups),
-        _usage(document["usage"]),
-        tuple(_texts(document["notices"])),
-        tuple(_picture(archive, i, shape) for i, shape in enumerate(document["pictures"])),
+        Usage(**printable_json(asdict(document.usage))),
+        tuple(map(printable, document.notices)),
+        tuple(_picture(archive, i, shape) for i, shape in enumerate(document.pictures)),
         tuple(
-            RawPart(kind, _part(archive, f"raw/{i}", None))
-            for i, kind in enumerate(_texts(document["raw"]))
+            RawPart(printable(kind), _part(archive, f"raw/{i}", None))
+            for i, kind in enumerate(document.raw)
         ),
-        _record(document["record"]),
+        AnswerRecord(**printable_json(asdict(document.record))),
     )
-    return StoredAnswer(result, _mapping(document["question"]))
+    return StoredAnswer(result, printable_json(document.question))
 
 
-def _refuse_other_format(document: Mapping[str, Any]) -> None:
-    if document["format"] != FORMAT:
-        _damaged("format")
-    version = document["version"]
-    if type(version) is int and version > VERSION:
-        raise CacheError(
-            f"A stored result was written by a newer napari-sam3 (its format is {version}, "
-            f"this one reads {VERSION}), so it is not used."
-        )
-    if version != VERSION:
-        _damaged("version")
+def _document_of(text: bytes) -> _Document:
+    try:
+        return _DOCUMENT.read_text(text)
+    except ValueError:
+        found = _VERSION.read_text(text).version
+        if found <= VERSION:
+            raise
+    raise CacheError(
+        f"A stored result was written by a newer napari-sam3 (its format is {found}, "
+        f"this one reads {VERSION}), so it is not used."
+    )
 
 
 def _part(archive: zipfile.ZipFile, name: str, size: int | None) -> bytes:
@@ -409,12 +412,12 @@ def _part(archive: zipfile.ZipFile, name: str, size: int | None) -> bytes:
     return data
 
 
-def _groups(boxes: list[Box], sizes: Iterable[int]) -> list[list[Box]]:
+def _groups(boxes: Sequence[Box], sizes: Iterable[int]) -> list[Sequence[Box]]:
     if sum(box.area for box in boxes) > MAX_MASK_PIXELS:
         _damaged("number of pixels")
-    groups, position = [], 0
+    groups, position = list[Sequence[Box]](), 0
     for size in sizes:
-        if type(size) is not int or size < 1:
+        if size < 1:
             _damaged("mask_groups")
         groups.append(boxes[position : position + size])
         position += size
@@ -424,32 +427,23 @@ def _groups(boxes: list[Box], sizes: Iterable[int]) -> list[list[Box]]:
 
 
 def _instances(
-    archive: zipfile.ZipFile, document: Mapping[str, Any], groups: list[list[Box]]
+    archive: zipfile.ZipFile, document: _Document, groups: list[Sequence[Box]]
 ) -> Instances:
-    rows, cols = _integers(document["image_shape"], 2)
+    rows, cols = document.image_shape
     if not (0 <= rows <= _MAX_SIDE and 0 <= cols <= _MAX_SIDE):
         _damaged("image_shape")
-    boxes = [box for group in groups for box in group]
+    boxes = document.boxes
     if any(b.top < 0 or b.left < 0 or b.bottom > rows or b.right > cols for b in boxes):
         _damaged("boxes")
-    scores = [_number(score) for score in document["scores"]]
-    # as they are: the digest is that of these
-    concepts = [_as_is(concept) for concept in document["concepts"]]
+    scores = [None if score is None else float(score) for score in document.scores]
 
     def unpack(index: int) -> list[npt.NDArray[np.bool_]]:
         return _masks(archive, index, groups[index])
 
     masks = [mask for group in _in_parallel(unpack, len(groups)) for mask in group]
-    return Instances(
-        (rows, cols),
-        tuple(map(Instance, *_same_length(masks, boxes, scores, concepts))),
-    )
-
-
-def _same_length(*columns: Sequence[Any]) -> tuple[Sequence[Any], ...]:
-    if len({len(column) for column in columns}) != 1:
-        _damaged("number of objects")
-    return columns
+    # the concepts as they are: the digest is that of these
+    columns = zip(masks, boxes, scores, document.concepts, strict=True)
+    return Instances((rows, cols), tuple(Instance(*column) for column in columns))
 
 
 def _in_parallel(
@@ -465,7 +459,9 @@ def _in_parallel(
         return [work(index) for index in range(count)]
 
 
-def _masks(archive: zipfile.ZipFile, index: int, boxes: list[Box]) -> list[npt.NDArray[np.bool_]]:
+def _masks(
+    archive: zipfile.ZipFile, index: int, boxes: Sequence[Box]
+) -> list[npt.NDArray[np.bool_]]:
     lengths = [-(-box.area // 8) for box in boxes]
     bits = _part(archive, f"masks/{index}", sum(lengths))
     pixels = np.unpackbits(np.frombuffer(bits, np.uint8)).view(np.bool_)
@@ -476,81 +472,10 @@ def _masks(archive: zipfile.ZipFile, index: int, boxes: list[Box]) -> list[npt.N
     return masks
 
 
-def _picture(archive: zipfile.ZipFile, index: int, shape: object) -> npt.NDArray[np.uint8]:
-    sides = _integers(shape, 3)
-    if min(sides) < 0:
+def _picture(
+    archive: zipfile.ZipFile, index: int, shape: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]:
+    if min(shape) < 0:
         _damaged("shape of a picture")
-    data = _part(archive, f"pictures/{index}", math.prod(sides))
-    return np.frombuffer(data, np.uint8).reshape(sides).copy()
-
-
-def _usage(value: Mapping[str, Any]) -> Usage:
-    return Usage(
-        _number(value["credits"]),
-        _number(value["seconds"]),
-        None if value["request_id"] is None else _text(value["request_id"]),
-        _flag(value["cached"]),
-    )
-
-
-def _record(value: Mapping[str, Any] | None) -> AnswerRecord | None:
-    if value is None:
-        return None
-    answered_at = _number(value["answered_at"])
-    if answered_at is None:
-        _damaged("answered_at")
-    texts = {name: _text(value[name]) for name in _RECORD_TEXTS}
-    parameters = _mapping(value["parameters"])
-    return AnswerRecord(**texts, parameters=parameters, answered_at=answered_at)
-
-
-def _number(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, float | int | str):
-        _damaged("a number")
-    return float(value)
-
-
-def _integers(value: object, count: int) -> list[int]:
-    if not isinstance(value, list) or len(value) != count:
-        _damaged("a list of numbers")
-    if any(type(number) is not int for number in value):
-        _damaged("a whole number")
-    return value
-
-
-def _as_is(value: object) -> str:
-    if not isinstance(value, str):
-        _damaged("a text")
-    return value
-
-
-def _text(value: object) -> str:
-    return _clean(_as_is(value))
-
-
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, list):
-        _damaged("a list of texts")
-    return [_text(text) for text in value]
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        _damaged("a flag")
-    return value
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        _damaged("a mapping")
-    return {_clean(name): _clean_json(inner) for name, inner in value.items()}
-
-
-def _clean_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return _clean(value)
-    if isinstance(value, list):
-        return [_clean_json(inner) for inner in value]
-    return _mapping(value) if isinstance(value, dict) else value
+    data = _part(archive, f"pictures/{index}", math.prod(shape))
+    return np.frombuffer(data, np.uint8).reshape(shape).copy()
