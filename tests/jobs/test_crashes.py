@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from napari_sam3 import engines
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import CacheError, Sam3Error
 from napari_sam3.jobs import owners, paid, question
@@ -31,7 +32,7 @@ from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.records import Limits, Records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import SegmentRun, finish, segment
+from napari_sam3.workflows.segment import SegmentRun, segment
 
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
 
@@ -243,7 +244,7 @@ class Crashes(RuleBasedStateMachine):
                 # after the estimate, and before the stored answers are read
                 for path in self._stored():
                     self._evict(path)
-            return finish(workflow)
+            return drain(workflow)
         finally:
             self.is_fresh = False
 

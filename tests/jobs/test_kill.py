@@ -48,7 +48,7 @@ from napari_sam3 import create_engine, ConceptPrompt
 from napari_sam3.engines.segmind import engine as engine_module
 from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentRun
 
 Image.init()
 engine_module.POLL_S = engine_module.LONGEST_POLL_S = 0.01
@@ -80,7 +80,7 @@ def ask(url, api, in_flight, count, cache, data, output):
         say("agreed", agreed)
         return True
 
-    answer = finish(iter_accounted(engine, run, records, confirm))
+    answer = drain(iter_accounted(engine, run, records, confirm))
     boxes = [[(i.box.top, i.box.left, i.box.bottom, i.box.right) for i in r.instances]
              for r in answer.results]
     if output:

@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_sam3.core.images import Overlay, compose, to_rgb8, to_uint8
+from napari_sam3.core.progress import drain
 from napari_sam3.layers.describing import describe_image, describe_placement, describe_plane
 from napari_sam3.layers.output import find_output_place, iter_is_empty, picture_kwargs
 from napari_sam3.layers.pictures import capture_composed, capture_picture
@@ -146,13 +147,8 @@ def test_a_layer_that_lies_elsewhere_says_how():
 
 
 def finished(steps):
-    count = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value, count
-        count += 1
+    pauses = []
+    return drain(steps, pauses.append), len(pauses)
 
 
 def test_whether_a_layer_is_empty_is_looked_at_bit_by_bit():

@@ -12,6 +12,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.object_json import objects_from_json, objects_to_json
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import drain
 from napari_sam3.core.viewing import View
 from napari_sam3.layers import objects as module
 from napari_sam3.layers.objects import (
@@ -282,12 +283,7 @@ def test_each_of_two_hidden_objects_is_known_where_they_overlap(layer):
 
 
 def undone(layer):
-    steps = iter_take_undone(layer, WHOLE)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return drain(iter_take_undone(layer, WHOLE))
 
 
 @pytest.fixture

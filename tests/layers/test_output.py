@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.progress import drain
 from napari_sam3.errors import ImageError
 from napari_sam3.layers import output
 from napari_sam3.layers.output import (
@@ -49,13 +50,8 @@ def flat(shape=SHAPE):
 
 def finish(steps):
     """Run a generator to its end; return its result and how often it paused."""
-    pauses = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value, pauses
-        pauses += 1
+    pauses = []
+    return drain(steps, pauses.append), len(pauses)
 
 
 def write(layer, plane, *items, **kwargs):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.core.viewing import View
 from napari_sam3.engines import create_engine
@@ -34,7 +35,7 @@ from napari_sam3.workflows.exporting import read_objects
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import new_record
-from napari_sam3.workflows.segment import SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
 
 from .conftest import solid
@@ -157,7 +158,7 @@ def test_what_the_panel_wrote_is_made_again_from_the_files_alone(
     )  # fmt: skip
     committer, done = Committer(viewer), []
     workflow = iter_accounted(create_engine(), run, open_records(), lambda _: True)
-    committer.commit(context, finish(workflow), done.append, done.append)
+    committer.commit(context, drain(workflow), done.append, done.append)
     committer.finish()
     save_layer_data(tmp_path / "out.tif", capture_labels(done[0].layer))
     assert open_labels(tmp_path / "out.tif").any()

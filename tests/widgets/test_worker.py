@@ -5,9 +5,9 @@ import threading
 import pytest
 from qtpy.QtCore import QCoreApplication, QEvent
 
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import CancelledError, EngineError
 from napari_sam3.widgets._worker import Job, Runner
-from napari_sam3.workflows.segment import Progress
 
 LIMIT_MS = 20_000
 

@@ -10,6 +10,7 @@ import pytest
 
 import napari_sam3
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.engines.segmind import key as key_module
@@ -29,7 +30,7 @@ from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.records import Limits
 from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.workflows.accounted import estimate_run, iter_accounted
-from napari_sam3.workflows.segment import SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentRun
 
 from ..jobs.paid import COST, IMAGE, key_for, states, without_cache
 
@@ -56,7 +57,7 @@ def accounted(engine, records, *texts, confirm=None, stop=None, fresh=False, **o
     confirm = confirm or Confirm()
     stop = stop or threading.Event()
     run = run_of(*texts, **options)
-    return finish(iter_accounted(engine, run, records, confirm, stop, fresh=fresh))
+    return drain(iter_accounted(engine, run, records, confirm, stop, fresh=fresh))
 
 
 def capped(records, **caps):
@@ -99,14 +100,14 @@ class TestConsent:
     ):
         picture = Picture.from_array(np.full((30, 50), 7, np.uint16))
         run, confirm = SegmentRun(picture, (ConceptPrompt("a"),)), Confirm()
-        answer = finish(iter_accounted(engine, run, records, confirm))
+        answer = drain(iter_accounted(engine, run, records, confirm))
         said = "Nearly all of the picture is one grey level: nearly all values are 7."
         assert confirm.asked[0].warnings == (said,)
         assert answer.notices == (said,)
         plain = replace(confirm.asked[0], remarks=())
         assert confirm.asked[0].needs_consent == plain.needs_consent
         clear = SegmentRun(Picture.from_array(IMAGE), (ConceptPrompt("a"),))
-        assert finish(iter_accounted(engine, clear, records, confirm)).flatness is None
+        assert drain(iter_accounted(engine, clear, records, confirm)).flatness is None
         assert napari_sam3.estimate(np.zeros((30, 50)), ConceptPrompt("a"), engine).remarks
 
     def test_a_refusal_sends_nothing_and_leaves_nothing_planned(self, engine, records, service):
@@ -128,7 +129,7 @@ class TestConsent:
 
         run = SegmentRun(Picture.from_array(IMAGE), (ConceptPrompt("a"),))
         with pytest.raises(ConsentError):
-            finish(iter_accounted(engine, run, records, confirm))
+            drain(iter_accounted(engine, run, records, confirm))
         assert (service.sent, states(records)) == ([], ["cancelled"])
 
     def test_a_lost_answer_is_named_and_sent_again_only_with_a_word(self, engine, records, service):
@@ -149,7 +150,7 @@ class TestConsent:
         confirm = Confirm()
         run = SegmentRun(Picture.from_array(IMAGE), (ObjectPrompt((Point(1, 2),)),))
         with pytest.raises(UnsupportedPromptError):
-            finish(iter_accounted(engine, run, records, confirm))
+            drain(iter_accounted(engine, run, records, confirm))
         assert confirm.asked == []
 
     def test_cancelled_while_the_image_was_read_nobody_is_asked(self, engine, records):
@@ -339,7 +340,7 @@ class TestMishaps:
         assert service.sent == []
         run = SegmentRun(Picture.from_array(IMAGE), (ObjectPrompt((Point(4, 6),)),))
         confirm = Confirm(False)
-        answer = finish(iter_accounted(BuiltinEngine(), run, records, confirm))
+        answer = drain(iter_accounted(BuiltinEngine(), run, records, confirm))
         assert (confirm.asked, answer.notices) == ([], ())
 
     @pytest.mark.parametrize("step", ["plan", "submit"])
@@ -411,7 +412,7 @@ class TestWhatIsWrittenDown:
         picture = Picture.from_array(IMAGE)
         lazy = Picture(picture.shape, (replace(picture.channels[0], data=Lazy()),))
         run = SegmentRun(lazy, (ConceptPrompt("a"), ConceptPrompt("b")))
-        answer = finish(iter_accounted(engine, run, records, Confirm()))
+        answer = drain(iter_accounted(engine, run, records, Confirm()))
         assert len(cuts) == 1
         assert answer.picture == picture.describe()
 

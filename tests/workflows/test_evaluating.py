@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_sam3.core.progress import drain
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.evaluating import (
     CSV_COLUMNS,
@@ -39,12 +40,8 @@ def folders(tmp_path):
 
 
 def run(pred, truth):
-    steps, seen = iter_evaluate(pred, truth), []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as end:
-            return end.value, seen
+    seen = []
+    return drain(iter_evaluate(pred, truth), seen.append), seen
 
 
 def names(found):

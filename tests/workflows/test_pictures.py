@@ -6,6 +6,7 @@ import tifffile
 from PIL import Image
 
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import Everything
 from napari_sam3.engines import create_engine
 from napari_sam3.jobs.records import open_records
@@ -14,7 +15,7 @@ from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.pictures import open_picture
 from napari_sam3.workflows.provenance import record_of_file
 from napari_sam3.workflows.reasking import picture_of
-from napari_sam3.workflows.segment import SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentRun
 
 INDICES = (np.arange(20 * 30) % 199).astype(np.uint8).reshape(20, 30)
 PALETTE = np.random.default_rng(5).integers(0, 256, (256, 3)).astype(np.uint8)
@@ -115,7 +116,7 @@ def test_its_record_leads_back_to_the_same_picture(tmp_path, photometric):
         tifffile.imwrite(path, INDICES, photometric=photometric)
     run = SegmentRun(open_picture(path), (Everything(),), 0.5)
     engine = create_engine()
-    answer = finish(iter_accounted(engine, run, open_records(), lambda _: True))
+    answer = drain(iter_accounted(engine, run, open_records(), lambda _: True))
     record = record_of_file(path.name, run, answer, engine=engine.name)
     again = picture_of(record, record["runs"][0], path)
     np.testing.assert_array_equal(again.read().rgb, run.picture.read().rgb)
@@ -125,7 +126,7 @@ def test_what_napari_shows_of_a_palette_is_found_again_in_the_file(tmp_path):
     path = save_palette_tiff(tmp_path / "x.tif")
     run = SegmentRun(Picture.from_array(INDICES), (Everything(),), 0.5)
     engine = create_engine()
-    answer = finish(iter_accounted(engine, run, open_records(), lambda _: True))
+    answer = drain(iter_accounted(engine, run, open_records(), lambda _: True))
     record = record_of_file(path.name, run, answer, engine=engine.name)
     again = picture_of(record, record["runs"][0], path)
     np.testing.assert_array_equal(again.read().rgb, run.picture.read().rgb)

@@ -14,6 +14,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.pictures import Picture, Pixels
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError, ProvenanceError
@@ -28,7 +29,7 @@ from napari_sam3.workflows.provenance import (
 )
 from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
-from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 STACK = np.random.default_rng(3).integers(0, 4000, (4, 20, 30)).astype(np.uint16)
 MAPPING = {"kind": "gray", "contrast_limits": [200.0, 3100.0], "gamma": 0.7, "inverted": True}

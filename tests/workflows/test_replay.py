@@ -15,6 +15,7 @@ from napari.layers import Labels
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
@@ -43,7 +44,7 @@ from napari_sam3.workflows.replay import (
     stored_answers,
     without_own,
 )
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun, finish
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}
 CLICK = ObjectPrompt((Point(1, 2),))
@@ -58,14 +59,6 @@ def plane_at(shape, shown, at, factor=1):
     factors = (float(factor),) * ndim
     here = (0.0,) * ndim
     return Plane(index, shown, size, int(factor > 1), factors, transform, here, (here, here))
-
-
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def key_of(text):
@@ -107,7 +100,7 @@ class Desk:
                 replaced[index] = self.known[name][0]
         former = [k for k in self.known.values() if k[0] in replaced.values()]
         first = next_free_label(self.layer, plane, int(self.layer.data.max(initial=0)))
-        written = finished(
+        written = drain(
             write_instances(
                 self.layer, plane, answer.instances, rule=rule, replaced=replaced,
                 former=[k[1] for k in former], skip_known=skip_known, first_label=first,
@@ -330,7 +323,7 @@ def asked():
     run = SegmentRun(
         Picture.from_array(pixels), (ObjectPrompt((Point(3, 4.5),), Box(1, 2, 9, 12)),), 0.5
     )
-    answer = finish(iter_accounted(create_engine(), run, open_records(), lambda _: True))
+    answer = drain(iter_accounted(create_engine(), run, open_records(), lambda _: True))
     return json.loads(json.dumps(record_of_file("x.tif", run, answer, engine="builtin")))
 
 

@@ -22,15 +22,11 @@ from napari_sam3 import (
     segment,
 )
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, question_of
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.asking import object_prompts, require_inside
-from napari_sam3.workflows.segment import (
-    Progress,
-    SegmentRun,
-    finish,
-    iter_segment,
-)
+from napari_sam3.workflows.segment import SegmentRun, iter_segment
 
 IMAGE = (np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)
 
@@ -81,7 +77,7 @@ class TestIterSegment:
 
     def test_every_request_carries_the_picture_and_the_numbers(self):
         engine = FakeEngine()
-        finish(iter_segment(engine, run_of(Everything(), min_score=0.3, max_masks=7)))
+        drain(iter_segment(engine, run_of(Everything(), min_score=0.3, max_masks=7)))
         [request] = engine.requests
         assert (request.min_score, request.max_masks) == (0.3, 7)
         np.testing.assert_array_equal(request.image, np.dstack([IMAGE] * 3))
@@ -100,16 +96,16 @@ class TestIterSegment:
         workflow = iter_segment(FakeEngine(), run)
         next(workflow)
         assert reads == []
-        finish(workflow)
+        drain(workflow)
         assert reads == [1]
 
     def test_notices_are_told_once_each(self):
         engine = FakeEngine(notices=("Clipped.", "Slow."))
-        answer = finish(iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12))))
+        answer = drain(iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12))))
         assert answer.notices == ("Clipped.", "Slow.")
 
     def test_nothing_found_is_an_answer(self):
-        answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
+        answer = drain(iter_segment(FakeEngine(), run_of(Everything())))
         assert len(answer.instances) == answer.overlapping == 0
         assert answer.instances.to_labels().shape == (20, 30)
 
@@ -119,7 +115,7 @@ class TestIterSegment:
         next(workflow)
         stop.set()
         with pytest.raises(CancelledError):
-            finish(workflow)
+            drain(workflow)
         assert engine.requests == []
 
     def test_a_stop_between_questions_asks_no_more(self):
@@ -129,7 +125,7 @@ class TestIterSegment:
             next(workflow)
         stop.set()
         with pytest.raises(CancelledError):
-            finish(workflow)
+            drain(workflow)
         assert len(engine.requests) == 1
 
     def test_a_closed_workflow_asks_no_more(self):
@@ -151,7 +147,7 @@ class TestIterSegment:
                 return super().segment(request, stop)
 
         with pytest.raises(CancelledError):
-            finish(iter_segment(Slow(), run_of(Everything()), stop))
+            drain(iter_segment(Slow(), run_of(Everything()), stop))
 
     def test_an_engines_error_reaches_the_caller_as_it_is(self):
         class Broken(FakeEngine):
@@ -159,7 +155,7 @@ class TestIterSegment:
                 raise EngineError("It broke.", request_id="r1")
 
         with pytest.raises(EngineError, match="It broke") as caught:
-            finish(iter_segment(Broken(), run_of(Everything())))
+            drain(iter_segment(Broken(), run_of(Everything())))
         assert caught.value.request_id == "r1"
 
 
@@ -175,7 +171,7 @@ class TestBilledEngine:
     prompts = boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)
 
     def test_what_was_paid_is_returned_though_a_later_question_fails(self):
-        answer = finish(iter_segment(self.Engine(notices=("Slow.",)), run_of(*self.prompts)))
+        answer = drain(iter_segment(self.Engine(notices=("Slow.",)), run_of(*self.prompts)))
         assert len(answer.instances) == 1
         assert answer.notices == (
             "Slow.",
@@ -188,7 +184,7 @@ class TestBilledEngine:
         for _ in range(3):
             next(workflow)
         stop.set()
-        answer = finish(workflow)
+        answer = drain(workflow)
         assert len(answer.instances) == 1
         assert answer.notices == ("Only 1 of 2 requests were answered. Cancelled.",)
 
@@ -196,13 +192,13 @@ class TestBilledEngine:
         stop = threading.Event()
         stop.set()
         with pytest.raises(CancelledError):
-            finish(iter_segment(self.Engine(), run_of(*self.prompts), stop))
+            drain(iter_segment(self.Engine(), run_of(*self.prompts), stop))
 
 
 class TestUsage:
     def usage_of(self, *usages):
         prompts = [boxed(0, 0, 5, 5)] * len(usages)
-        return finish(iter_segment(FakeEngine(usages), run_of(*prompts))).usage
+        return drain(iter_segment(FakeEngine(usages), run_of(*prompts))).usage
 
     def test_prices_and_times_are_summed(self):
         usage = self.usage_of(Usage(0.25, 1.0), Usage(0.5, 2.0), Usage(None, 4.0))
@@ -373,29 +369,29 @@ class TestInFlight:
 
     def test_as_many_are_under_way_as_was_said_and_no_more(self):
         engine = self.Engine()
-        finish(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+        drain(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
         assert max(engine.at_once) == 2
 
     def test_the_answers_keep_the_order_of_the_questions(self):
-        answer = finish(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        answer = drain(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
         assert [item.box for item in answer.instances] == [p.box for p in self.prompts]
 
     def test_what_was_paid_is_kept_in_its_place_though_another_fails(self):
         engine = self.Engine(broken=self.prompts[:1])
-        answer = finish(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+        answer = drain(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
         assert [len(result.instances) for result in answer.results] == [0, 1]
         assert answer.notices == ("Only 1 of 2 requests were answered. It broke.",)
 
     def test_no_more_begin_after_a_failure(self):
         engine = self.Engine(broken=self.prompts[:2])
         with pytest.raises(EngineError, match="It broke"):
-            finish(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+            drain(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
         assert len(engine.at_once) == 2
 
     def test_a_failure_of_a_free_engine_is_raised(self):
         engine = self.Engine(billed=False, broken=self.prompts[:1])
         with pytest.raises(EngineError, match="It broke"):
-            finish(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+            drain(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
 
     def test_progress_counts_what_is_done(self):
         steps = list(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
@@ -405,7 +401,7 @@ class TestInFlight:
 
 class TestDescribedPictures:
     def test_an_answer_says_how_its_picture_was_made(self):
-        answer = finish(iter_segment(FakeEngine(), run_of(Everything())))
+        answer = drain(iter_segment(FakeEngine(), run_of(Everything())))
         assert answer.picture == Picture.from_array(IMAGE).describe()
 
 
@@ -430,7 +426,7 @@ class TestConcepts:
     def test_each_object_carries_what_it_was_asked_for_as(self):
         engine = NamingEngine({"nucleus": (2, ""), "cell": (1, "a cell"), "golgi": (0, "")})
         prompts = [ConceptPrompt(text) for text in engine.found]
-        answer = finish(iter_segment(engine, run_of(*prompts)))
+        answer = drain(iter_segment(engine, run_of(*prompts)))
         assert [item.concept for item in answer.instances] == ["nucleus", "nucleus", "a cell"]
         assert answer.concepts == ("nucleus", "cell", "golgi")
         assert answer.found_words == "2 nucleus, 1 cell, 0 golgi"
@@ -438,13 +434,13 @@ class TestConcepts:
         assert [item.concept for item in answer.results[0].instances] == ["", ""]
 
     def test_what_was_not_asked_for_by_name_carries_none(self):
-        answer = finish(iter_segment(FakeEngine(), run_of(boxed(0, 0, 5, 5), boxed(1, 2, 4, 9))))
+        answer = drain(iter_segment(FakeEngine(), run_of(boxed(0, 0, 5, 5), boxed(1, 2, 4, 9))))
         assert [item.concept for item in answer.instances] == ["", ""]
         assert answer.found_words == "2 objects"
 
     def test_one_concept_is_counted_as_objects(self):
         engine = NamingEngine({"cell": (1, "")})
-        answer = finish(iter_segment(engine, run_of(ConceptPrompt("cell"))))
+        answer = drain(iter_segment(engine, run_of(ConceptPrompt("cell"))))
         assert answer.found_words == "1 object"
         assert answer.instances[0].concept == "cell"
 

@@ -13,11 +13,11 @@ from rich.table import Table
 from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.options import OUTPUT, AsJson, Overwrite, Quiet, Verbose
 from napari_sam3.cli.telling import Voice, print_table
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
     from napari_sam3.core.evaluation import Evaluation, Metric
-    from napari_sam3.workflows.segment import Progress
 
 
 def evaluate(
@@ -90,13 +90,7 @@ def _check_outputs(targets: list[Path], *, overwrite: bool) -> None:
 def _run_to_end(steps: Generator[Progress, None, Evaluation]) -> Evaluation:
     console = Console(stderr=True, highlight=False, markup=False)
     with console.status("Comparing …") as status:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                found: Evaluation = end.value
-                return found
-            status.update(f"{step.done} of {step.total} compared")
+        return drain(steps, lambda step: status.update(f"{step.done} of {step.total} compared"))
 
 
 def _print_metrics(found: Evaluation) -> None:

@@ -12,19 +12,32 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import CancelledError
 
 if TYPE_CHECKING:
-    from napari_sam3.workflows.segment import Progress, SegmentAnswer
+    from napari_sam3.workflows.segment import SegmentAnswer
 
 
 def follow(workflow: Generator[Progress, None, SegmentAnswer], about: str = "") -> SegmentAnswer:
     """Run a workflow to its end; a terminal shows how far it is, and with what."""
-    from napari_sam3.workflows.segment import finish
-
     if not sys.stderr.isatty():
-        return finish(workflow)
-    return finish(_with_bar(workflow, about))
+        return drain(workflow)
+    from rich import progress
+
+    console = Console(stderr=True)
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn()
+    with progress.Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None)
+
+        def show(step: Progress) -> None:
+            # a single question has no known end: the bar only shows that it runs
+            total = step.total if step.total > 1 else None
+            bars.update(
+                task, description=f"{about}{step.message}", completed=step.done, total=total
+            )
+
+        return drain(workflow, show)
 
 
 def unless_interrupted(work: Callable[[threading.Event], None], stopped: Callable[[], str]) -> None:
@@ -69,26 +82,3 @@ def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def _with_bar(
-    workflow: Generator[Progress, None, SegmentAnswer], about: str
-) -> Generator[Progress, None, SegmentAnswer]:
-    from rich import progress
-
-    console = Console(stderr=True)
-    columns = progress.TextColumn("{task.description}"), progress.BarColumn()
-    with progress.Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None)
-        while True:
-            try:
-                step = next(workflow)
-            except StopIteration as end:
-                answer: SegmentAnswer = end.value
-                return answer
-            # a single question has no known end: the bar only shows that it runs
-            total = step.total if step.total > 1 else None
-            bars.update(
-                task, description=f"{about}{step.message}", completed=step.done, total=total
-            )
-            yield step

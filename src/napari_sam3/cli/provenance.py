@@ -18,6 +18,7 @@ from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
 from napari_sam3.cli.records import confirmation, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
+from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import describe, prompt_from_json
 from napari_sam3.errors import CancelledError, ImageError, ProvenanceError
 
@@ -253,12 +254,7 @@ class _Play:
             fresh=fresh,
             on_notice=self._tell_once,
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                answers: dict[QuestionId, Instances] = end.value
-                return answers
+        return drain(steps)
 
     def _picture(self, run: Run) -> Picture:
         from napari_sam3.workflows.reasking import picture_of

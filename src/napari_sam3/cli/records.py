@@ -25,6 +25,7 @@ from napari_sam3.cli.hosted import (
 from napari_sam3.cli.options import AsJson
 from napari_sam3.cli.parsing import parse_amount
 from napari_sam3.cli.telling import Voice, print_table
+from napari_sam3.core.progress import drain
 from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
 
 if TYPE_CHECKING:
@@ -249,14 +250,10 @@ def collect(
         # whatever the switch says: what was paid for is not fetched to be lost again
         records = open_records(use_cache=True)
         steps = iter_collect(records, url=url, keep=save)
-        done: tuple[Collected, ...] = ()
-        while True:
-            try:
-                entry = next(steps)
-            except StopIteration as end:
-                done = end.value
-                break
-            typer.echo(f"{_when(entry.submitted_at)}  {entry.question} …", err=True)
+        done = drain(
+            steps,
+            lambda entry: typer.echo(f"{_when(entry.submitted_at)}  {entry.question} …", err=True),
+        )
         _tell(records.ledger.notices)
         for one in done:
             if output_dir is not None and one.result is not None and one.entry.id not in saved:

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3.core.labels import OverlapRule
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Question, Usage, question_of
@@ -32,7 +33,7 @@ from napari_sam3.widgets._committing import RunContext
 from napari_sam3.widgets._form import side_by_side, wrapped_text
 from napari_sam3.widgets._plain_text import plain_tooltip
 from napari_sam3.widgets._worker import Job, Runner, Workflow
-from napari_sam3.workflows.segment import Progress, SegmentAnswer
+from napari_sam3.workflows.segment import SegmentAnswer
 
 COLUMNS = ("Time", "Request", "Found", "Cost")
 ROWS_SHOWN = 7

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3.core.progress import Progress
 from napari_sam3.engines.segmind.engine import SegmindEngine
 from napari_sam3.engines.segmind.key import ApiKey, find_key, remember_key
 from napari_sam3.engines.segmind.options import (
@@ -37,7 +38,6 @@ from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
 from napari_sam3.widgets._limits import LimitsPart
 from napari_sam3.widgets._plain_text import plain_label
 from napari_sam3.widgets._worker import Job, Runner, Workflow
-from napari_sam3.workflows.segment import Progress
 
 
 class HostedPart(QWidget):

@@ -13,6 +13,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.objects import (
     ObjectRecord,
@@ -23,7 +24,6 @@ from napari_sam3.layers.objects import (
 )
 from napari_sam3.layers.output import make_room
 from napari_sam3.widgets._worker import Job, Runner, Workflow
-from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import PlaneState, Synced, sync
 
 RETRY_MS = 40

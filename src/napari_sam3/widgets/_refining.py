@@ -17,6 +17,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import create_engine, engine_info
 from napari_sam3.engines.base import Engine
@@ -37,7 +38,7 @@ from napari_sam3.workflows.refining import (
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 POLARITY_KEY = "W"
 

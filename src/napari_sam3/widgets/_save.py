@@ -12,10 +12,10 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import Sam3Error
 from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.widgets.saving import ToSave, capture_labels, save_layer_data
-from napari_sam3.workflows.segment import Progress
 
 LONGEST_S = 60.0
 FORMATS = "Label images (*.tif *.tiff *.png *.npy)"

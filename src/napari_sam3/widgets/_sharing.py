@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_sam3.core.evaluation import Evaluation
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import Sam3Error
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.evaluating import evaluate_arrays
@@ -21,7 +22,6 @@ from napari_sam3.workflows.exporting import FORMATS, iter_export
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.importing import READABLE, read_objects
 from napari_sam3.workflows.exporting.writing import not_held
-from napari_sam3.workflows.segment import Progress
 
 Exporting = Generator[Progress, None, tuple[list[Path], Exported]]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import CancelledError
-from napari_sam3.workflows.segment import Progress
 
 Workflow = Callable[[threading.Event], Generator[Progress, None, Any]]
 
@@ -152,23 +152,13 @@ class Runner(QObject):
 
     def _work(self, job: Job) -> None:
         try:
-            answer = self._exhaust(job)
+            answer = drain(job.workflow(job.stop), lambda step: self._tell(job, "progressed", step))
         except CancelledError as error:
             self._tell(job, "cancelled", error)
         except BaseException as error:  # noqa: BLE001 - shown or raised again in the window's thread
             self._tell(job, "failed", error)
         else:
             self._tell(job, "returned", answer)
-
-    def _exhaust(self, job: Job) -> Any:
-        workflow = job.workflow(job.stop)
-        try:
-            while True:
-                self._tell(job, "progressed", next(workflow))
-        except StopIteration as end:
-            return end.value
-        finally:
-            workflow.close()
 
     def _tell(self, job: Job, what: str, value: object) -> None:
         try:

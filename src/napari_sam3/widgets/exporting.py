@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from napari.utils.notifications import show_warning
 
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import drain
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.calibrating import (
     axis_letters,
@@ -30,7 +31,6 @@ from napari_sam3.workflows.exporting import Exported, format_of, iter_export
 from napari_sam3.workflows.exporting.recorded_place import is_turned
 from napari_sam3.workflows.exporting.writing import not_held
 from napari_sam3.workflows.provenance import bare_name
-from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import PlaneState, sync
 
 Array = npt.NDArray[Any]
@@ -197,16 +197,7 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     state = capture_state(record, layer.data, index)
     whole = not format_of(path).keeps_overlaps
     content = capture_content(layer, index, state, whole=whole)()
-    files = _finish(iter_export(path, content, overwrite=True))
+    files = drain(iter_export(path, content, overwrite=True))
     for sentence in not_held(Path(path), content):
         show_warning(sentence)
     return [str(file) for file in files]
-
-
-def _finish(workflow: Generator[Progress, None, list[Path]]) -> list[Path]:
-    while True:
-        try:
-            next(workflow)
-        except StopIteration as end:
-            files: list[Path] = end.value
-            return files

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QShortcut, QWidget
 
 from napari_sam3.core.evaluation import Evaluation
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.layers.calibrating import axis_letters, pixel_size
 from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
@@ -35,7 +36,6 @@ from napari_sam3.widgets.exporting import capture_content
 from napari_sam3.widgets.opening import layer_data_of, onto_image
 from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
-from napari_sam3.workflows.segment import Progress
 from napari_sam3.workflows.syncing import Synced
 
 NO_LAYER = (

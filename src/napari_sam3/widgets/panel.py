@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QShortcut, QWidget
 
 from napari_sam3.core.contrast import Limits
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import PROPOSALS, ObjectPrompt, Proposal
 from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
 from napari_sam3.engines.base import Engine, Question
@@ -47,7 +48,7 @@ from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.provenance import slabs_in
-from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 STATE_INTERVAL_MS = 250
 NEXT_OBJECT_KEY = "N"

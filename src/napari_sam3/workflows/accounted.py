@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.flatness import Flatness
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines import create_engine, refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
@@ -24,7 +25,6 @@ from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.recorded import RecordedEngine
 from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.segment import (
-    Progress,
     SegmentAnswer,
     SegmentRun,
     advised_flatness,

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
 from napari_sam3.core.masked import refuse_masked
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.label_files import as_labels, open_labels
 from napari_sam3.workflows.paths import are_same, is_file, is_folder
-from napari_sam3.workflows.segment import Progress
 
 Labels = npt.NDArray[Any]
 Pair = tuple[str, Path, Path]
@@ -150,13 +150,7 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
 
 def evaluate_files(pred: str | Path, truth: str | Path) -> Evaluation:
     """Compare files or folders as `iter_evaluate` does, and show no progress."""
-    steps = iter_evaluate(pred, truth)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Evaluation = end.value
-            return found
+    return drain(iter_evaluate(pred, truth))
 
 
 def _writable(text: str) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.labels import labels_dtype, paint
 from napari_sam3.core.objects import PlaneObject
-from napari_sam3.workflows.segment import Progress
+from napari_sam3.core.progress import Progress, drain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +50,11 @@ def measure(
     has_edges: bool = True,
 ) -> pd.DataFrame:
     """Measure objects; see `iter_measure`, which tells how far it is."""
-    steps = iter_measure(
-        objects, image_shape, pixel_size, intensity, to_world=to_world, has_edges=has_edges
+    return drain(
+        iter_measure(
+            objects, image_shape, pixel_size, intensity, to_world=to_world, has_edges=has_edges
+        )
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def iter_measure(

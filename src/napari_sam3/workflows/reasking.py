@@ -18,6 +18,7 @@ from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances, split_labels
 from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.pictures import Picture, Pixels
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
@@ -35,7 +36,7 @@ from napari_sam3.workflows.provenance import (
     was_answered,
 )
 from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
-from napari_sam3.workflows.segment import Progress, SegmentAnswer, SegmentRun
+from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
 if TYPE_CHECKING:
     from napari_sam3.workflows.accounted import Confirm

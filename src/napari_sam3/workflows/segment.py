@@ -16,6 +16,7 @@ from napari_sam3.core.flatness import Flatness
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.overlaps import count_overlapping
 from napari_sam3.core.pictures import Picture, Pixels
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
@@ -37,23 +38,6 @@ _TOGETHER = 50
 
 DEFAULT_MIN_SCORE = 0.5
 """Least score of what a concept finds, unless another is asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a workflow is.
-
-    Parameters
-    ----------
-    done, total : int
-        Steps; `total` is 0 where it is not known.
-    message : str
-        What is going on, for the user.
-    """
-
-    done: int
-    total: int
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -321,21 +305,6 @@ class _Answers:
         return tuple(results)
 
 
-def finish(workflow: Generator[Progress, None, SegmentAnswer]) -> SegmentAnswer:
-    """Run a workflow to its end and return its result.
-
-    Examples
-    --------
-    A script that shows no progress: ``answer = finish(iter_segment(engine, run))``.
-    """
-    while True:
-        try:
-            next(workflow)
-        except StopIteration as end:
-            answer: SegmentAnswer = end.value
-            return answer
-
-
 @overload
 def segment(  # type: ignore[overload-overlap]  # a text is a sequence of texts, but one prompt
     image: npt.ArrayLike,
@@ -470,7 +439,7 @@ def segment(
         result = recorded.segment(requests[0], stop)
         said = () if flatness is None else (flatness.reason,)
         return replace(result, notices=(*said, *result.notices))
-    answer = finish(_iter_answered(recorded, requests, 1, stop))
+    answer = drain(_iter_answered(recorded, requests, 1, stop))
     return replace(answer, flatness=flatness)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.progress import Progress
 from napari_sam3.core.rle import whole_image_rle
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.files import save_text
-from napari_sam3.workflows.segment import Progress
 
 NO_CONCEPT = "object"
 """The category of what was found without a name."""

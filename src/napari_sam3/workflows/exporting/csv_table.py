@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
+from napari_sam3.core.progress import Progress
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.files import save_text
 from napari_sam3.workflows.measuring import iter_measure
-from napari_sam3.workflows.segment import Progress
 
 
 def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from napari_sam3.errors import ImageError
 
 if TYPE_CHECKING:
+    from napari_sam3.core.progress import Progress
     from napari_sam3.workflows.exporting.bundle import Exported
-    from napari_sam3.workflows.segment import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from typing import Any
 
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import Outline, Ring, trace_outlines
+from napari_sam3.core.progress import Progress
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, described_plane
 from napari_sam3.workflows.exporting.colors import class_color
 from napari_sam3.workflows.files import save_text
-from napari_sam3.workflows.segment import Progress
 
 _AT_ONCE = 500
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "napari-sam3")

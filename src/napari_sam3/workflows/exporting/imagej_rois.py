@@ -14,12 +14,12 @@ import numpy as np
 
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import Ring, trace_outlines
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
 from napari_sam3.workflows.exporting.found import MAX_PLANE
 from napari_sam3.workflows.files import replace_file
-from napari_sam3.workflows.segment import Progress
 
 if TYPE_CHECKING:
     import roifile

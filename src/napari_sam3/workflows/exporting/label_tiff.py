@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
+from napari_sam3.core.progress import Progress
 from napari_sam3.workflows.exporting.bundle import Exported, LabelImage, label_image
 from napari_sam3.workflows.exporting.units import METERS, full_name, imagej_name
 from napari_sam3.workflows.files import replace_file
-from napari_sam3.workflows.segment import Progress
 
 # ImageJ's own order of axes, and the most bytes that it finds behind one another
 _ORDER = "TZCYX"

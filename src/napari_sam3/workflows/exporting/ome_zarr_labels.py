@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import (
     Array,
@@ -26,7 +27,6 @@ from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
 from napari_sam3.workflows.exporting.colors import class_color
 from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
 from napari_sam3.workflows.exporting.writing import replace_folder
-from napari_sam3.workflows.segment import Progress
 
 if TYPE_CHECKING:
     import zarr

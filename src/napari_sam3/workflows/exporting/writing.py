@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import Format, format_of
 from napari_sam3.workflows.paths import behind_links, is_file, is_folder, kind_at
-from napari_sam3.workflows.segment import Progress
 
 
 def iter_export(
@@ -48,13 +48,7 @@ def iter_export(
 
 def export(path: str | Path, exported: Exported, overwrite: bool = False) -> list[Path]:
     """Write objects to a file, as `iter_export` does, and show no progress."""
-    steps = iter_export(path, exported, overwrite)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            written: list[Path] = end.value
-            return written
+    return drain(iter_export(path, exported, overwrite))
 
 
 def check_target(path: Path, overwrite: bool) -> None:
