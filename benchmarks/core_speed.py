@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.made_up import disc, grid_of_discs
 from benchmarks.timing import best, heading, report, sizes_asked_for
+from benchmarks.watching import watch_memory
 from napari_sam3.core.contrast import auto_contrast_limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_uint8
@@ -30,10 +32,12 @@ class Sizes:
     count: int = 200
     radius: int = 40
     shown: int = 4096
+    labelled: int = 6000
+    across: int = 100
     rounds: int = 7
 
 
-SMALL = Sizes(side=128, count=3, radius=9, shown=64, rounds=1)
+SMALL = Sizes(side=128, count=3, radius=9, shown=64, labelled=90, across=3, rounds=1)
 
 
 def main() -> None:
@@ -43,14 +47,15 @@ def main() -> None:
     _crops(sizes)
     _full_masks(sizes)
     _levels(sizes)
+    _objects(sizes)
     _import(sizes)
 
 
 def _crops(sizes: Sizes) -> None:
-    side, disk, corners = sizes.side, _disk(sizes.radius), _corners(sizes)
-    size = disk.shape[0]
+    side, one, corners = sizes.side, disc(sizes.radius), _corners(sizes)
+    size = one.shape[0]
     items = [
-        Instance(disk, Box(top, left, top + size, left + size), score)
+        Instance(one, Box(top, left, top + size, left + size), score)
         for (top, left), score in zip(corners, np.linspace(0, 1, sizes.count), strict=True)
     ]
     found = Instances((side, side), tuple(items))
@@ -65,10 +70,10 @@ def _crops(sizes: Sizes) -> None:
 
 
 def _full_masks(sizes: Sizes) -> None:
-    disk, side = _disk(sizes.radius), sizes.side
+    one, side = disc(sizes.radius), sizes.side
     masks = np.zeros((sizes.count, side, side), bool)
     for mask, (top, left) in zip(masks, _corners(sizes), strict=True):
-        mask[top : top + disk.shape[0], left : left + disk.shape[1]] = disk
+        mask[top : top + one.shape[0], left : left + one.shape[1]] = one
 
     def read_once() -> None:
         for mask in masks:
@@ -111,7 +116,20 @@ def _levels(sizes: Sizes) -> None:
     report(f"uint16 {side}² → contrast limits (a copy)", copied, found)
     real = plane.astype(np.float32)
     copied, shown = best(rounds, real.copy, lambda: to_uint8(real, limits, 0.8))
-    report(f"float32 {side}² → uint8 as displayed (a copy)", copied, shown)
+    report(f"float32 {side}² → uint8 as displayed (a copy)", copied, shown, within=4)
+
+
+def _objects(sizes: Sizes) -> None:
+    side, across = sizes.labelled, sizes.across
+    labels = grid_of_discs(side, across)
+    rounds = min(3, sizes.rounds)
+    copied, ours = best(rounds, labels.copy, lambda: Instances.from_labels(labels))
+    with watch_memory() as memory:
+        found = Instances.from_labels(labels)
+    work = f"labels {side}² of {across**2:,} → instances"
+    report(f"{work} (a copy)", copied, ours)
+    boxed = sum(one.box.area for one in found)
+    print(f"{work}: at most {memory.most / boxed:.1f} bytes per pixel of the objects' boxes")
 
 
 def _import(sizes: Sizes) -> None:
@@ -122,12 +140,6 @@ def _import(sizes: Sizes) -> None:
     bare, floor, ours, line = best(sizes.rounds, *map(start, programs))
     report("import napari_sam3, less bare Python (numpy)", floor - bare, ours - bare, within_s=0.3)
     report("import of the command line, less bare Python (numpy)", floor - bare, line - bare)
-
-
-def _disk(radius: int) -> npt.NDArray[np.bool_]:
-    rows, cols = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disk: npt.NDArray[np.bool_] = rows**2 + cols**2 <= radius**2
-    return disk
 
 
 def _corners(sizes: Sizes) -> list[tuple[int, int]]:

@@ -1,106 +1,70 @@
-"""How long filters and view switches keep the window's thread busy, beside a floor.
+"""How long filters, view switches and brush strokes keep the window's thread busy.
 
 Needs a display, real or virtual::
 
     xvfb-run -a python -m benchmarks.review_speed
+
+Counted is this package's own CPU time, beside floors measured in the same run.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import napari
 import numpy as np
 from napari.layers import Labels
 
+from benchmarks.made_up import CostlessEngine, discs, grid_of_discs, install
 from benchmarks.timing import heading, middle, report, sizes_asked_for
-from benchmarks.window_speed import discs
-from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.layers.objects import add_written
-from napari_sam3.widgets._keeping import Keeper
-from napari_sam3.widgets.demo import process_events
+from benchmarks.watching import OwnTime, settle, watch_memory
+from napari_sam3.widgets.demo import own_records
 from napari_sam3.widgets.objects_panel import ObjectsPanel
+from napari_sam3.widgets.panel import SegmentPanel
 
 PROMISE_S = 0.1
+EVENT_S = 0.05
+STROKE_S = 0.2
+BYTES_PER_PIXEL = 3
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much is measured: of overlapping objects that are filtered, and of many painted ones."""
 
     side: int = 4096
     objects: int = 5000
     radius: int = 20
+    painted_side: int = 6000
+    across: int = 100
+    strokes: int = 3
 
 
-SMALL = Sizes(side=128, objects=6, radius=9)
+SMALL = Sizes(side=128, objects=6, radius=9, painted_side=120, across=3, strokes=1)
 
 
-class BusyClock:
-    """Sums up the time that some methods take."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def wrap(self, owner: Any, name: str) -> None:
-        """Time each call of a method."""
-        original = getattr(owner, name)
-
-        def timed_call(*args: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return original(*args)
-            finally:
-                self.seconds.append(time.perf_counter() - start)
-
-        setattr(owner, name, timed_call)
-
-
-def settle(panel: ObjectsPanel) -> float:
-    """Wait until the panel is idle; return the seconds that it took."""
-    start = time.perf_counter()
-    process_events(0.01)
-    while panel.is_busy:
-        process_events(0.005)
-    return time.perf_counter() - start
-
-
-def labels_of_discs(sizes: Sizes) -> Labels:
-    """Return a layer with its record, as a run would leave it."""
-    instances = discs((sizes.side, sizes.side), sizes.objects, sizes.radius)
-    layer = Labels(instances.to_labels(), name="discs")
-    by_label = {index + 1: item for index, item in enumerate(instances)}
-    add_written(layer, PlaneIndex(), by_label, engine="none")
-    return layer
-
-
-def main() -> None:
-    """Measure each switch."""
-    sizes = sizes_asked_for(__doc__, Sizes(), SMALL)
+def measure_views(sizes: Sizes) -> None:
+    """Find overlapping objects, and change the view of them."""
     side = sizes.side
+    found = discs((side, side), sizes.objects, sizes.radius)
+    install(CostlessEngine(lambda _: found))
     viewer = napari.Viewer()
     viewer.window.resize(1400, 900)
     viewer.add_image(np.zeros((side, side), np.uint8), contrast_limits=(0, 255))
-    layer = labels_of_discs(sizes)
-    viewer.add_layer(layer)
-    process_events(1.0)
-    clock = BusyClock()
-    for name in ("_on_returned", "_start_due"):
-        clock.wrap(Keeper, name)
-    start = time.perf_counter()
-    panel = ObjectsPanel(viewer)
-    viewer.window.add_dock_widget(panel, area="right")
-    print(f"open the panel: {time.perf_counter() - start:.2f} s, then {settle(panel):.2f} s idle")
+    segmenting = SegmentPanel(viewer)
+    viewer.window.add_dock_widget(segmenting, area="right")
+    segmenting.run_everything()
+    settle(segmenting)
+    segmenting.close_down()
+    layer = next(one for one in viewer.layers if isinstance(one, Labels))
+    panel = opened(viewer)
 
     def copy_and_refresh() -> None:
         np.copyto(layer.data, layer.data.copy())
         layer.refresh()
 
     floor = middle(5, copy_and_refresh)
-    heading()
     view = panel.form.view
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("least area", lambda: setattr(view.min_area, "value", 3 * sizes.radius**2)),
@@ -112,17 +76,82 @@ def main() -> None:
         ("without border", lambda: setattr(view.without_border, "value", True)),
     )
     for words, action in steps:
-        clock.seconds.clear()
-        start = time.perf_counter()
-        action()
-        pressed = time.perf_counter() - start
-        waited = settle(panel)
-        busy = pressed + sum(clock.seconds)
-        words = f"{words}, seen after {waited:.2f} s (copy {side}² labels, and refresh)"
-        report(words, floor, busy, within_s=PROMISE_S)
+        with OwnTime.calibrated() as watch:
+            action()
+            _, waited_s = settle(panel)
+        words = f"{words}, seen after {waited_s:.2f} s (copy {side}² labels, and refresh)"
+        report(words, floor, watch.window_s, within_s=PROMISE_S)
+        report("    its longest event", floor, watch.longest_s, within_s=EVENT_S)
     panel.close_down()
     viewer.close()
 
 
+def measure_strokes(sizes: Sizes) -> None:
+    """Paint by brush beside many objects that somebody else has painted."""
+    side, across = sizes.painted_side, sizes.across
+    viewer = napari.Viewer()
+    viewer.add_image(np.zeros((side, side), np.uint8), contrast_limits=(0, 255))
+    layer = viewer.add_labels(grid_of_discs(side, across), name="painted")
+    layer.brush_size = max(3, side // across // 5)
+    floor = middle(3, layer.data.copy)
+    words = f"{across**2:,} objects on {side}²"
+    with watch_memory() as memory:
+        panel = opened(viewer)
+    frame = layer.features
+    pitch, radius = side // across, side // across // 3
+    boxed = (2 * radius + 1) ** 2 * len(frame)
+    report_memory(f"{words}, beyond image and labels", memory.held, boxed)
+    for number in range(sizes.strokes):
+        row, col = ((across // 2 + number) * pitch + radius, pitch + radius)
+        with OwnTime.calibrated() as watch:
+            layer.paint((row, col), number + 1)
+            _, waited_s = settle(panel)
+        told = f"a brush stroke, {words}, in step after {waited_s:.2f} s (a copy)"
+        report(told, floor, watch.total_s, within_s=STROKE_S)
+        report("    its longest event (a copy)", floor, watch.longest_s, within_s=EVENT_S)
+    with watch_memory() as memory:
+        layer.paint((pitch + radius, 2 * pitch + radius), 1)
+        settle(panel)
+    print(f"a brush stroke, {words}: at most {memory.most / 1e6:.1f} MB more meanwhile")
+    panel.close_down()
+    viewer.close()
+
+
+def measure_emptiness(sizes: Sizes) -> None:
+    """Look at one object of a large plane."""
+    side, radius = sizes.painted_side, sizes.radius
+    viewer = napari.Viewer()
+    layer = viewer.add_labels(np.zeros((side, side), np.uint16), name="one")
+    layer.data[: 2 * radius, : 2 * radius] = 1
+    with watch_memory() as memory:
+        panel = opened(viewer)
+    empty = side**2 - (2 * radius) ** 2
+    words = f"one object of {side}² ({empty / 1e6:.0f} million empty pixels)"
+    print(f"{words}: {memory.held / 1e6:.1f} MB, its panel included")
+    panel.close_down()
+    viewer.close()
+
+
+def report_memory(words: str, held: int, boxed: int) -> None:
+    """Say how much memory the objects take for each pixel of their boxes."""
+    per_pixel = held / max(boxed, 1)
+    promise = "ok" if per_pixel <= BYTES_PER_PIXEL else "MISSED"
+    told = f"{held / 1e6:.0f} MB, {per_pixel:.1f} bytes per pixel of their boxes"
+    print(f"{words}: {told}  {BYTES_PER_PIXEL}: {promise}")
+
+
+def opened(viewer: napari.Viewer) -> ObjectsPanel:
+    """Open the panel of the objects, and wait until it knows them all."""
+    panel = ObjectsPanel(viewer)
+    viewer.window.add_dock_widget(panel, area="right")
+    settle(panel)
+    return panel
+
+
 if __name__ == "__main__":
-    main()
+    asked_for = sizes_asked_for(__doc__, Sizes(), SMALL)
+    heading()
+    with own_records():
+        measure_views(asked_for)
+        measure_strokes(asked_for)
+        measure_emptiness(asked_for)

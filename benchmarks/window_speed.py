@@ -7,8 +7,8 @@ Needs a display, real or virtual::
 
 from __future__ import annotations
 
+import itertools
 import statistics
-import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,20 +20,12 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+from benchmarks.made_up import CostlessEngine, disc, discs, install
 from benchmarks.timing import heading, middle, report, seconds, sizes_asked_for
-from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.engines.base import (
-    NEVER,
-    NO_PARAMETERS,
-    SegmentationRequest,
-    SegmentationResult,
-)
-from napari_sam3.engines.builtin import CAPABILITIES
-from napari_sam3.layers.output import find_output_place, write_instances
+from benchmarks.watching import OwnTime, settle
+from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.prompts import read_points
-from napari_sam3.widgets import panel as panel_module
 from napari_sam3.widgets.demo import own_records, process_events, wait_for
 from napari_sam3.widgets.panel import SegmentPanel
 
@@ -53,41 +45,10 @@ class Sizes:
 SMALL = Sizes(side=160, objects=3, engine_s=0.1, large_side=128, large_radius=20, rounds=2)
 
 
-def disc(radius: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return a disc's mask."""
-    row, col = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return np.asarray(row**2 + col**2 <= radius**2)
-
-
-def discs(shape: tuple[int, int], count: int, radius: int) -> Instances:
-    """Return discs at random places."""
-    random = np.random.default_rng(0)
-    mask = disc(radius)
-    side = mask.shape[0]
-    tops = random.integers(0, shape[0] - side, count).tolist()
-    lefts = random.integers(0, shape[1] - side, count).tolist()
-    items = [
-        Instance(mask, Box(t, c, t + side, c + side), 0.9) for t, c in zip(tops, lefts, strict=True)
-    ]
-    return Instances(shape, tuple(items))
-
-
-class SlowEngine:
-    """Answers after some seconds, with many objects."""
-
-    name, model, parameters = "builtin", "benchmark", NO_PARAMETERS
-    capabilities = CAPABILITIES
-
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-
-    def segment(
-        self, request: SegmentationRequest, stop: threading.Event = NEVER
-    ) -> SegmentationResult:
-        """Wait, then answer."""
-        stop.wait(self.sizes.engine_s)
-        radius = self.sizes.side // 50
-        return SegmentationResult(discs(request.shape, self.sizes.objects, radius))
+def finds_others(side: int, count: int, radius: int, seconds: float = 0.0) -> CostlessEngine:
+    """Return an engine that finds other discs each time."""
+    seeds = itertools.count()
+    return CostlessEngine(lambda _: discs((side, side), count, radius, next(seeds)), seconds)
 
 
 class StallClock(QObject):
@@ -118,27 +79,23 @@ def measure_stall(sizes: Sizes) -> None:
     viewer.window.add_dock_widget(panel, area="right")
     opened = time.perf_counter() - start
     report("open the panel (an empty dock)", bare_s, opened, within_s=1)
-    engine = SlowEngine(sizes)
-    setattr(panel_module, "create_engine", lambda *_: engine)  # noqa: B010 - mypy: it is final
+    install(finds_others(sizes.side, sizes.objects, sizes.side // 50, sizes.engine_s))
     viewer.add_labels(np.zeros((8, 8), np.uint16))  # napari's first labels layer compiles shaders
     process_events(sizes.engine_s)
 
-    steps: list[float] = []
-    original = panel.committer._step
-    panel.committer._timer.timeout.disconnect()
-    panel.committer._timer.timeout.connect(lambda: steps.append(seconds(original)))
     idle = StallClock()
     process_events(sizes.engine_s)
     floor_s = idle.longest_s
     clock = StallClock()
-    panel.form.question.value = "everything"
-    panel.run()
+    panel.run_everything()
     wait_for(panel)
-    words = f"{sizes.objects} objects on {sizes.side}² (the event loop, idle)"
-    first, *others = steps
-    report(f"longest step, {words}", floor_s, max(others, default=first), within_s=0.05)
-    report(f"first of {len(steps)} steps, with napari's new layer (idle)", floor_s, first)
-    report("longest turn of the event loop, with napari's drawing (idle)", floor_s, clock.longest_s)
+    words = f"{sizes.objects} objects on {sizes.side}²"
+    report(f"longest turn, {words}, napari's drawing included (idle)", floor_s, clock.longest_s)
+    with OwnTime.calibrated() as watch:
+        panel.run_everything()
+        settle(panel)
+    report(f"longest event, {words} (idle)", floor_s, watch.longest_s, within_s=0.05)
+    report(f"    all in the window's thread, {words} (idle)", floor_s, watch.window_s)
     panel.close_down()
     viewer.layers.remove(image)
     viewer.close()
@@ -166,17 +123,20 @@ def measure_events(sizes: Sizes) -> None:
     bare = middle(3, lambda: _add(viewer, Labels(np.zeros((side, side), np.uint16))))
     ours = middle(3, lambda: _add(viewer, place.new_layer()))
     report(f"new output layer, {side}² (a bare one, removal included)", bare, ours, within_s=0.3)
-    viewer.add_layer(layer)
-    process_events(0.5)
-    one = discs(plane.shape, 1, sizes.large_radius)
+    radius = sizes.large_radius
+    install(finds_others(side, 1, radius))
+    panel.run_everything()
+    settle(panel)
     taken = []
     for _ in range(rounds):
-        taken.append(seconds(lambda: _write(layer, plane, one)))
-        layer.undo()
-    corner = side // 2 - sizes.large_radius
-    indices = tuple(i + corner for i in np.nonzero(one[0].mask))
-    bare = seconds(lambda: layer.data_setitem(indices, 7))
-    words = f"write a mask of radius {sizes.large_radius} into {side}² (data_setitem)"
+        with OwnTime.calibrated() as watch:
+            panel.run_everything()
+            settle(panel)
+        taken.append(watch.window_s)
+    viewer.add_layer(layer)
+    corner = side // 2 - radius
+    bare = seconds(lambda: layer.data_setitem(tuple(i + corner for i in disc(radius).nonzero()), 7))
+    words = f"a run that finds a disc of radius {radius} on {side}² (data_setitem)"
     report(words, bare, statistics.median(taken), within_s=0.1)
     panel.close_down()
     viewer.close()
@@ -185,11 +145,6 @@ def measure_events(sizes: Sizes) -> None:
 def _add(viewer: napari.Viewer, layer: Labels) -> None:
     viewer.add_layer(layer)
     viewer.layers.remove(layer)
-
-
-def _write(layer: Labels, plane: Any, instances: Instances) -> None:
-    for _ in write_instances(layer, plane, instances):
-        pass
 
 
 if __name__ == "__main__":
