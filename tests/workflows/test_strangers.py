@@ -93,9 +93,8 @@ def test_a_senseless_number_anywhere_gives_a_result_or_a_sentence(stranger, valu
         ('{"schema": 1, "runs": [1e999]}', "too large, or none"),
         ('{"schema": 1, "runs": [NaN]}', "too large, or none"),
         ('{"schema": 1, "runs": [' + "[]," * 20_000_000 + "[]]}", "more values"),
-        ('{"schema": 1, "runs": "' + "9" * 70_000_000 + '"}', "longer than 64 MB"),
     ],
-    ids=["endless number", "infinite", "none", "60 MB of lists", "70 MB of text"],
+    ids=["endless number", "infinite", "none", "60 MB of lists"],
 )
 def test_a_file_that_is_too_much_is_refused_before_it_is_taken_apart(tmp_path, text, why):
     (tmp_path / "x.json").write_text(text)

@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.core.schema import parse
+from napari_sam3.core.schema import parse, values_in
 from napari_sam3.errors import LedgerError, ProvenanceError
 from napari_sam3.workflows.files import LABEL_SUFFIXES, save_text
 from napari_sam3.workflows.paths import is_file
 from napari_sam3.workflows.provenance import Record, check_record, is_record
 
-MAX_BYTES = 64 << 20
-"""A longer file is no record: one of ten thousand runs takes some 20 MB."""
+MAX_BYTES = 256 << 20
+"""A longer file is neither written nor read: 10,000 runs take 20 MB, and so do 80,000 objects."""
 
-MAX_VALUES = 8_000_000
-"""A file that holds more is none, either: a run has some 70, an object 17."""
+MAX_VALUES = 16_000_000
+"""Nor is one that holds more: a run has some 70, an object 17, each of some 60 bytes in memory."""
 
 _OBJECTS = "objects"
 _BLOCK = 1 << 20
@@ -195,7 +195,7 @@ def write_sidecar(
     Raises
     ------
     ProvenanceError
-        If it is no record.
+        If it is no record, or too large to be read again.
     ImageError
         If the file cannot be written.
     """
@@ -208,7 +208,14 @@ def write_sidecar(
             "shape": list(labels.shape),
         }
     check_record(written, "What was to be written")
-    save_text(path, to_text(written))
+    text = to_text(written)
+    data = text.encode("utf-8", "replace")
+    if len(data) > MAX_BYTES or values_in(data) > MAX_VALUES:
+        raise ProvenanceError(
+            f"The record of {path} is not saved: with {len(data) >> 20} MB it would be too large "
+            "to be opened again. Save the labels of fewer planes at a time."
+        )
+    save_text(path, text)
     return written
 
 
