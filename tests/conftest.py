@@ -33,11 +33,19 @@ os.environ |= {
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
 }
 
-from hypothesis import settings  # noqa: E402  (it asks for its folders when imported)
+from tests import tiers  # noqa: E402  (hypothesis asks for its folders when imported)
 
-# the same examples on every run, and no deadline: a busy machine is no failure
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the long form of the tests."""
+    parser.addoption(
+        "--long", action="store_true", help="more examples, seeds and killed processes"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the form that was asked for."""
+    tiers.choose(long=config.getoption("--long"))
 
 
 def pytest_unconfigure() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,6 +13,7 @@ from napari_sam3.core.objects import REVIEW_STATES, PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_changes import Changes
 from napari_sam3.core.reconciling import reconcile
+from tests.tiers import examples
 
 SHAPE = (12, 17)
 BIG = 2**31
@@ -122,7 +123,7 @@ def is_filtered(one, hidden):
 
 
 class TestProperties:
-    @settings(max_examples=150)
+    @examples(150)
     @given(edited_planes())
     def test_the_record_then_shows_what_the_layer_shows(self, case):
         record, expected, actual, hidden = case
@@ -135,7 +136,7 @@ class TestProperties:
         assert set(np.unique(actual[part]).tolist()) <= hidden
         assert all(label == one.label for label, one in result.objects.items())
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(edited_planes())
     def test_what_a_filter_hides_would_show_where_its_number_is(self, case):
         record, expected, actual, hidden = case
@@ -146,7 +147,7 @@ class TestProperties:
             painted = paint_objects(result.objects.values(), SHAPE, hidden=shown)
             assert (painted[actual == label] == label).all()
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(edited_planes())
     def test_nothing_is_lost_but_what_was_visibly_taken(self, case):
         record, expected, actual, hidden = case

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.draw import disk, ellipse
@@ -26,6 +26,7 @@ from napari_sam3.engines.builtin.scene import (
 )
 from napari_sam3.engines.builtin.split import split_by_distance
 from napari_sam3.errors import CancelledError, PromptError
+from tests.tiers import examples
 
 SHAPE = (96, 140)
 
@@ -529,7 +530,7 @@ random_points = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(seed=st.integers(0, 1000), points=random_points, boxed=st.booleans())
 def test_whatever_is_clicked_on_whatever_image_the_marks_hold(seed, points, boxed):
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import data
@@ -21,6 +21,7 @@ from napari_sam3.engines.builtin.nets.objects import preferred
 from napari_sam3.engines.builtin.scene import LastOnes
 from napari_sam3.engines.builtin.sketch import filled
 from napari_sam3.errors import CancelledError, PromptError
+from tests.tiers import examples
 
 SHAPE = (150, 220)
 
@@ -193,7 +194,7 @@ def test_clicks_hold_in_an_outline_too(body):
 @given(
     st.lists(st.tuples(st.integers(-30, 200), st.integers(-40, 260)), min_size=3, max_size=7),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_an_outline_is_filled_inside_of_the_image_and_nowhere_else(corners):
     try:
         outline = ObjectPrompt(outline=tuple(corners)).outline

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +22,7 @@ from napari_sam3.engines.base import AnswerRecord, RawPart, SegmentationResult, 
 from napari_sam3.errors import CacheError
 from napari_sam3.jobs import answers
 from napari_sam3.jobs.answers import decode_answer, digest, encode_answer
+from tests.tiers import examples
 
 any_float = st.floats(allow_nan=True, allow_infinity=True)
 TURNS = "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
@@ -178,14 +179,14 @@ def changed(data, **changes):
 
 class TestRoundTrip:
     @given(any_result, questions)
-    @settings(max_examples=60)
+    @examples(60)
     def test_nothing_is_lost(self, result, question):
         stored = decode_answer(encode_answer(result, question))
         assert_same(stored.result, result)
         assert stored.question == question
 
     @given(any_result, questions)
-    @settings(max_examples=30)
+    @examples(30)
     def test_the_same_answer_gives_the_same_bytes(self, result, question):
         data = encode_answer(result, question)
         turned = dict(reversed(question.items()))
@@ -286,7 +287,7 @@ class TestDamage:
                 decode_answer(data[:length])
 
     @given(any_result, st.data())
-    @settings(max_examples=60)
+    @examples(60)
     def test_no_damage_to_any_answer_gives_another_one(self, result, data):
         whole = encode_answer(result, {"text": "a"})
         place = data.draw(st.integers(0, len(whole) - 1))
@@ -303,7 +304,7 @@ class TestDamage:
             decode_answer(data)
 
     @given(st.data())
-    @settings(max_examples=200)
+    @examples(200)
     def test_any_json_in_the_right_archive_gives_an_answer_or_a_sentence(self, data):
         parts = parts_of(encode_answer(small_result(), {}))
         document = json.loads(parts["answer.json"])
@@ -517,7 +518,7 @@ class TestDigest:
         assert digest(Instances(instances.image_shape, tuple(fortran))) == digest(instances)
 
     @given(any_result)
-    @settings(max_examples=50)
+    @examples(50)
     def test_survives_storage(self, result):
         stored = decode_answer(encode_answer(result, {}))
         assert digest(stored.result.instances) == digest(result.instances)

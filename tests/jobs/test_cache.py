@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3.core.geometry import Box
@@ -24,6 +24,7 @@ from napari_sam3.errors import CacheError
 from napari_sam3.jobs import cache as cache_module
 from napari_sam3.jobs.answers import digest, encode_answer
 from napari_sam3.jobs.cache import AnswerCache
+from tests.tiers import examples
 
 GENEROUS = 1 << 30
 HERE = Path(__file__)
@@ -379,7 +380,7 @@ steps = st.lists(st.tuples(st.sampled_from(["put", "put", "get"]), st.integers(0
 
 
 class TestEviction:
-    @settings(max_examples=25)
+    @examples(25)
     @given(steps, st.integers(1, 6))
     def test_goes_by_last_use_as_in_a_plain_model(self, tmp_path_factory, steps, holds):
         # every encoded answer here is as long as any other

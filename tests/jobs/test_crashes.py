@@ -16,7 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -33,6 +32,7 @@ from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.records import Limits, Records
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.segment import SegmentRun, segment
+from tests.tiers import examples
 
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
 
@@ -376,4 +376,4 @@ class Crashes(RuleBasedStateMachine):
 
 
 TestCrashes = Crashes.TestCase
-TestCrashes.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestCrashes.settings = examples(40, fewest=10, stateful_step_count=25)

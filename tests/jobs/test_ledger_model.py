@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from napari_sam3.errors import CapReachedError, LedgerError
 from napari_sam3.jobs.ledger import Caps, InFlightError, Ledger, Origin
+from tests.tiers import examples
 
 DAY = 86400.0
 KEYS, RUNS = ["a", "b", "c"], ["run-1", "run-2"]
@@ -203,5 +203,5 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [entry.id for entry in self.ledger.unfinished()] == lost
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+LedgerMachine.TestCase.settings = examples(20, fewest=10, stateful_step_count=20)
 TestAnySequence = LedgerMachine.TestCase

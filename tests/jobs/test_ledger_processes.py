@@ -10,8 +10,9 @@ import time
 import pytest
 
 from napari_sam3.jobs.ledger import InFlightError, Ledger, Origin
+from tests.tiers import some
 
-ROUNDS = 8
+ROUNDS = some(8, fewest=2)
 
 HEAD = """
 import sys, time

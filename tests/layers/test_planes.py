@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import Dims, ViewerModel
 from napari.layers import Image, Points
@@ -20,6 +20,7 @@ from napari_sam3.layers.pictures import capture_composed, capture_picture
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.prompts import from_pixels, read_points
 from napari_sam3.layers.transforms import LayerTransform
+from tests.tiers import examples
 
 ignore_turned = pytest.mark.filterwarnings(
     # napari says of itself that it shows such planes without the turn out of the plane
@@ -606,7 +607,7 @@ def any_place(draw, ndim):
 
 
 @ignore_turned
-@settings(max_examples=60)
+@examples(60)
 @given(scenes(), st.data())
 def test_what_is_clicked_is_what_is_painted(scene, data):
     shape, order, pixel = scene

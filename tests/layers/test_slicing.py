@@ -6,7 +6,7 @@ from itertools import permutations
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from napari.components import Dims, ViewerModel
 from napari.layers import Image, Points, Shapes
@@ -19,6 +19,7 @@ from napari_sam3.layers.pictures import capture_composed, capture_picture
 from napari_sam3.layers.planes import find_plane, go_to
 from napari_sam3.layers.prompts import from_pixels, is_shown, read_points, read_shapes, to_pixels
 from napari_sam3.layers.transforms import LayerTransform
+from tests.tiers import examples
 
 pytestmark = pytest.mark.filterwarnings(
     # napari says of itself that it leaves out a turn out of the plane
@@ -111,7 +112,7 @@ def pixels_at(image, dims, pixels):
 # --- images
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_the_picture_is_the_slice_that_napari_draws_byte_for_byte(data):
     ndim = data.draw(st.integers(2, 4))
@@ -145,7 +146,7 @@ def test_the_picture_is_the_slice_that_napari_draws_byte_for_byte(data):
     assert np.array_equal(picture.read().rgb[..., 0], to_uint8(drawn, (20, 220)))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_mirrored_and_turned_stacks_show_what_napari_shows_or_are_refused(data):
     dims = data.draw(views(4))
@@ -284,7 +285,7 @@ def seen(draw, shape):
         assume(False)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_pixels_are_drawn_where_the_canvas_draws_them(data):
     ndim = data.draw(st.integers(2, 4))
@@ -318,7 +319,7 @@ def _slider_on(image, dims):
     return tuple(point)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.data())
 def test_a_click_on_a_pixel_is_drawn_there_and_read_as_that_pixel(data):
     ndim = data.draw(st.integers(2, 4))
@@ -338,7 +339,7 @@ def test_a_click_on_a_pixel_is_drawn_there_and_read_as_that_pixel(data):
     assert [mark.point.pixel for mark in read_points(points, plane).points] == [pixel]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.data())
 def test_marks_of_any_layer_count_where_napari_draws_them_if_it_does(data):
     ndim = data.draw(st.integers(3, 4))
@@ -363,7 +364,7 @@ def test_marks_of_any_layer_count_where_napari_draws_them_if_it_does(data):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_shapes_count_where_napari_draws_them_if_it_does(data):
     _, dims, plane = seen(data.draw, (20, 40, 60))

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.transforms import LayerTransform, refuse_other_units, transform_kwargs
+from tests.tiers import examples
 
 TURNED = np.array([[0.8, -0.6, 3.0], [0.6, 0.8, -7.0], [0.0, 0.0, 1.0]])
 
@@ -37,7 +38,7 @@ PLACES = {
 
 # napari says that it cannot show such planes; the positions hold all the same
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
-@settings(max_examples=40)
+@examples(40)
 @given(
     **PLACES,
     points=st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=6),
@@ -55,7 +56,7 @@ def test_many_points_go_where_napari_puts_each_of_them(scale, translate, angle, 
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
-@settings(max_examples=40)
+@examples(40)
 @given(
     **PLACES,
     shift=st.tuples(numbers, numbers, numbers),

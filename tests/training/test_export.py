@@ -16,6 +16,7 @@ from napari_sam3.engines.builtin.nets.dense_net import dense_maps, run_dense_net
 from napari_sam3.engines.builtin.nets.load import weights  # noqa: E402
 from napari_sam3.engines.builtin.nets.planes import DENSE_PLANES, PROMPT_PLANES  # noqa: E402
 from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net  # noqa: E402
+from tests.tiers import examples  # noqa: E402
 from training.calibrate import fit_logistic  # noqa: E402
 from training.export import arrays_of, exported, weights_of  # noqa: E402
 from training.losses import dice_loss, overlaps  # noqa: E402
@@ -115,7 +116,7 @@ def test_the_prompt_net_answers_as_in_training(prompt_nets, count):
 
 
 @given(rows=st.integers(1, 13), cols=st.integers(1, 13), seed=st.integers(0, 2**31 - 1))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_the_dense_net_answers_as_in_training_at_any_size(dense_nets, rows, cols, seed):
     torch.manual_seed(seed)
     planes = torch.randn(1, DENSE_PLANES, 8 * rows, 8 * cols)

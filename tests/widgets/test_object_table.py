@@ -7,7 +7,7 @@ from html import unescape
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication, QKeySequence, QShortcut
@@ -27,6 +27,7 @@ from napari_sam3.widgets._feature_model import FeatureModel
 from napari_sam3.widgets._feature_values import Values, sort_rows
 from napari_sam3.widgets._object_table import FILTER_DELAY_MS, ObjectTable
 from napari_sam3.widgets._state_marks import state_icon
+from tests.tiers import examples
 
 DISPLAY, ALIGNMENT = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole
 DECORATION, TOOLTIP = Qt.ItemDataRole.DecorationRole, Qt.ItemDataRole.ToolTipRole
@@ -574,7 +575,7 @@ def test_selecting_never_scrolls_sideways(table):
     assert bar.value() == bar.maximum()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.sets(st.integers(1, 30)))
 def test_what_is_selected_is_read_back(qapp, wanted):
     table = ObjectTable()

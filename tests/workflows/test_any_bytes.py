@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,6 +18,7 @@ from napari_sam3.errors import Sam3Error
 from napari_sam3.workflows.exporting import export, read_objects
 from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.label_files import open_labels
+from tests.tiers import examples
 
 from .exported import exported
 
@@ -81,7 +82,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("any")
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = examples(150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.filterwarnings("ignore")

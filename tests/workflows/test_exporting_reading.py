@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -25,6 +25,7 @@ from napari_sam3.workflows.exporting import export, read_calibration, read_objec
 from napari_sam3.workflows.exporting import found as limits
 from napari_sam3.workflows.exporting.importing import is_readable
 from napari_sam3.workflows.files import save_labels
+from tests.tiers import examples
 
 from .exported import SHAPE, assert_same_objects, exported, masks, whole
 
@@ -404,7 +405,7 @@ def test_a_damaged_region_is_a_sentence_or_no_area(tmp_path, data):
         assert read_objects(path).objects == ()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_to_a_file_is_at_most_a_sentence(tmp_path, data):
     suffix = data.draw(st.sampled_from([".zip", ".json", ".geojson", ".tif"]))

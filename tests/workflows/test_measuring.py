@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as npst
 from skimage.measure import regionprops
 
@@ -16,6 +16,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.workflows.exporting import Exported, export
 from napari_sam3.workflows.measuring import COLUMNS, iter_measure, measure
+from tests.tiers import examples
 
 from .exported import ABOUT, SHAPE, exported, labelled, masks, objects
 
@@ -66,7 +67,7 @@ def test_every_object_is_measured_whole_as_scikit_image_does_it_alone(size):
             assert np.isnan(row["perimeter"])
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=8)))
 def test_ellipses_are_scikit_images(mask):
     instance = Instance.from_mask(mask)

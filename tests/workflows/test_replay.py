@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.layers import Labels
 
@@ -45,6 +45,7 @@ from napari_sam3.workflows.replay import (
     without_own,
 )
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from tests.tiers import examples
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}
 CLICK = ObjectPrompt((Point(1, 2),))
@@ -172,13 +173,13 @@ def desks(draw):
     return desk
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(desks())
 def test_replayed_labels_are_the_written_ones_to_the_last_pixel(desk):
     assert np.array_equal(desk.rebuilt(), desk.layer.data)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(desks())
 def test_what_was_there_before_can_be_told_from_the_labels_as_they_are(desk):
     before = without_own(desk.record, desk.layer.data)

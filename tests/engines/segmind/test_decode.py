@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
@@ -26,6 +26,7 @@ from napari_sam3.engines.segmind.decode import (
     split_into_instances,
 )
 from napari_sam3.errors import RequestRejectedError, ResponseError, Sam3Error
+from tests.tiers import examples
 
 SHAPE = (20, 30)
 ID = "4f1c-77.a_b"
@@ -885,17 +886,17 @@ class TestAnything:
         assert answer.kind != "pending" or answer.request_id
         json.dumps(answer.extra, allow_nan=False).encode()
 
-    @settings(max_examples=400, deadline=None)
+    @examples(400)
     @given(damaged(), st.sampled_from(["", "image/png", "application/json"]), st.booleans())
     def test_damaged_answers(self, body, content_type, overlay):
         self.check(body, content_type, overlay)
 
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     @given(st.binary(max_size=200), st.text(), st.booleans())
     def test_any_bytes(self, body, content_type, overlay):
         self.check(body, content_type, overlay)
 
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     @given(json_values, st.booleans())
     def test_any_json(self, value, overlay):
         self.check(json.dumps(value).encode(), "", overlay)
