@@ -6,6 +6,7 @@ import pytest
 
 from napari_sam3 import samples
 
+NAMES = ("fluorescence", "histology", "stack")
 LICENCES = (resources.files(samples) / "LICENSES.md").read_text(encoding="utf-8")
 
 
@@ -33,8 +34,7 @@ def test_samples_load_without_any_socket(monkeypatch):
 
 
 def test_every_sample_has_a_file_whose_licence_is_stated():
-    assert samples.sample_names() == ("fluorescence", "histology", "stack")
-    for name in samples.sample_names():
+    for name in NAMES:
         path = samples.sample_path(name)
         assert path.is_file()
         assert f"`data/{path.name}`" in LICENCES
@@ -45,11 +45,11 @@ def test_every_sample_has_a_file_whose_licence_is_stated():
 
 def test_no_image_is_there_without_a_licence():
     shipped = {entry.name for entry in (resources.files(samples) / "data").iterdir()}
-    assert shipped == {samples.sample_path(name).name for name in samples.sample_names()}
+    assert shipped == {samples.sample_path(name).name for name in NAMES}
 
 
 def test_all_samples_together_stay_small():
-    assert sum(samples.sample_path(n).stat().st_size for n in samples.sample_names()) < 1.5e6
+    assert sum(samples.sample_path(n).stat().st_size for n in NAMES) < 1.5e6
 
 
 def test_the_stack_knows_its_voxel_size_in_micrometres():

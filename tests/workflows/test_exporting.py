@@ -18,7 +18,7 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.objects import PlaneObject
-from napari_sam3.core.outlines import fill_outlines, instance_of_rings, trace_outlines
+from napari_sam3.core.outlines import instance_of_rings, trace_outlines
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting import (
     FORMATS,
@@ -423,8 +423,3 @@ def test_importing_it_loads_no_library_of_a_format():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == [], done.stderr
-
-
-def test_outlines_of_all_objects_fill_to_their_masks():
-    for mask in masks().values():
-        np.testing.assert_array_equal(fill_outlines(trace_outlines(mask), SHAPE), mask)

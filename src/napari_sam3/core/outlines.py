@@ -161,34 +161,6 @@ def _swapped(
     return swapped
 
 
-def fill_outlines(outlines: Sequence[Outline], shape: tuple[int, int]) -> BoolArray:
-    """Return the mask of polygons.
-
-    Parameters
-    ----------
-    outlines : sequence of Outline
-        Any, not only traced ones; what reaches out of the image is cut off.
-    shape : tuple of int
-        (rows, cols) of the image.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows, cols)
-        True where a pixel's centre is inside a polygon and in none of its holes.  On the
-        line itself, centres belong to what lies below and right of it.
-
-    Raises
-    ------
-    ValueError
-        As `instance_of_outlines`.
-    """
-    mask = np.zeros(shape, bool)
-    instance = instance_of_outlines(outlines, shape)
-    if instance is not None:
-        mask[instance.box.slices] = instance.mask
-    return mask
-
-
 def instance_of_outlines(
     outlines: Sequence[Outline],
     shape: tuple[int, int],

@@ -41,18 +41,13 @@ _SAMPLES = {
 }
 
 
-def sample_names() -> tuple[str, ...]:
-    """Return the names of all samples."""
-    return tuple(_SAMPLES)
-
-
 def sample_path(name: str) -> Path:
     """Return the image file of a sample.
 
     Parameters
     ----------
     name : str
-        One of `sample_names`.
+        ``fluorescence``, ``histology`` or ``stack``.
 
     Raises
     ------

@@ -48,11 +48,6 @@ class ApiKey:
         """Return the key itself, for the header of a request and for nothing else."""
         return self._text
 
-    @property
-    def looks_odd(self) -> bool:
-        """Whether it has another shape than the service's keys are known to have."""
-        return KEY_SHAPE.fullmatch(self._text) is None
-
     def __repr__(self) -> str:
         return "ApiKey(…)"
 
