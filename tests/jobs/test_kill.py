@@ -47,6 +47,8 @@ import numpy as np, psutil, scipy.ndimage, skimage.measure
 from PIL import Image
 from napari_sam3 import create_engine, ConceptPrompt
 from napari_sam3.engines.segmind import engine as engine_module
+from napari_sam3.core.pictures import Picture
+from napari_sam3.core.progress import drain
 from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.segment import SegmentRun
