@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from napari.components import Dims
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_sam3.core.images import Blending
 from napari_sam3.core.pictures import Channel, Picture
@@ -74,6 +75,53 @@ def capture_composed(images: Sequence[Image], reference: Plane, dims: Dims) -> P
     if not overlaid:
         raise ImageError("No image is visible: show at least one image layer.")
     return Picture(reference.shape, tuple(overlaid), is_composed=True)
+
+
+class LastPicture:
+    """The picture that was captured last, and with it what was read of it.
+
+    It is kept as long as it looks the same, and its images tell of no other data.
+    """
+
+    def __init__(self) -> None:
+        self._picture: Picture | None = None
+        self._images: list[weakref.ref[Image]] = []
+
+    def kept(self, picture: Picture, images: Sequence[Image]) -> Picture:
+        """Return the picture of before, if this one shows the same; else this one, to be read.
+
+        Parameters
+        ----------
+        picture : Picture
+            As it was captured now.
+        images : sequence of Image
+            That it was captured from.
+        """
+        # what is invisible does not tell when its data were changed
+        is_told = all(image.visible for image in images)
+        if is_told and self._picture is not None and self._picture.look == picture.look:
+            return self._picture
+        self._let_go()
+        unread = replace(picture)
+        if is_told:
+            self._picture = unread
+            self._images = [weakref.ref(image) for image in images]
+            for image in images:
+                image.events.set_data.connect(self._let_go)
+        return unread
+
+    def forget(self, layer: Layer | None = None) -> None:
+        """Let go of it, if it shows that layer, or of any."""
+        channels = () if self._picture is None else self._picture.channels
+        if layer is None or any(channel.key == layer.unique_id for channel in channels):
+            self._let_go()
+
+    def _let_go(self, _event: Any = None) -> None:
+        images, self._images, self._picture = self._images, [], None
+        for reference in images:
+            image = reference()
+            if image is not None:
+                image.events.set_data.disconnect(self._let_go)
 
 
 def _channel(image: Image, plane: Plane) -> Channel:

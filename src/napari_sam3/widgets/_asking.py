@@ -8,7 +8,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_sam3.core.concepts import split_concepts
 from napari_sam3.core.pictures import Picture
@@ -24,7 +24,7 @@ from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsuppo
 from napari_sam3.engines.base import Question, Setting
 from napari_sam3.errors import ImageError, PromptError, UnsupportedPromptError
 from napari_sam3.layers.output import find_output_place, picture_kwargs
-from napari_sam3.layers.pictures import capture_composed, capture_picture
+from napari_sam3.layers.pictures import LastPicture, capture_composed, capture_picture
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.prompts import (
     DRAW_EXAMPLE,
@@ -77,6 +77,8 @@ class Asking:
         self._prompts = prompts
         self._committer = committer
         self._options = options
+        # a further click on what is shown reads and hashes nothing again
+        self._last = LastPicture()
 
     @property
     def question(self) -> Question:
@@ -161,11 +163,15 @@ class Asking:
 
     def _picture(self, image: Image, plane: Plane) -> Picture:
         if not self._form.composed.value:
-            return capture_picture(image, plane)
+            return self._last.kept(capture_picture(image, plane), [image])
         visible = [
             layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.visible
         ]
-        return capture_composed(visible, plane, self._viewer.dims)
+        return self._last.kept(capture_composed(visible, plane, self._viewer.dims), visible)
+
+    def forget(self, layer: Layer | None = None) -> None:
+        """Let go of the picture that was asked about last, if it shows that layer, or of any."""
+        self._last.forget(layer)
 
     def _drawn(self, plane: Plane) -> Drawn:
         drawn = Drawn()
@@ -304,20 +310,11 @@ class Asking:
     def identity(self, context: RunContext) -> Hashable:
         """Return what tells this question from others, pictures included."""
         run = context.run
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         return (
             (context.engine, context.options),
-            (context.image_id, context.place.plane.key, bool(self._form.composed.value)),
+            (context.image_id, context.place.plane.key),
             context.place.plane.margins,
             (run.prompts, run.min_score, run.max_masks),
             (context.rule, context.output and context.output.unique_id),
-            tuple(_look(image) for image in images),
+            run.picture.look,
         )
-
-
-def _look(image: Image) -> Hashable:
-    """Return what decides how an image is shown, as far as the user can change it."""
-    limits, colormap = tuple(image.contrast_limits), image.colormap.name
-    shown = (bool(image.visible), float(image.opacity), str(image.blending))
-    look = (limits, float(image.gamma), colormap, str(image.projection_mode))
-    return (image.unique_id, id(image.data), look, shown)

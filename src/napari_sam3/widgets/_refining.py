@@ -26,7 +26,7 @@ from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity
 from napari_sam3.layers.objects import ObjectRecord, plane_index
 from napari_sam3.layers.output import find_output_place, picture_kwargs
-from napari_sam3.layers.pictures import capture_picture
+from napari_sam3.layers.pictures import LastPicture, capture_picture
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.prompts import read_points
 from napari_sam3.widgets._consent import ConsentDesk
@@ -121,6 +121,7 @@ class Refining(QObject):
         self._session: _Session | None = None
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
+        self._last = LastPicture()
         self._consent = ConsentDesk(parent)
         self._runner = Runner(self)
         self._runner.returned.connect(self._on_returned)
@@ -190,6 +191,7 @@ class Refining(QObject):
             return
         self._timer.stop()
         self._runner.drop("refine")
+        self._last.forget()
         session.points.events.data.disconnect(self._on_drawn)
         if session.points in self._viewer.layers:
             self._viewer.layers.remove(session.points)
@@ -221,7 +223,8 @@ class Refining(QObject):
         place = find_output_place(session.image, session.plane)
         lies = picture_kwargs(place, session.plane.shape)["affine"].tolist()
         about = {"image": bare_name(session.image.name), "affine": lies}
-        run = SegmentRun(session.picture, (prompt,), about=about)
+        picture = self._last.kept(session.picture, [session.image])
+        run = SegmentRun(picture, (prompt,), about=about)
         job = Job(self._asking(session.engine, run), (session, run, prompt), "refine")
         job.billed = info.capabilities.billed
         if self._runner.start(job):

@@ -811,6 +811,7 @@ class SegmentPanel(Dock):
     def _on_layer_removed(self, event: Any) -> None:
         self.prompts.forget(event.value)
         self.committer.forget(event.value)
+        self.asking.forget(event.value)
         self._on_layers()
         self._show_drawn()
 
@@ -827,6 +828,7 @@ class SegmentPanel(Dock):
         self.saving.finish()
         self.committer.finish()
         self.prompts.close()
+        self.asking.forget()
         self.copying.close_down()
         layers = self._viewer.layers.events
         layers.inserted.disconnect(self._on_layers)
