@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.cli import hosted
 from napari_sam3.engines.segmind import engine as segmind_engine
-from napari_sam3.settings import UPLOAD_NOTICE_PRINTED, UPLOAD_NOTICE_SEEN, read_setting
+from napari_sam3.settings import read_settings
 from napari_sam3.testing import SegmindServer
 
 SHAPE = (40, 64)
@@ -69,8 +69,8 @@ def test_what_leaves_the_computer_is_said_once_and_nothing_is_waited_for(run):
     first, second = run("--text", "nucleus"), run("--point", "3,4", "--overwrite")
     assert "leave this computer" in first.stderr
     assert "leave this computer" not in second.stderr
-    assert read_setting(UPLOAD_NOTICE_PRINTED) is True
-    assert read_setting(UPLOAD_NOTICE_SEEN) is None
+    assert read_settings().segmind_upload_notice_printed
+    assert not read_settings().segmind_upload_notice_seen
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -80,7 +80,7 @@ def test_in_a_terminal_the_user_is_asked_before_the_first_upload(run, server, mo
     done = run("--text", "nucleus")
     assert (done.exit_code == 0) is answer
     assert server.ledger.posts == int(answer)
-    assert bool(read_setting(UPLOAD_NOTICE_SEEN)) is answer
+    assert read_settings().segmind_upload_notice_seen is answer
 
 
 def test_the_price_of_several_calls_is_said_before_they_are_made(run, server):

@@ -16,9 +16,11 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from napari_sam3.core.schema import Schema, parse
 from napari_sam3.private_files import alone, make_private_folder, open_private
 
 ENVIRONMENT_VARIABLE = "NAPARI_SAM3_CONFIG"
@@ -41,6 +43,31 @@ CACHE_VARIABLE = "NAPARI_SAM3_CACHE"
 DATA_VARIABLE = "NAPARI_SAM3_DATA"
 
 _PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is set, under the names above; amounts are US dollars, None for no limit."""
+
+    segmind_upload_notice_seen: bool = False
+    segmind_upload_notice_printed: bool = False
+    segmind_url: str = ""
+    cache_folder: str = ""
+    cache_max_mb: float = 2048.0
+    cache_used: bool = True
+    confirm_above: float = 0.1
+    cap_per_run: float | None = 2.0
+    cap_per_day: float | None = 10.0
+    project: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (CACHE_MAX_MB, CONFIRM_ABOVE, CAP_PER_RUN, CAP_PER_DAY):
+            amount = getattr(self, name)
+            if amount is not None and amount < 0:
+                raise ValueError(f"{name} must be 0 or more, but it is {amount}")
+
+
+_SCHEMA: Schema[Settings] = Schema(Settings)
 
 _T = TypeVar("_T")
 
@@ -74,8 +101,7 @@ def is_cache_private() -> bool:
 
 
 def _chosen_cache_folder() -> str:
-    chosen = os.environ.get(CACHE_VARIABLE) or read_setting(CACHE_FOLDER)
-    return chosen if isinstance(chosen, str) else ""
+    return os.environ.get(CACHE_VARIABLE) or read_settings().cache_folder
 
 
 def data_folder() -> Path:
@@ -88,9 +114,9 @@ def data_folder() -> Path:
     return user_data_path("napari-sam3", appauthor=False)
 
 
-def read_setting(name: str, otherwise: Any = None) -> Any:
-    """Return a setting, or `otherwise` if it was never made."""
-    return _read()[0].get(name, otherwise)
+def read_settings() -> Settings:
+    """Return what is set."""
+    return _SCHEMA.read(_read()[0])
 
 
 def settings_problem() -> str:
@@ -120,7 +146,13 @@ def write_setting(name: str, value: Any) -> bool:
     """Remember a setting; return whether that worked.
 
     A file that cannot be read is moved aside before.
+
+    Raises
+    ------
+    ValueError
+        If the setting has no such value.
     """
+    _SCHEMA.read({name: value})
     path = settings_path()
     try:
         make_private_folder(path.parent)
@@ -170,14 +202,15 @@ def _patiently(act: Callable[[], _T]) -> _T:
 def _read() -> tuple[dict[str, Any], str]:
     """Return what is set, and what is wrong with the file; empty if nothing is."""
     try:
-        value = json.loads(_patiently(lambda: settings_path().read_text(encoding="utf-8")))
+        values: dict[str, Any] = parse(_patiently(lambda: settings_path().read_bytes()))
+        _SCHEMA.read(values)
     except (FileNotFoundError, NotADirectoryError):
         return {}, ""
     except OSError as error:
         return {}, f"cannot be read ({error.strerror or type(error).__name__})"
-    except (ValueError, RecursionError):
-        return {}, "are damaged"
-    return (value, "") if isinstance(value, dict) else ({}, "are damaged")
+    except ValueError as error:
+        return {}, f"are damaged ({error})"
+    return values, ""
 
 
 def _exists(path: Path) -> bool:

@@ -9,9 +9,6 @@ import pytest
 from napari_sam3.errors import LedgerError, PromptError
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.records import (
-    DEFAULT_CAP_PER_DAY,
-    DEFAULT_CAP_PER_RUN,
-    DEFAULT_CONFIRM_ABOVE,
     Limits,
     UnderWay,
     close_ledgers,
@@ -63,20 +60,6 @@ def test_limits_are_those_that_were_set():
     write_setting(CAP_PER_RUN, 3)
     write_setting(CAP_PER_DAY, None)
     assert read_limits() == Limits(0.0, Caps(3.0, None))
-
-
-@pytest.mark.parametrize("value", ["much", -1, True, [], math.inf, math.nan, 10**400])
-def test_a_limit_that_makes_no_sense_is_no_leave_to_spend(value):
-    for name in (CONFIRM_ABOVE, CAP_PER_RUN, CAP_PER_DAY):
-        write_setting(name, value)
-    usual = Caps(DEFAULT_CAP_PER_RUN, DEFAULT_CAP_PER_DAY)
-    assert read_limits() == Limits(DEFAULT_CONFIRM_ABOVE, usual)
-
-
-def test_whoever_wants_to_be_asked_about_nothing_is_asked_as_usual():
-    # no number of dollars: that could only mean that anything may be spent without a word
-    write_setting(CONFIRM_ABOVE, None)
-    assert read_limits().confirm_above == DEFAULT_CONFIRM_ABOVE
 
 
 @pytest.mark.parametrize("amount", [-0.01, math.inf, math.nan])

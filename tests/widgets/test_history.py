@@ -21,7 +21,7 @@ from napari_sam3.settings import (
     CACHE_USED,
     CAP_PER_DAY,
     CONFIRM_ABOVE,
-    read_setting,
+    read_settings,
     write_setting,
 )
 from napari_sam3.testing import Behaviour, SegmindServer
@@ -117,9 +117,9 @@ class TestStoredAnswers:
 
     def test_the_switch_is_remembered(self, panel):
         panel.history.use_cache.value = True
-        assert read_setting(CACHE_USED) is True
+        assert read_settings().cache_used is True
         panel.history.use_cache.value = False
-        assert read_setting(CACHE_USED) is False
+        assert read_settings().cache_used is False
 
 
 class TestConsent:
@@ -205,7 +205,7 @@ class TestLimits:
         shown = panel.hosted.limits.per_day
         assert (shown.native.text() == "no cap") is (usd is None)
         # looking changes nothing
-        assert read_setting(CAP_PER_DAY) == usd
+        assert read_settings().cap_per_day == usd
         panel.close_down()
 
     def test_a_new_panel_shows_what_was_set(self, make_napari_viewer):

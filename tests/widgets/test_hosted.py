@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QDialog, QPushButton
 
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.engines.segmind import key as keys
-from napari_sam3.settings import UPLOAD_NOTICE_SEEN, read_setting, settings_path
+from napari_sam3.settings import read_settings, settings_path
 from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.widgets import _consent, _hosted
 from napari_sam3.widgets.panel import SegmentPanel
@@ -252,7 +252,7 @@ def test_the_first_upload_is_asked_for_and_the_answer_remembered(
     panel.run()
     wait()
     assert server.ledger.posts == int(agreed)
-    assert bool(read_setting(UPLOAD_NOTICE_SEEN)) is agreed
+    assert read_settings().segmind_upload_notice_seen is agreed
     panel.form.text.value = "again"
     panel.run()
     wait()

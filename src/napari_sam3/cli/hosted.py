@@ -87,11 +87,12 @@ def agree_to_upload() -> None:
     from napari_sam3.settings import (
         UPLOAD_NOTICE_PRINTED,
         UPLOAD_NOTICE_SEEN,
-        read_setting,
+        read_settings,
         write_setting,
     )
 
-    if read_setting(UPLOAD_NOTICE_SEEN, False) or read_setting(UPLOAD_NOTICE_PRINTED, False):
+    seen = read_settings()
+    if seen.segmind_upload_notice_seen or seen.segmind_upload_notice_printed:
         return
     typer.echo(UPLOAD_NOTICE, err=True)
     if not is_terminal():

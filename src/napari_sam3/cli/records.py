@@ -99,7 +99,7 @@ def cache_set(
             raise typer.BadParameter(f"there is no folder {folder}; create it first.")
         _remember(CACHE_FOLDER, str(folder.resolve()))
     if default_folder:
-        _remember(CACHE_FOLDER, None)
+        _remember(CACHE_FOLDER, "")
     if max_mb is not None and not math.isfinite(max_mb):
         raise typer.BadParameter("--max-mb must be a number of megabytes.")
     if max_mb is not None:
@@ -198,7 +198,14 @@ def limits(
     """Show or set spending limits."""
     from napari_sam3.jobs.costs import dollars
     from napari_sam3.jobs.records import read_limits
-    from napari_sam3.settings import CAP_PER_DAY, CAP_PER_RUN, CONFIRM_ABOVE, PROJECT, read_setting
+    from napari_sam3.settings import (
+        CAP_PER_DAY,
+        CAP_PER_RUN,
+        CONFIRM_ABOVE,
+        PROJECT,
+        read_settings,
+        settings_problem,
+    )
 
     if no_caps and (per_run is not None or per_day is not None):
         raise typer.BadParameter("give either --no-caps or a limit.")
@@ -212,11 +219,13 @@ def limits(
             _remember(CAP_PER_DAY, None)
         if project is not None:
             _remember(PROJECT, project.strip())
+    if problem := settings_problem():
+        typer.echo(problem, err=True)
     found = read_limits()
     typer.echo(f"asks above  {dollars(found.confirm_above)}")
     typer.echo(f"per run     {_cap(found.caps.per_run)}")
     typer.echo(f"per day     {_cap(found.caps.per_day)}")
-    typer.echo(f"project     {read_setting(PROJECT, '') or '(none)'}")
+    typer.echo(f"project     {read_settings().project or '(none)'}")
 
 
 def collect(

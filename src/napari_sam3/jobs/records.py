@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 import secrets
-import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from napari_sam3.errors import LedgerError, PromptError
 from napari_sam3.jobs import owners
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Caps, Entry, Ledger, Origin
 from napari_sam3.settings import (
-    CACHE_MAX_MB,
-    CACHE_USED,
-    CAP_PER_DAY,
-    CAP_PER_RUN,
-    CONFIRM_ABOVE,
-    PROJECT,
+    Settings,
     cache_folder,
     data_folder,
     is_cache_private,
-    read_setting,
+    read_settings,
     settings_problem,
 )
 
@@ -34,10 +27,7 @@ LEDGER_NAME = "ledger.sqlite"
 OFFERED_S = 86400.0
 """For how long an answer that could not be read is offered for another try."""
 
-DEFAULT_CACHE_MB = 2048.0
-DEFAULT_CONFIRM_ABOVE = 0.1
-DEFAULT_CAP_PER_RUN = 2.0
-DEFAULT_CAP_PER_DAY = 10.0
+_USUAL = Settings()
 
 SESSION = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(3)}"
 """Names this process in the ledger: when it began, and something that no other has."""
@@ -60,8 +50,8 @@ class Limits:
         If an amount is negative or not finite.
     """
 
-    confirm_above: float = DEFAULT_CONFIRM_ABOVE
-    caps: Caps = field(default_factory=lambda: Caps(DEFAULT_CAP_PER_RUN, DEFAULT_CAP_PER_DAY))
+    confirm_above: float = _USUAL.confirm_above
+    caps: Caps = field(default_factory=lambda: Caps(_USUAL.cap_per_run, _USUAL.cap_per_day))
 
     def __post_init__(self) -> None:
         for amount in (self.confirm_above, self.caps.per_run, self.caps.per_day):
@@ -166,9 +156,9 @@ def open_records(
         By default as the settings say.
     """
     if use_cache is None:
-        use_cache = bool(read_setting(CACHE_USED, True))
+        use_cache = read_settings().cache_used
     if project is None:
-        project = str(read_setting(PROJECT, "") or "")
+        project = read_settings().project
     return Records(
         open_cache() if use_cache else None,
         open_ledger(),
@@ -180,8 +170,7 @@ def open_records(
 
 def open_cache() -> AnswerCache:
     """Return the stored answers that the settings name."""
-    megabytes = _amount(CACHE_MAX_MB, DEFAULT_CACHE_MB) or 0.0
-    size = int(megabytes * 2**20)
+    size = int(read_settings().cache_max_mb * 2**20)
     return AnswerCache(cache_folder(), size, is_private=is_cache_private())
 
 
@@ -203,21 +192,9 @@ def close_ledgers() -> None:
 
 
 def read_limits() -> Limits:
-    """Return the limits that are set; what makes no sense counts as not set."""
-    caps = Caps(
-        _amount(CAP_PER_RUN, DEFAULT_CAP_PER_RUN), _amount(CAP_PER_DAY, DEFAULT_CAP_PER_DAY)
-    )
-    above = _amount(CONFIRM_ABOVE, DEFAULT_CONFIRM_ABOVE)
-    return Limits(DEFAULT_CONFIRM_ABOVE if above is None else above, caps)
-
-
-def _amount(name: str, otherwise: float) -> float | None:
-    value: Any = read_setting(name, otherwise)
-    if value is None:
-        return None
-    is_amount = isinstance(value, int | float) and not isinstance(value, bool)
-    # a whole number of a file may be larger than any other
-    return float(value) if is_amount and 0 <= value <= sys.float_info.max else otherwise
+    """Return the limits that are set."""
+    found = read_settings()
+    return Limits(found.confirm_above, Caps(found.cap_per_run, found.cap_per_day))
 
 
 def is_under_way(ledger: Ledger, entry_id: int) -> bool:

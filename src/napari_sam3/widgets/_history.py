@@ -28,7 +28,7 @@ from napari_sam3.errors import LedgerError, Sam3Error
 from napari_sam3.jobs.collecting import Collected, iter_collect
 from napari_sam3.jobs.records import SESSION, Records, open_records
 from napari_sam3.layers.planes import Plane
-from napari_sam3.settings import CACHE_USED, read_setting, write_setting
+from napari_sam3.settings import CACHE_USED, read_settings, write_setting
 from napari_sam3.widgets._committing import RunContext
 from napari_sam3.widgets._form import side_by_side, wrapped_text
 from napari_sam3.widgets._plain_text import plain_tooltip
@@ -180,7 +180,7 @@ class HistoryPart(QWidget):
         )
         self.use_cache = CheckBox(
             text="Use stored results",
-            value=bool(read_setting(CACHE_USED, True)),
+            value=read_settings().cache_used,
             tooltip="Repeated requests are answered from this computer: free and at once.",
         )
         self.costs = wrapped_text()

@@ -31,7 +31,7 @@ from napari_sam3.errors import PromptError, Sam3Error
 from napari_sam3.settings import (
     SEGMIND_URL,
     UPLOAD_NOTICE_SEEN,
-    read_setting,
+    read_settings,
     write_setting,
 )
 from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
@@ -260,7 +260,7 @@ def _balance(
 
 def upload_was_agreed(parent: QWidget) -> bool:
     """Ask once, and for good, whether pictures may leave this computer."""
-    if read_setting(UPLOAD_NOTICE_SEEN, False):
+    if read_settings().segmind_upload_notice_seen:
         return True
     agreed = ask(parent, "Before the first upload", UPLOAD_NOTICE)
     if agreed:

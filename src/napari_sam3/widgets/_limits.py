@@ -11,7 +11,7 @@ from napari_sam3.settings import (
     CAP_PER_RUN,
     CONFIRM_ABOVE,
     PROJECT,
-    read_setting,
+    read_settings,
     write_setting,
 )
 from napari_sam3.widgets._form import folded_rows
@@ -36,7 +36,7 @@ class LimitsPart:
             limits.caps.per_day, "Send nothing more once today's requests would cost more."
         )
         self.project = LineEdit(
-            value=str(read_setting(PROJECT, "") or ""),
+            value=read_settings().project,
             tooltip="Costs are counted under this name, too: napari-sam3 costs --by project.",
         )
         for cap, usd in ((self.per_run, limits.caps.per_run), (self.per_day, limits.caps.per_day)):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from napari_sam3.errors import PromptError
-from napari_sam3.settings import SEGMIND_URL, read_setting
+from napari_sam3.settings import read_settings
 
 DEFAULT_URL = "https://api.segmind.com"
 MODEL = "sam3-image"
@@ -27,7 +27,7 @@ PRICE_RANGE = (0.005, 0.007)
 
 def set_url() -> str:
     """Return the service's address that the user has set; the vendor's if none is."""
-    return str(read_setting(SEGMIND_URL, DEFAULT_URL))
+    return read_settings().segmind_url or DEFAULT_URL
 
 
 @dataclass(frozen=True, slots=True)
