@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,74 @@ def test_imports_run_one_way():
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _modules(folder: Path) -> dict[str, Path]:
+    """Return all modules below a folder by their full names."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _imports(source: str, known: set[str]) -> Iterator[str]:
+    """Yield what a module imports anywhere: in functions, for types only, or by name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports of ours are absolute"
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in known else str(node.module) for name in inner)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from _by_name(node.args[0], known)
+
+
+def _by_name(name: ast.expr, known: set[str]) -> Iterator[str]:
+    if isinstance(name, ast.JoinedStr):
+        # of what is put together, all that it may become
+        start = str(ast.literal_eval(name.values[0]))
+        yield from (one for one in known if one.startswith(start))
+    else:
+        yield str(ast.literal_eval(name))
+
+
+def _circle(sources: dict[str, str]) -> list[str]:
+    """Return the names of modules that import each other in a circle, empty if none do."""
+    known = set(sources)
+    graph = {
+        name: (set(_imports(source, known)) & known) - {name} for name, source in sources.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = _modules(ROOT / "src")
+    assert "napari_sam3.widgets.panel" in modules
+    assert _circle({name: path.read_text("utf-8") for name, path in modules.items()}) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import a.one",
+        "from a import one",
+        "from a.one import f",
+        "def g():\n    from a.one import f",
+        "if TYPE_CHECKING:\n    from a.one import f",
+        "def g():\n    importlib.import_module('a.one').f()",
+        "def g(name):\n    importlib.import_module(f'a.{name}')",
+    ],
+)
+def test_a_circle_is_found_however_it_is_closed(back):
+    sources = {"a": "", "a.one": "from a.two import f", "a.two": back}
+    assert set(_circle(sources)) == {"a.one", "a.two"}
+    assert _circle({**sources, "a.two": "from a import three"}) == []
 
 
 def test_importing_the_library_needs_neither_napari_nor_qt_nor_torch():

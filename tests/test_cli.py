@@ -19,6 +19,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt
+from napari_sam3.engines import creating
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, SegmentationResult
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
@@ -61,7 +62,7 @@ class FakeEngine:
 @pytest.fixture
 def fake(monkeypatch):
     engine = FakeEngine()
-    monkeypatch.setattr(engines, "create_engine", lambda name="builtin", options=None: engine)
+    monkeypatch.setattr(creating, "create_engine", lambda name="builtin", options=None: engine)
     return engine
 
 

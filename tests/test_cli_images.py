@@ -12,8 +12,9 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_sam3 import cli, engines
+from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
+from napari_sam3.engines import creating
 from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.testing import SegmindServer
 
@@ -89,7 +90,7 @@ class TestTargets:
     def test_one_engine_answers_all_of_them(self, images, monkeypatch):
         made = []
         monkeypatch.setattr(
-            engines, "create_engine", lambda *_: made.append(BuiltinEngine()) or made[0]
+            creating, "create_engine", lambda *_: made.append(BuiltinEngine()) or made[0]
         )
         assert invoke(*images, "--everything").exit_code == 0
         assert len(made) == 1

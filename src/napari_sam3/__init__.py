@@ -44,7 +44,6 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
-from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
     Capabilities,
     Engine,
@@ -52,6 +51,7 @@ from napari_sam3.engines.base import (
     SegmentationResult,
     Usage,
 )
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import (
     AuthenticationError,
     CacheError,

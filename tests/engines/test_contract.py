@@ -18,8 +18,9 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
-from napari_sam3.engines import ENGINES, create_engine, engine_info
+from napari_sam3.engines import ENGINES, creating, engine_info
 from napari_sam3.engines.base import Capabilities, SegmentationRequest, needs
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import CancelledError, UnsupportedPromptError
 from napari_sam3.testing import TEST_KEY
 
@@ -96,7 +97,7 @@ def test_what_a_billed_engine_notes_of_a_question_holds_no_key_and_no_picture(en
     for secret in (TEST_KEY.encode(), sent.picture, base64.b64encode(sent.picture)):
         assert secret not in packed
     # and yet it is enough, even where the key is found by itself
-    resumed, again = engine_info(engine.name).resume(packed, engine.options.url)
+    resumed, again = creating.resume(engine.name, packed, engine.options.url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGMIND_API_KEY", TEST_KEY)
         there, here = resumed.collect(again), engine.collect(ticket)

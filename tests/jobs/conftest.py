@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from napari_sam3 import engines
 from napari_sam3.jobs import paid
 
 from .paid import PaidEngine, Service, records_in
@@ -13,7 +12,7 @@ from .paid import PaidEngine, Service, records_in
 @pytest.fixture
 def service(monkeypatch):
     service = Service()
-    monkeypatch.setattr(engines, "ENGINES", (*engines.ENGINES, service.info()))
+    service.list(monkeypatch)
     monkeypatch.setattr(paid, "LOOK_AGAIN_S", 0.002)
     return service
 

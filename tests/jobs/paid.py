@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_sam3 import engines
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, describe
-from napari_sam3.engines import EngineInfo
+from napari_sam3.engines import EngineInfo, creating
 from napari_sam3.engines.base import (
     NEVER,
     Capabilities,
@@ -108,6 +109,10 @@ class Service:
 
     def info(self):
         """What the list of engines says of it."""
+        return EngineInfo(NAME, "Paid", "bills", CAPABILITIES)
+
+    def list(self, patch):
+        """Let it be one of the engines, whose tickets can be collected."""
 
         def resume(packed, _url=None):
             try:
@@ -116,14 +121,9 @@ class Service:
             except (ValueError, TypeError, KeyError) as error:
                 raise ResponseError("This ticket cannot be read.") from error
 
-        return EngineInfo(
-            NAME,
-            "Paid",
-            "bills",
-            CAPABILITIES,
-            read_ticket=lambda packed: resume(packed)[1],
-            resume=resume,
-        )
+        patch.setattr(engines, "ENGINES", (*engines.ENGINES, self.info()))
+        patch.setitem(creating.RESUME, NAME, resume)
+        patch.setitem(creating.READ_TICKET, NAME, lambda packed: resume(packed)[1])
 
 
 class PaidEngine:

@@ -19,7 +19,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from napari_sam3 import engines
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt
@@ -110,7 +109,7 @@ class Crashes(RuleBasedStateMachine):
         self.now = time.time()
         self.service = Service(self.clock)
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(engines, "ENGINES", (*engines.ENGINES, self.service.info()))
+        self.service.list(self.patch)
         self.patch.setattr(owners, "here", lambda: f"process {self.number}")
         self.patch.setattr(owners, "lives", lambda owner: owner == f"process {self.number}")
         words = {"strftime": time.strftime, "localtime": time.localtime}

@@ -19,7 +19,7 @@ from napari_sam3 import engines
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt
-from napari_sam3.engines import EngineInfo
+from napari_sam3.engines import EngineInfo, creating
 from napari_sam3.engines.base import (
     NEVER,
     NO_PARAMETERS,
@@ -36,7 +36,7 @@ from napari_sam3.widgets.panel import SegmentPanel
 
 from .objects_room import LIMIT_MS, LIMIT_S, SHAPE, Room, labels_on_record, picture, solid, wait
 
-REAL_ENGINES = engines.ENGINES
+REAL_ENGINES, REAL_CREATE = engines.ENGINES, dict(creating.CREATE)
 FREE = Capabilities(
     exemplars=True,
     negative_exemplars=True,
@@ -166,12 +166,14 @@ def paid_engine():
 def registry(monkeypatch, engine, paid_engine):
     """There are a free engine, a paid one, and one that is missing."""
     infos = (
-        EngineInfo("builtin", "Built-in", "here, free", FREE, lambda _options: engine),
-        EngineInfo("paid", "Paid SAM3", "costs money", PAID, lambda _options: paid_engine),
+        EngineInfo("builtin", "Built-in", "here, free", FREE, is_there=True),
+        EngineInfo("paid", "Paid SAM3", "costs money", PAID, is_there=True),
         EngineInfo("absent", "Absent SAM3", "elsewhere", PAID),
     )
     monkeypatch.setattr(engines, "ENGINES", infos)
     monkeypatch.setattr(_objects_form, "ENGINES", infos)
+    monkeypatch.setitem(creating.CREATE, "builtin", lambda _options: engine)
+    monkeypatch.setitem(creating.CREATE, "paid", lambda _options: paid_engine)
     return infos
 
 
@@ -190,6 +192,7 @@ def nothing_stored(own_records):
 @pytest.fixture
 def real_engines(monkeypatch, registry):
     monkeypatch.setattr(engines, "ENGINES", REAL_ENGINES)
+    monkeypatch.setattr(creating, "CREATE", REAL_CREATE)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from napari_sam3.core.instances import Instances
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.layers.objects import ObjectRecord
 from napari_sam3.layers.output import METADATA_KEY
-from napari_sam3.widgets import _refining, objects_panel
+from napari_sam3.widgets import _refining
 
 from .conftest import LIMIT_MS, said
 from .objects_room import (
@@ -251,23 +251,18 @@ class TestOneNumberOnTwoPlanes:
         assert not objects.refining.is_on
         assert engine.requests == []
 
-    def test_only_boxes_of_the_shown_plane_become_examples(self, objects, still, seen, monkeypatch):
-        class Segment:
-            def take_examples(self, image, plane, boxes, positive):
-                self.boxes = boxes
-                return len(boxes)
-
-        taken = Segment()
-        monkeypatch.setattr(objects_panel, "find_dock", lambda *_: taken)
+    def test_only_boxes_of_the_shown_plane_become_examples(self, objects, still, seen):
+        taken = []
+        objects.examples_chosen.connect(lambda image, plane, boxes, positive: taken.append(boxes))
         seen.dims.set_current_step(0, 1)
         still()
         objects.review.choose((2,))
         objects.use_as_examples(True)
-        assert taken.boxes == [self.BOXES[1]]
+        assert taken.pop() == [self.BOXES[1]]
         seen.dims.set_current_step(0, 2)
         still()
         objects.use_as_examples(True)
-        assert taken.boxes == []
+        assert taken.pop() == []
 
 
 # ---------------------------------------------------------------------- what it needs

@@ -19,7 +19,7 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.core.viewing import View
-from napari_sam3.engines import create_engine
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.objects import ObjectRecord, add_written

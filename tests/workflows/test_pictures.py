@@ -8,7 +8,7 @@ from PIL import Image
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import Everything
-from napari_sam3.engines import create_engine
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.files import open_image

@@ -17,8 +17,8 @@ from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
-from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import CacheError, ProvenanceError
 from napari_sam3.jobs.answers import StoredAnswer, digest
 from napari_sam3.jobs.records import open_records

@@ -63,7 +63,7 @@ def _demo(folder: Path) -> list[Path]:
     import numpy as np
 
     from napari_sam3.core.pictures import Picture
-    from napari_sam3.engines import create_engine
+    from napari_sam3.engines.creating import create_engine
     from napari_sam3.jobs.records import open_records
     from napari_sam3.samples import sample_path
     from napari_sam3.workflows.accounted import iter_accounted

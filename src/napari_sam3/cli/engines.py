@@ -34,7 +34,7 @@ def list_engines(as_json: AsJson = False) -> None:
 
 
 def _missing(info: EngineInfo) -> str:
-    if info.create is None:
+    if not info.is_there:
         return "not in this version yet"
     return without_panel(info.lacks()) if info.lacks else ""
 

@@ -276,7 +276,7 @@ class _Play:
         return self._options(run["engine"].get("parameters") or {})
 
     def _engine(self, run: Run) -> Engine:
-        from napari_sam3.engines import create_engine
+        from napari_sam3.engines.creating import create_engine
 
         said = run["engine"]
         parameters = said.get("parameters") or {}

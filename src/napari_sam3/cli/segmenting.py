@@ -179,7 +179,8 @@ def _check_usage(
 
 
 def _able_engine(name: str, prompts: tuple[Prompt, ...], options: SegmindOptions) -> Engine:
-    from napari_sam3.engines import create_engine, refuse_unsupported
+    from napari_sam3.engines import refuse_unsupported
+    from napari_sam3.engines.creating import create_engine
 
     engine = create_engine(name, options if name == "segmind" else None)
     for prompt in prompts:

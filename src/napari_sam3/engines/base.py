@@ -349,7 +349,7 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        As `napari_sam3.engines.create_engine` knows it.
+        As `napari_sam3.engines.creating.create_engine` knows it.
     capabilities : Capabilities
         What it can answer; a prompt beyond that is refused before anything is sent.
     model : str
@@ -360,7 +360,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As `napari_sam3.engines.create_engine` knows it."""
+        """As `napari_sam3.engines.creating.create_engine` knows it."""
         ...
 
     @property

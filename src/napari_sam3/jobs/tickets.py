@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import BilledEngine, Ticket
+from napari_sam3.engines.creating import read_ticket, resume
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
@@ -93,26 +93,14 @@ def unpack(engine_name: str, packed: bytes, url: str | None = None) -> tuple[Bil
     engine_name : str
     packed : bytes
     url : str, optional
-        An address that the user names; see `EngineInfo.resume`.
+        An address that the user names.
     """
-    resume = engine_info(engine_name).resume
-    if resume is None:
-        raise _cannot_collect(engine_name)
-    return resume(packed.partition(b"\n")[2], url)
+    return resume(engine_name, packed.partition(b"\n")[2], url)
 
 
 def unpack_ticket(engine_name: str, packed: bytes) -> Ticket:
     """Return the ticket alone, for an engine that is there already."""
-    read_ticket = engine_info(engine_name).read_ticket
-    if read_ticket is None:
-        raise _cannot_collect(engine_name)
-    return read_ticket(packed.partition(b"\n")[2])
-
-
-def _cannot_collect(engine_name: str) -> EngineUnavailableError:
-    return EngineUnavailableError(
-        f"The engine {engine_name!r} cannot collect answers in this version."
-    )
+    return read_ticket(engine_name, packed.partition(b"\n")[2])
 
 
 def unpack_about(packed: bytes) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from napari_sam3.core.pictures import Picture
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import ObjectPrompt
-from napari_sam3.engines import create_engine, engine_info
+from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Engine
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity

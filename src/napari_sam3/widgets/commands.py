@@ -8,9 +8,9 @@ import napari
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
-from napari_sam3.widgets._dock import PanelT, docked, find_dock
+from napari_sam3.widgets._dock import PanelT, docked
+from napari_sam3.widgets.app import show_objects, show_segment
 from napari_sam3.widgets.objects_panel import ObjectsPanel
-from napari_sam3.widgets.panel import SegmentPanel
 
 NO_VIEWER = "Open a napari window first."
 SHOWN_NOW = "“Objects” is in front now: run the command again to decide on the current object."
@@ -19,24 +19,24 @@ LOOK_AGAIN_MS = 50
 
 def open_segment() -> None:
     """Show the panel that segments."""
-    _panel(SegmentPanel, "Segment")
+    _panel(show_segment)
 
 
 def open_objects() -> None:
     """Show the panel of the objects."""
-    _panel(ObjectsPanel, "Objects")
+    _panel(show_objects)
 
 
 def segment_everything() -> None:
     """Find all objects in the image, with the engine that is chosen."""
-    panel = _panel(SegmentPanel, "Segment")
+    panel = _panel(show_segment)
     if panel is not None and not panel.run_everything():
         show_info(panel.form.result.text())
 
 
 def next_object() -> None:
     """Let what is drawn next belong to another object."""
-    panel = _panel(SegmentPanel, "Segment")
+    panel = _panel(show_segment)
     if panel is not None and not panel.next_object():
         show_info(panel.form.result.text())
 
@@ -53,7 +53,7 @@ def reject() -> None:
 
 def next_doubtful() -> None:
     """Go to the next doubtful object that nobody has reviewed."""
-    panel = _panel(ObjectsPanel, "Objects")
+    panel = _panel(show_objects)
     if panel is not None:
         _act(panel, ObjectsPanel.next)
 
@@ -62,7 +62,7 @@ def _decide(action: Callable[[ObjectsPanel], bool]) -> None:
     viewer = napari.current_viewer()
     before = None if viewer is None else docked(viewer, ObjectsPanel)
     was_hidden = before is not None and not before.is_seen
-    panel = _panel(ObjectsPanel, "Objects")
+    panel = _panel(show_objects)
     if panel is None:
         return
     if was_hidden and panel.review.current:
@@ -84,9 +84,9 @@ def _act(panel: ObjectsPanel, action: Callable[[ObjectsPanel], bool]) -> None:
         show_info(panel.form.result.text())
 
 
-def _panel(kind: type[PanelT], title: str) -> PanelT | None:
+def _panel(show: Callable[[napari.Viewer], PanelT]) -> PanelT | None:
     viewer = napari.current_viewer()
     if viewer is None:
         show_info(NO_VIEWER)
         return None
-    return find_dock(viewer, kind, title)
+    return show(viewer)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
@@ -23,7 +22,7 @@ from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
 from napari_sam3.widgets._canvas import MOST_OUTLINES, Canvas
-from napari_sam3.widgets._dock import Dock, find_dock
+from napari_sam3.widgets._dock import Dock
 from napari_sam3.widgets._keeping import Keeper
 from napari_sam3.widgets._noting import forget_runs, note_refined
 from napari_sam3.widgets._objects_form import ObjectsForm
@@ -55,6 +54,9 @@ class ObjectsPanel(Dock):
     napari_viewer : napari.viewer.Viewer
     parent : QWidget, optional
     """
+
+    examples_chosen = Signal(object, object, object, bool)
+    """Image, plane, boxes on it: examples of what to find, or if not positive, of what not."""
 
     _acts_unseen = False
 
@@ -457,10 +459,10 @@ class ObjectsPanel(Dock):
             return
         pairs = self.review.objects(self.review.current)
         boxes = [one.instance.box for index, one in pairs if index == plane_index(plane)]
-        # by name: that panel opens this one
-        segment = importlib.import_module("napari_sam3.widgets.panel")
-        panel = find_dock(self._viewer, segment.SegmentPanel, "Segment")
-        count = panel.take_examples(image, plane, boxes, positive)
+        self.examples_chosen.emit(image, plane, boxes, positive)
+
+    def tell_examples(self, count: int, positive: bool) -> None:
+        """Say how many examples were taken, and where they are."""
         examples = f"{count} {'+' if positive else '−'} example{'' if count == 1 else 's'}"
         self._say(f"{examples} added in “Segment”; press Run there.")
 

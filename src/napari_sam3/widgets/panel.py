@@ -11,7 +11,7 @@ import napari.viewer
 from magicgui.widgets import PushButton
 from napari.layers import Image, Labels, Layer
 from napari.utils import progress
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
@@ -19,8 +19,9 @@ from napari_sam3.core.contrast import Limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import PROPOSALS, ObjectPrompt, Proposal
-from napari_sam3.engines import EngineInfo, create_engine, engine_info, refusal
+from napari_sam3.engines import EngineInfo, engine_info, refusal
 from napari_sam3.engines.base import Engine, Question
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.engines.segmind.options import price_of
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.errors import ImageError, Sam3Error
@@ -37,7 +38,7 @@ from napari_sam3.widgets._committing import (
 )
 from napari_sam3.widgets._consent import ConsentDesk
 from napari_sam3.widgets._copying import CopyPart
-from napari_sam3.widgets._dock import Dock, find_dock
+from napari_sam3.widgets._dock import Dock
 from napari_sam3.widgets._form import Form, say_why
 from napari_sam3.widgets._history import Balance, HistoryPart, Past
 from napari_sam3.widgets._hosted import HostedPart
@@ -45,7 +46,6 @@ from napari_sam3.widgets._prompting import Kind, PromptLayers, ShapeTool, is_poi
 from napari_sam3.widgets._restoring import restore
 from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._worker import Job, Runner
-from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.provenance import slabs_in
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
@@ -91,6 +91,9 @@ class SegmentPanel(Dock):
         Its Points and Shapes layers are read as prompts; Labels layers are added to it.
     parent : QWidget, optional
     """
+
+    review_asked = Signal(object)
+    """A Labels layer is to be reviewed; None if it is not known which."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)
@@ -199,11 +202,8 @@ class SegmentPanel(Dock):
             self._say("Stopping … A result that still arrives is kept, since it costs money.")
 
     def review(self) -> None:
-        """Open the panel of the objects, with the layer that is written or selected."""
-        layer = self._layer_to_save()
-        panel = find_dock(self._viewer, ObjectsPanel, "Objects")
-        if layer is not None:
-            panel.look_at(layer)
+        """Ask for the panel of the objects, with the layer that is written or selected."""
+        self.review_asked.emit(self._layer_to_save())
 
     def _run_live(self) -> None:
         if self._is_live and self.question == "object":

@@ -13,8 +13,9 @@ from napari_sam3.core.flatness import Flatness
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Prompt
-from napari_sam3.engines import create_engine, refuse_unsupported
+from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import CancelledError, LedgerError
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate

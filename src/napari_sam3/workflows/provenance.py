@@ -8,13 +8,10 @@ label image, in a file (`napari_sam3.workflows.sidecars`).  Its shape is declare
 from __future__ import annotations
 
 import math
-import platform
 import re
-import sys
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -26,6 +23,7 @@ from napari_sam3.core.prompts import Prompt, prompt_from_json, prompt_to_json
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines import engine_info
 from napari_sam3.errors import EngineUnavailableError, PromptError, ProvenanceError
+from napari_sam3.workflows.software import software
 
 if TYPE_CHECKING:
     from napari_sam3.engines.base import SegmentationResult
@@ -39,7 +37,6 @@ Source = tuple[str, int, int]
 SCHEMA = 1
 CURRENCY = "USD"
 
-_PACKAGES = ("napari-sam3", "numpy", "scipy", "scikit-image")
 # a slash or a drive at the start of a word, but not the one of “and/or” or of an address
 _PLACE = re.compile(r"(?:^|[\s“”\"'(<\[=])(?:~?[/\\][^\s/\\]|\\\\|[A-Za-z]:[/\\]|file:)")
 _LEFT_OUT = "(A notice that names a folder was left out.)"
@@ -318,22 +315,6 @@ def image_of(record: Mapping[str, Any], run: Mapping[str, Any]) -> Mapping[str, 
     """Return the image that a run asked about."""
     image: Mapping[str, Any] = run.get("image") or record["image"]
     return image
-
-
-@cache
-def _installed(name: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def software() -> dict[str, str]:
-    """Return the versions of what has a part in an answer; napari's only where it runs."""
-    names = [*_PACKAGES, *(["napari"] if "napari" in sys.modules else [])]
-    return {**{name: _installed(name) for name in names}, "python": platform.python_version()}
 
 
 def image_named(image: Mapping[str, Any]) -> dict[str, Any]:

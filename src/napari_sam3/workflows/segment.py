@@ -18,7 +18,6 @@ from napari_sam3.core.overlaps import count_overlapping
 from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
-from napari_sam3.engines import create_engine
 from napari_sam3.engines.base import (
     NEVER,
     BatchEngine,
@@ -28,8 +27,9 @@ from napari_sam3.engines.base import (
     Usage,
     raise_if_stopped,
 )
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import EngineError, ImageError, PromptError, Sam3Error
-from napari_sam3.workflows.provenance import software
+from napari_sam3.workflows.software import software
 
 if TYPE_CHECKING:
     from napari_sam3.jobs.records import Records

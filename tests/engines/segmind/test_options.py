@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from napari_sam3.engines import create_engine
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.engines.segmind.options import (
     DEFAULT_URL,
     SegmindOptions,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3.engines import create_engine, engine_info
+from napari_sam3.engines import creating
+from napari_sam3.engines.creating import create_engine
 from napari_sam3.engines.segmind import key as key_module
 from napari_sam3.engines.segmind.engine import resume
 from napari_sam3.engines.segmind.options import DEFAULT_URL, SegmindOptions
@@ -153,7 +154,7 @@ class TestResuming:
         packed = engine.pack(ticket)
         here = engine.collect(ticket)
         monkeypatch.setenv("SEGMIND_API_KEY", server.key)
-        resumed, again = engine_info("segmind").resume(packed, server.url)
+        resumed, again = creating.resume("segmind", packed, server.url)
         there = resumed.collect(again)
         assert resumed.options == engine.options
         assert there.instances.image_shape == here.instances.image_shape == kit.SHAPE
@@ -178,7 +179,7 @@ class TestResuming:
         engine = engine_for(server, api="v2")
         packed = engine.pack(engine.submit(kit.question()))
         monkeypatch.setattr(key_module, "_session", [])
-        resumed, ticket = engine_info("segmind").resume(packed, server.url)
+        resumed, ticket = creating.resume("segmind", packed, server.url)
         with pytest.raises(AuthenticationError, match="needs an API key"):
             resumed.collect(ticket)
         monkeypatch.setenv("SEGMIND_API_KEY", server.key)

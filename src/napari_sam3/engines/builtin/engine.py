@@ -11,6 +11,7 @@ from typing import Any
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
+from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
     NO_PARAMETERS,
@@ -97,9 +98,6 @@ class BuiltinEngine:
         CancelledError
             If `stop` was set before the answer was there.
         """
-        # the registry imports this package for its capabilities
-        from napari_sam3.engines import refuse_unsupported
-
         start = time.perf_counter()
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_sam3.errors import ImageError
-
-if TYPE_CHECKING:
-    from napari_sam3.core.progress import Progress
-    from napari_sam3.workflows.exporting.bundle import Exported
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +42,6 @@ class Format:
     def pattern(self) -> str:
         """The title with its suffixes, as Qt's file dialogs take it."""
         return f"{self.title} ({' '.join(f'*{suffix}' for suffix in self.suffixes)})"
-
-    def write(self, path: Path, exported: Exported) -> Generator[Progress, None, None]:
-        """Write a file of this format, whole or not at all."""
-        # formats bring libraries along that no other needs
-        writer = importlib.import_module(f"napari_sam3.workflows.exporting.{self.name}")
-        yield from writer.iter_write(path, exported)
 
 
 FORMATS = (

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Generator, Iterator
+import secrets
+import shutil
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ from napari_sam3.workflows.exporting.bundle import (
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
 from napari_sam3.workflows.exporting.colors import class_color
 from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
-from napari_sam3.workflows.exporting.writing import replace_folder
+from napari_sam3.workflows.paths import behind_links, is_folder
 
 if TYPE_CHECKING:
     import zarr
@@ -59,7 +61,7 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
         raise ImageError(
             "OME-Zarr holds no mirrored image, but an axis of this one runs backwards."
         )
-    replace_folder(path, lambda folder: _fill(folder, exported, labels))
+    _replace_folder(path, lambda folder: _fill(folder, exported, labels))
     yield Progress(1, 1, "writing OME-Zarr")
 
 
@@ -164,3 +166,37 @@ def _about_labels(exported: Exported) -> dict[str, Any]:
             said["score"] = float(item.score)
         properties.append(said)
     return {"colors": colors, "properties": properties} if objects else {}
+
+
+def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder, whole or not at all; an existing one is replaced.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Fills the new folder it is given.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be written.
+    """
+    target = behind_links(path)
+    # beside its place, as only a move within one disk happens at once; not named after it,
+    # as its name may be as long as names can be
+    token = secrets.token_hex(8)
+    partial, old = (target.with_name(f".{token}.{end}") for end in ("part", "old"))
+    try:
+        partial.mkdir()
+        write(partial)
+        if target.exists():
+            target.replace(old)
+        partial.replace(target)
+    except OSError as error:
+        if is_folder(old) and not is_folder(target):
+            old.replace(target)
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)

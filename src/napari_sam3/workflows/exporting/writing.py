@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Callable, Generator
+import importlib
+from collections.abc import Generator
 from pathlib import Path
 
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import Format, format_of
-from napari_sam3.workflows.paths import behind_links, is_file, is_folder, kind_at
+from napari_sam3.workflows.paths import is_file, kind_at
 
 
 def iter_export(
@@ -42,7 +41,9 @@ def iter_export(
     chosen = format_of(path)
     check_target(path, overwrite)
     refuse_unfit(chosen, exported)
-    yield from chosen.write(path, exported)
+    # formats bring libraries along that no other needs
+    writer = importlib.import_module(f"napari_sam3.workflows.exporting.{chosen.name}")
+    yield from writer.iter_write(path, exported)
     return [path]
 
 
@@ -104,40 +105,6 @@ def not_held(path: Path, exported: Exported) -> tuple[str, ...]:
         )
         return (turned,)
     return ()
-
-
-def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder, whole or not at all; an existing one is replaced.
-
-    Parameters
-    ----------
-    path : Path
-    write : callable
-        Fills the new folder it is given.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be written.
-    """
-    target = behind_links(path)
-    # beside its place, as only a move within one disk happens at once; not named after it,
-    # as its name may be as long as names can be
-    token = secrets.token_hex(8)
-    partial, old = (target.with_name(f".{token}.{end}") for end in ("part", "old"))
-    try:
-        partial.mkdir()
-        write(partial)
-        if target.exists():
-            target.replace(old)
-        partial.replace(target)
-    except OSError as error:
-        if is_folder(old) and not is_folder(target):
-            old.replace(target)
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        for left in (partial, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_zarr(path: Path) -> bool:
