@@ -95,6 +95,21 @@ def altered(record, values, below=()):
             yield f"{'.'.join(map(str, place))} is {value!r}", other
 
 
+def hollowed(record):
+    """Yield a place, and the record with null there, for each place in turn."""
+    for place in _places(record, ()):
+        other = copy.deepcopy(record)
+        _at(other, place[:-1])[place[-1]] = None
+        yield ".".join(map(str, place)), other
+
+
+def _places(value, place):
+    if isinstance(value, dict | list):
+        for name in value if isinstance(value, dict) else range(len(value)):
+            yield (*place, name)
+            yield from _places(value[name], (*place, name))
+
+
 def _at(record, place):
     for name in place:
         record = record[name]

@@ -140,6 +140,10 @@ def test_a_later_minor_version_with_more_in_it_can_be_read():
         (("runs", 0, "questions", 0, "question_sha256"), "../../etc"),
         (("runs", 0, "questions", 0, "labels"), {"a": 1}),
         (("runs", 0, "questions", 0, "labels"), {"0": 0}),
+        (("runs", 0, "questions", 1, "prompt", "points", 1, 0), "7"),
+        (("runs", 0, "questions", 1, "prompt", "points", 1), [7.0, 8.0]),
+        (("runs", 0, "questions", 1, "prompt", "box"), [9, 2, 1, 12]),
+        (("runs", 0, "crop"), [0, 0, 0, 5]),
     ],
 )
 def test_a_mangled_record_is_refused_with_a_sentence_that_names_the_place(place, value):
@@ -151,7 +155,8 @@ def test_a_mangled_record_is_refused_with_a_sentence_that_names_the_place(place,
     inner[last] = value
     with pytest.raises(ProvenanceError, match="It cannot be read: at ") as error:
         check_record(record, "It")
-    assert str(place[0]) in str(error.value)
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    assert f"It cannot be read: at {path[1:]}" in str(error.value)
 
 
 def test_a_record_of_many_runs_is_checked_at_once():

@@ -23,7 +23,7 @@ from napari_sam3.workflows.reasking import follow, picture_of
 from napari_sam3.workflows.replay import altered_questions, rebuild, stored_answers
 from napari_sam3.workflows.sidecars import is_sidecar, read_sidecar
 
-from .strangers import HOSTILE, SHAPE, altered, full_record
+from .strangers import HOSTILE, SHAPE, altered, full_record, hollowed
 
 
 def uses_of(path, answers, labels, image):
@@ -79,6 +79,16 @@ def test_a_record_that_nobody_touched_does_all(stranger):
 def test_a_senseless_number_anywhere_gives_a_result_or_a_sentence(stranger, value):
     record, path, rest = stranger
     for place, other in altered(record, [value]):
+        path.write_text(json.dumps(other))
+        try:
+            use(path, *rest)
+        except Exception as error:
+            raise AssertionError(place) from error
+
+
+def test_nothing_in_the_place_of_anything_gives_a_result_or_a_sentence(stranger):
+    record, path, rest = stranger
+    for place, other in hollowed(record):
         path.write_text(json.dumps(other))
         try:
             use(path, *rest)

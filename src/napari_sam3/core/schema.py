@@ -223,7 +223,7 @@ def _strict(schema: Any) -> Any:
 
 
 def _bare(schema: Any) -> Any:
-    """Leave out titles, which repeat the names, and what a docstring says of parameters."""
+    """Leave out titles, which repeat the names, empty defaults, and parameters in docstrings."""
     if isinstance(schema, list):
         return [_bare(part) for part in schema]
     if not isinstance(schema, dict):
@@ -231,7 +231,7 @@ def _bare(schema: Any) -> Any:
     bare = {
         name: _bare(part)
         for name, part in schema.items()
-        if name != "title" or not isinstance(part, str)
+        if not (name == "title" and isinstance(part, str)) and not (name == "default" and not part)
     }
     if isinstance(bare.get("description"), str):
         said = bare["description"].partition("\nParameters\n")[0]

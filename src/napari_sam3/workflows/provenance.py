@@ -180,8 +180,7 @@ def slab_of(run: Mapping[str, Any]) -> Slab:
     plane = run["plane"]
     hidden = [axis for axis in range(len(plane["index"])) if axis not in plane["shown"]]
     try:
-        # JSON's whole numbers may be written as 3.0
-        alone = Slab.single(*(int(plane["index"][axis]) for axis in hidden))
+        alone = Slab.single(*(plane["index"][axis] for axis in hidden))
         alone = alone.at_level([plane["factors"][axis] for axis in hidden])
     except (IndexError, ValueError, ZeroDivisionError):
         raise ProvenanceError("The record does not fit together: its plane is none.") from None

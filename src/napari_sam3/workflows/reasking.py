@@ -170,7 +170,7 @@ def _read_plane(
         # JSON's whole numbers may be written as 3.0
         return read(plane if plane is not None else [*map(int, image["plane"])])
     rows, cols = map(int, run["plane"]["shown"])
-    slab, shape = slab_of(run), [*map(int, image.get("shape", ()))]
+    slab, shape = slab_of(run), list(image.get("shape", ()))
     hidden = [axis for axis in range(len(shape)) if axis not in (rows, cols)]
     if len(hidden) != len(slab.ranges) or len(shape) != len(hidden) + 2:
         raise ProvenanceError(_NO_SUCH_PLANE)
@@ -293,7 +293,7 @@ def _run_again(run: Mapping[str, Any], picture: Picture) -> SegmentRun:
         picture,
         tuple(prompts[index] for index in _indices(run)),
         float(thresholds["min_score"]),
-        int(thresholds["max_masks"]),
+        thresholds["max_masks"],
     )
 
 
@@ -385,7 +385,7 @@ def _former(
 
 
 def _own(question: Mapping[str, Any], name: str = "labels") -> dict[int, int]:
-    return {int(index): int(label) for index, label in question.get(name, {}).items()}
+    return {int(index): label for index, label in (question.get(name) or {}).items()}
 
 
 def _moved(labels: Mapping[int, int], matched: Mapping[int, int]) -> dict[int, int]:
@@ -417,7 +417,7 @@ def _compare(
         return _Compared(matched, appeared, Drift(ious, len(old) - len(ious), len(appeared)))
     if view is None:
         # by their order, for want of anything better
-        shared = min(len(new), int(question["objects"]))
+        shared = min(len(new), question["objects"])
         extra = tuple(range(shared, len(new)))
         return _Compared({i: i for i in range(shared)}, extra, None)
     return _compare_seen(view, own, new)

@@ -22,6 +22,9 @@ from napari_sam3.core.schema import Schema
 from napari_sam3.core.slabs import Slab
 from napari_sam3.core.viewing import View
 
+# what may be missing, but not null
+_ABSENT: Any = None
+
 _Count = Annotated[int, Field(ge=0)]
 _Counts = tuple[_Count, ...]
 _Numbers = tuple[float, ...]
@@ -100,7 +103,7 @@ class EngineShape(_Shape):
     name: str
     title: str = ""
     model: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = _ABSENT
     """What else changed the answers."""
 
 
@@ -129,7 +132,7 @@ class _Mapping(_Shape):
     """The values that became black and white."""
     gamma: Annotated[float, Field(gt=0)]
     dtype: str = ""
-    slab: Slab | None = None
+    slab: Slab = _ABSENT
     """The planes that were shown at once, where it was not the one plane alone: first and one
     after the last along each axis that is not shown, and how they became one."""
 
@@ -150,7 +153,7 @@ class _Rgb(_Mapping):
 class _Sent(_Shape):
     sha256: _Sha256 | None
     """Of the pixels that the engine was sent."""
-    shape: _Pair | None = None
+    shape: _Pair = _ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +226,7 @@ class QuestionShape(_Shape):
     labels: _Labelled
     """The object's index in the answer to its label; those that are missing were labelled
     already, or hidden."""
-    replaced: _Labelled | None = None
+    replaced: _Labelled = _ABSENT
     """The object's index to the label that it took the place of."""
     answered: bool = True
     """Whether the engine answered; false where a cap, a failure or a stop ended the run before."""
@@ -251,10 +254,10 @@ class RunShape(_Shape):
     overlap_rule: OverlapRule
     """Which of the new objects shows where they overlap."""
     questions: tuple[QuestionShape, ...]
-    image: ImageShape | None = None
+    image: ImageShape = _ABSENT
     """Where it is another than the record's."""
-    software: _Software | None = None
-    crop: Box | None = None
+    software: _Software = _ABSENT
+    crop: Box = _ABSENT
     """The part of the plane that was asked about, where it was not all of it: top, left, bottom,
     right, half-open. The picture, the prompts and the answer are in its pixels."""
     skips_known: bool = False
@@ -287,7 +290,7 @@ class ObjectShape(_Shape):
     """What a person said of it; rejected ones are not shown."""
     depth: int
     """Of two that share a pixel, the one of smaller depth shows, unless a rule says otherwise."""
-    source: _Object | None = None
+    source: _Object = _ABSENT
     """The answer that it is from. Missing where it was drawn or came from elsewhere."""
 
 
@@ -309,7 +312,7 @@ class ObjectsShape(_Shape):
     """The objects behind the labels, whole: also where others hide them, and rejected ones."""
 
     planes: tuple[ObjectsOfPlaneShape, ...]
-    view: View | None = None
+    view: View = _ABSENT
     """Which of them are shown."""
 
 
@@ -330,8 +333,8 @@ class RecordShape(_Shape):
     """Whether the layer held labels before the first run."""
     runs: tuple[RunShape, ...]
     """In the order in which they were written."""
-    labels: LabelsShape | None = None
-    objects: ObjectsShape | None = None
+    labels: LabelsShape = _ABSENT
+    objects: ObjectsShape = _ABSENT
 
 
 RECORD: Schema[RecordShape] = Schema(RecordShape)

@@ -107,7 +107,7 @@ def _question_sha256(run: Mapping[str, Any], question: Mapping[str, Any]) -> str
             "parameters": engine["parameters"],
             "prompt": prompt,
             "min_score": float(run["thresholds"]["min_score"]),
-            "max_masks": int(run["thresholds"]["max_masks"]),
+            "max_masks": run["thresholds"]["max_masks"],
             "image": {"shape": list(_asked_shape(run)), "sha256": picture["sha256"]},
         }
     )
@@ -175,8 +175,7 @@ def rebuild(
     ProvenanceError
         If the record does not fit together, or not with the answers.
     """
-    # JSON's whole numbers may be written as 3.0
-    shape = tuple(map(int, record["layer"]["shape"]))
+    shape = tuple(record["layer"]["shape"])
     if base is None and math.prod(shape) > max_pixels:
         raise ProvenanceError(
             f"The record is of labels of the shape {shape}, which are too many to make again "
@@ -252,7 +251,7 @@ def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dic
     found: dict[int, int] = {}
     first = 0
     for index, question in enumerate(run["questions"]):
-        own = {int(i): int(label) for i, label in (question.get(name) or {}).items()}
+        own = {int(i): label for i, label in (question.get(name) or {}).items()}
         count = len(answers[run["id"], index])
         if max(own, default=-1) >= count:
             raise ProvenanceError("The record names more objects than its answers hold.")
@@ -291,7 +290,7 @@ def _former(
 ) -> list[Instance]:
     try:
         return [
-            _moved(runs[run_id], answers[run_id, question][int(index)])
+            _moved(runs[run_id], answers[run_id, question][index])
             for run_id, question, index in run.get("former", ())
         ]
     except (KeyError, IndexError) as error:
@@ -333,7 +332,7 @@ def is_of_pictures_only(record: Mapping[str, Any]) -> bool:
 def own_labels(record: Mapping[str, Any]) -> set[int]:
     """Return all labels that the runs of a record have given."""
     return {
-        int(label)
+        label
         for run in record["runs"]
         for question in run["questions"]
         for label in question["labels"].values()
