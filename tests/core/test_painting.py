@@ -92,6 +92,9 @@ def test_a_part_costs_nothing_for_objects_elsewhere():
         def __getitem__(self, _):
             raise AssertionError("the pixels of an object elsewhere were read")
 
+        def __array_function__(self, function, *_):
+            raise AssertionError(f"{function.__name__} of an object elsewhere was taken")
+
     far = Instance(np.ones((2, 2), bool).view(Untouchable), Box(4, 8, 6, 10))
     objects = [square(1, 0, 0, 3, 4), PlaneObject(2, far)]
     part = paint_objects(objects, SHAPE, rule="smallest", box=Box(2, 3, 4, 8))
