@@ -187,6 +187,13 @@ def test_a_prompt_survives_as_text(prompt):
     assert prompt_from_json(json.loads(json.dumps(prompt_to_json(prompt)))) == prompt
 
 
+@pytest.mark.parametrize("kind", [ConceptPrompt, CombinedPrompt])
+def test_a_text_holds_no_half_of_a_character(kind):
+    prompt = kind("Zellkern \udcb5")
+    assert prompt.text == "Zellkern ?"
+    assert prompt_from_json(prompt_to_json(prompt)) == prompt
+
+
 def test_a_prompt_in_json_tells_its_defaults():
     # another version may have others, and its stored answers are those of other questions
     assert prompt_to_json(Everything()) == {

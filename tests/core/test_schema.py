@@ -104,6 +104,10 @@ def test_many_misfits_take_no_more_memory_than_one(value):
     assert peak < 10 << 20
 
 
+def test_half_of_a_character_in_a_name_is_no_reason_to_refuse_the_rest():
+    assert SCHEMA.read({"paths": [{"names": {"b\udcff": 3}}]}).paths[0].names == {"b?": 3}
+
+
 @pytest.mark.parametrize("value", [{"paths": {1, 2}}, {"paths": object()}, {"paths": [b"\xff"]}])
 def test_what_is_no_json_value_is_refused(value):
     with pytest.raises(ValueError, match=r"no JSON value|^at "):

@@ -95,6 +95,11 @@ def test_nothing_is_written_that_could_not_be_read(tmp_path, record):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_image_of_any_name_has_a_record(tmp_path):
+    write_sidecar(tmp_path / "x.json", new_record({"name": "b\udcff.tif"}, {"shape": [3, 5]}))
+    assert read_sidecar(tmp_path / "x.json")["image"]["name"] == "b?.tif"
+
+
 def test_a_folder_that_is_not_there_is_an_image_error(tmp_path, record):
     with pytest.raises(ImageError, match="no folder"):
         write_sidecar(tmp_path / "no" / "x.json", record)

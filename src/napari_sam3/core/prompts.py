@@ -123,7 +123,7 @@ class ConceptPrompt:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise PromptError("The text of a concept must be a string.")
-        object.__setattr__(self, "text", self.text.strip())
+        object.__setattr__(self, "text", _text(self.text))
         object.__setattr__(self, "exemplars", _exemplars(self.exemplars))
         if not self.text and not any(e.positive for e in self.exemplars):
             raise PromptError(
@@ -299,7 +299,7 @@ class CombinedPrompt:
             # the same rules, and the same sentences
             concept = ConceptPrompt(self.text, self.exemplars)
             object.__setattr__(self, "exemplars", concept.exemplars)
-        object.__setattr__(self, "text", self.text.strip())
+        object.__setattr__(self, "text", _text(self.text))
 
 
 Prompt = ConceptPrompt | ObjectPrompt | Everything | CombinedPrompt
@@ -383,6 +383,11 @@ def describe(prompt: Prompt) -> str:
 def _counted(signs: list[bool], noun: str) -> list[str]:
     counts = ((sum(signs), "+"), (len(signs) - sum(signs), "−"))
     return [f"{n} {sign} {noun}{'s' if n > 1 else ''}" for n, sign in counts if n]
+
+
+def _text(text: str) -> str:
+    # half of a character, as a command line may hold it, can be neither sent nor written
+    return text.strip().encode("utf-8", "replace").decode()
 
 
 def _corners(values: Iterable[Any]) -> tuple[tuple[float, float], ...]:

@@ -167,13 +167,7 @@ class Schema(Generic[T]):
         ValueError
             If they do not fit; the sentence begins with the place.
         """
-        from pydantic_core import PydanticSerializationError, to_json
-
-        try:
-            text = to_json(value, inf_nan_mode="constants")
-        except (PydanticSerializationError, ValueError) as error:
-            raise ValueError("it holds what is no JSON value") from error
-        return self.read_text(text, value)
+        return self.read_text(_text_of(value), value)
 
     def read_text(self, text: bytes, value: Any = None) -> T:
         """Return what a JSON text stands for.
@@ -207,6 +201,20 @@ class Schema(Generic[T]):
         """Return the JSON Schema that `read` goes by."""
         schema: dict[str, Any] = _bare(self._adapter.json_schema())
         return schema
+
+
+def _text_of(value: Any) -> bytes:
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(value, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError):
+        pass
+    try:
+        # half of a character, as a file's name may hold it, is a poor text, but one
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError("it holds what is no JSON value") from error
 
 
 def _strict(schema: Any) -> Any:
