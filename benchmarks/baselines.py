@@ -21,13 +21,13 @@ from skimage.measure import regionprops
 from skimage.morphology import convex_hull_image
 from skimage.segmentation import flood, watershed
 
+from benchmarks.scoring import LabelImage
 from napari_sam3 import Box, Point
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int32]
 ClickSolver = Callable[[FloatArray, Sequence[Point]], Mask]
-AllSolver = Callable[[FloatArray, float | None], Labels]
+AllSolver = Callable[[FloatArray, float | None], LabelImage]
 
 _MARGIN = 0.3
 _COLOURFUL = 12.0
@@ -249,12 +249,12 @@ def _reach(found: Mask) -> int:
 # --- everything -----------------------------------------------------------------------
 
 
-def otsu_and_distance(gray: FloatArray, diameter: float | None = None) -> Labels:
+def otsu_and_distance(gray: FloatArray, diameter: float | None = None) -> LabelImage:
     """Otsu's threshold, divided at the ridges of the distance transform."""
     return divided(foreground(gray), diameter)
 
 
-def log_and_watershed(gray: FloatArray, diameter: float | None = None) -> Labels:
+def log_and_watershed(gray: FloatArray, diameter: float | None = None) -> LabelImage:
     """Otsu's threshold, divided around the maxima of the Laplacian of a Gaussian.
 
     Without a diameter the scale is the one that answers most strongly.
@@ -273,7 +273,7 @@ def log_and_watershed(gray: FloatArray, diameter: float | None = None) -> Labels
     return _numbered(watershed(-answers[best], seeds[best], mask=mask))
 
 
-def _peaks(values: FloatArray, sigma: float, mask: Mask) -> Labels:
+def _peaks(values: FloatArray, sigma: float, mask: Mask) -> LabelImage:
     found = peak_local_max(
         values, min_distance=max(1, round(sigma)), threshold_rel=_LEAST_RESPONSE, labels=mask * 1
     )
@@ -291,7 +291,7 @@ def foreground(gray: FloatArray) -> Mask:
     return _filled(mask & (np.bincount(parts.ravel()) >= _LEAST_AREA)[parts])
 
 
-def divided(mask: Mask, diameter: float | None = None) -> Labels:
+def divided(mask: Mask, diameter: float | None = None) -> LabelImage:
     """Label a mask, divided by a watershed of its distance transform."""
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1)
     radius = diameter / 2 if diameter else _typical_depth(distance, mask)
@@ -307,7 +307,7 @@ def _typical_depth(distance: FloatArray, mask: Mask) -> float:
     return float(np.median(depths))
 
 
-def _numbered(labels: npt.NDArray[np.int32]) -> Labels:
+def _numbered(labels: npt.NDArray[np.int32]) -> LabelImage:
     kept = [region for region in regionprops(labels) if region.area >= _LEAST_AREA]
     numbers = np.zeros(int(labels.max()) + 1, np.int32)
     numbers[[region.label for region in kept]] = np.arange(1, len(kept) + 1)

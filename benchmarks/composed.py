@@ -23,7 +23,7 @@ from benchmarks.measuring import (
     exemplars_of,
 )
 from benchmarks.prompting import median_diameter, random_objects
-from benchmarks.scoring import Labels
+from benchmarks.scoring import LabelImage
 from training.data import RGB8, Sample
 from training.synthetic import draw
 
@@ -60,7 +60,7 @@ class Composed:
 
     kind: str
     image: RGB8
-    labels: tuple[Labels, Labels]
+    labels: tuple[LabelImage, LabelImage]
 
 
 def usable(samples: Sequence[Sample]) -> list[Sample]:
@@ -187,7 +187,7 @@ def _cut_out(
 def _put(
     mask: npt.NDArray[np.bool_],
     shine: FloatArray,
-    onto: tuple[Labels, Labels, FloatArray],
+    onto: tuple[LabelImage, LabelImage, FloatArray],
     number: int,
     rng: Rng,
 ) -> None:

@@ -18,7 +18,7 @@ from benchmarks.timing import best, heading, report, sizes_asked_for
 from napari_sam3.core.contingency import tabulate_labels
 from napari_sam3.core.evaluation import evaluate
 
-Labels = npt.NDArray[np.uint16]
+LabelImage = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sizes:
 SMALL = Sizes(side=128, objects=9, radius=12, rounds=1)
 
 
-def discs(rng: np.random.Generator, centers: npt.NDArray[np.int64], sizes: Sizes) -> Labels:
+def discs(rng: np.random.Generator, centers: npt.NDArray[np.int64], sizes: Sizes) -> LabelImage:
     """Return discs of about this radius, which may lie on each other."""
     labels = np.zeros((sizes.side, sizes.side), np.uint16)
     for number, (row, col) in enumerate(centers, start=1):

@@ -17,7 +17,7 @@ from benchmarks.prompting import (
     median_diameter,
     random_objects,
 )
-from benchmarks.scoring import Labels, Mask, best_overlaps, iou, match
+from benchmarks.scoring import LabelImage, Mask, best_overlaps, iou, match
 from napari_sam3 import Exemplar, Instances, Point
 from training.data import Sample
 
@@ -127,7 +127,7 @@ def _click_measures(
             points += [] if point is None else [point]
 
 
-def labels_of(found: Found, shape: tuple[int, ...], least: float = LEAST_SCORE) -> Labels:
+def labels_of(found: Found, shape: tuple[int, ...], least: float = LEAST_SCORE) -> LabelImage:
     """Return those that are likely enough as labels; without a score, each is."""
     kept = Instances((shape[0], shape[1]), tuple(found)).at_least(least)
     return kept.to_labels().astype(np.int32)
@@ -146,7 +146,7 @@ def everything_measures(sample: Sample, who: Contenders) -> Iterator[Measure]:
 
 
 def _matched(
-    kind: str, task: str, who: str, found: Labels, truth: Labels, seconds: float
+    kind: str, task: str, who: str, found: LabelImage, truth: LabelImage, seconds: float
 ) -> Iterator[Measure]:
     result = match(found, truth)
     yield Measure(kind, f"{task}, F1", who, result.f1, seconds)
@@ -169,7 +169,7 @@ def exemplars_of(masks: Sequence[Mask], rng: Rng, *, positive: bool = True) -> l
 
 
 def alike_measures(
-    task: str, sample: Sample, wanted: Labels, who: Contenders, exemplars: Sequence[Exemplar]
+    task: str, sample: Sample, wanted: LabelImage, who: Contenders, exemplars: Sequence[Exemplar]
 ) -> Iterator[Measure]:
     """Yield F1 and AP of all objects like the exemplars; `wanted` labels those that are."""
     for name, call in who.alike.items():

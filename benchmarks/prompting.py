@@ -8,19 +8,16 @@ larger of what is missing and what is too much.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from benchmarks.scoring import LabelImage, Mask
 from napari_sam3 import Box, Point
 from napari_sam3.core.geometry import bounding_box
-
-Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int32]
 
 _SMALLEST = 20
 
 
-def random_objects(labels: Labels, count: int, rng: np.random.Generator) -> list[Mask]:
+def random_objects(labels: LabelImage, count: int, rng: np.random.Generator) -> list[Mask]:
     """Return some objects of an image that are not tiny."""
     sizes = np.bincount(labels.ravel())
     names = np.flatnonzero(sizes >= _SMALLEST)
@@ -58,7 +55,7 @@ def correction(found: Mask, mask: Mask, rng: np.random.Generator) -> Point | Non
     return Point(*click_in(wrong, rng), positive=positive) if wrong.any() else None
 
 
-def median_diameter(labels: Labels) -> float | None:
+def median_diameter(labels: LabelImage) -> float | None:
     """Return the diameter of the disc that has the objects' median area."""
     sizes = np.bincount(labels.ravel())[1:]
     return 2 * float(np.sqrt(np.median(sizes[sizes > 0]) / np.pi)) if sizes.any() else None

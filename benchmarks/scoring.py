@@ -10,8 +10,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int32]
-Table = npt.NDArray[np.float64]
+LabelImage = npt.NDArray[np.int32]
+Float64Array = npt.NDArray[np.float64]
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -38,7 +38,7 @@ def iou(one: Mask, two: Mask) -> float:
     return float(np.count_nonzero(one & two) / union) if union else 0.0
 
 
-def overlaps(found: Labels, truth: Labels) -> Table:
+def overlaps(found: LabelImage, truth: LabelImage) -> Float64Array:
     """Return the overlap of each found label with each true one.
 
     Parameters
@@ -58,7 +58,7 @@ def overlaps(found: Labels, truth: Labels) -> Table:
     return np.asarray((common / np.maximum(union, 1))[1:, 1:], np.float64)
 
 
-def match(found: Labels, truth: Labels) -> Match:
+def match(found: LabelImage, truth: LabelImage) -> Match:
     """Match one to one, as `stardist.matching` does, and count.
 
     Parameters
@@ -78,14 +78,14 @@ def match(found: Labels, truth: Labels) -> Match:
     return Match(float(2 * hits[0] / total), float(np.mean(hits / (total - hits))))
 
 
-def _hits(table: Table, level: float) -> int:
+def _hits(table: Float64Array, level: float) -> int:
     # the most pairs first; among those, the best overlap
     worth = (table >= level) + table / (2 * max(min(table.shape), 1))
     rows, cols = linear_sum_assignment(-worth)
     return int(np.count_nonzero(table[rows, cols] >= level))
 
 
-def best_overlaps(found: Labels, truth: Labels, count: int) -> Table:
+def best_overlaps(found: LabelImage, truth: LabelImage, count: int) -> Float64Array:
     """Return each found object's overlap with the true one that it overlaps most.
 
     Parameters

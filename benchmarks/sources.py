@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skimage.io import imread
 from skimage.segmentation import relabel_sequential
 
-from training.data import RGB8, Labels, Sample, to_rgb8
+from training.data import RGB8, LabelImage, Sample, to_rgb8
 
 
 def iter_pairs(images: Path, labels: Path) -> Iterator[Sample]:
@@ -41,7 +41,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(one for one in path.iterdir() if one.is_file() and one.name[0] != ".")
 
 
-def _planes(image: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Iterator[tuple[RGB8, Labels]]:
+def _planes(image: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Iterator[tuple[RGB8, LabelImage]]:
     shape = labels.shape[-2:]
     # an alpha channel tells nothing about what was seen
     planes = image.reshape(-1, *shape, image.size // labels.size)[..., :3]

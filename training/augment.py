@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.color import hed_from_rgb, rgb_from_hed
 
-from training.data import LEAST_AREA, Labels, Sample
+from training.data import LEAST_AREA, LabelImage, Sample
 
 FloatArray = npt.NDArray[np.float32]
 Rng = np.random.Generator
@@ -66,7 +66,7 @@ def _halved(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(blocks.mean(axis=(1, 3)).round(), np.uint8)
 
 
-def _distances(labels: Labels, boxes: list[Any]) -> npt.NDArray[np.uint8]:
+def _distances(labels: LabelImage, boxes: list[Any]) -> npt.NDArray[np.uint8]:
     distance = np.zeros(labels.shape, np.uint8)
     for label, box in enumerate(boxes, start=1):
         if box is None:
@@ -76,7 +76,7 @@ def _distances(labels: Labels, boxes: list[Any]) -> npt.NDArray[np.uint8]:
     return distance
 
 
-def padded_mask(labels: Labels, label: int, box: Any) -> npt.NDArray[np.bool_]:
+def padded_mask(labels: LabelImage, label: int, box: Any) -> npt.NDArray[np.bool_]:
     """Return an object's mask with a pixel around it.
 
     Where the picture ends, the object goes on: its middle is not where the picture cuts it.
@@ -94,7 +94,7 @@ def padded_mask(labels: Labels, label: int, box: Any) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def depth_of(labels: Labels, label: int, box: Any) -> npt.NDArray[np.float64]:
+def depth_of(labels: LabelImage, label: int, box: Any) -> npt.NDArray[np.float64]:
     """Return an object's distance to its outline in its box, 1 at the innermost pixel."""
     return depth(padded_mask(labels, label, box))
 

@@ -17,16 +17,16 @@ from napari_sam3.engines.builtin.nets.everything import cut, features
 from napari_sam3.engines.builtin.nets.load import Weights
 from napari_sam3.engines.builtin.nets.objects import first_proposals, segment_boxes
 from napari_sam3.engines.builtin.nets.planes import DIAMETER
-from training.data import Labels, Sample
+from training.data import LabelImage, Sample
 
-Table = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 _STEPS = 50
 _RIDGE = 1e-2
 _OBJECTS = 4
 
 
-def fit_logistic(features_: Table, values: Table) -> Table:
+def fit_logistic(features_: Float64Array, values: Float64Array) -> Float64Array:
     """Return the weights, the offset last, of a logistic regression.
 
     Parameters
@@ -49,7 +49,9 @@ def fit_logistic(features_: Table, values: Table) -> Table:
     return weights
 
 
-def everything_score(net: Weights, samples: Sequence[Sample], rng: np.random.Generator) -> Table:
+def everything_score(
+    net: Weights, samples: Sequence[Sample], rng: np.random.Generator
+) -> Float64Array:
     """Fit the score of `segment_everything`; scales are a little wrong, as in use."""
     tables, values = [], []
     for sample in samples:
@@ -62,7 +64,7 @@ def everything_score(net: Weights, samples: Sequence[Sample], rng: np.random.Gen
     return fit_logistic(np.concatenate(tables), np.concatenate(values))
 
 
-def _nearest(labels: Labels, shape: tuple[int, ...]) -> Labels:
+def _nearest(labels: LabelImage, shape: tuple[int, ...]) -> LabelImage:
     rows, cols = (
         ((np.arange(cells) + 0.5) * pixels / cells).astype(np.intp)
         for cells, pixels in zip(shape, labels.shape, strict=True)
@@ -70,7 +72,7 @@ def _nearest(labels: Labels, shape: tuple[int, ...]) -> Labels:
     return np.asarray(labels[rows[:, None], cols])
 
 
-def prompt_score(net: Weights, samples: Sequence[Sample], rng: np.random.Generator) -> Table:
+def prompt_score(net: Weights, samples: Sequence[Sample], rng: np.random.Generator) -> Float64Array:
     """Fit slope and offset of the prompt net's own judgement."""
     logits, values = [], []
     for sample in samples:

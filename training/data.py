@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 RGB8 = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int32]
+LabelImage = npt.NDArray[np.int32]
 
 LEAST_AREA = 12
 
@@ -36,7 +36,7 @@ class Sample:
     name: str
     kind: str
     image: RGB8
-    labels: Labels
+    labels: LabelImage
 
 
 def iter_samples(folder: Path, names: set[str] | None = None) -> Iterator[Sample]:
@@ -93,7 +93,7 @@ def to_rgb8(plane: npt.NDArray[Any]) -> RGB8:
     return np.ascontiguousarray(np.broadcast_to(gray[..., None], (*gray.shape, 3)))
 
 
-def without_specks(codes: npt.NDArray[np.int64]) -> Labels:
+def without_specks(codes: npt.NDArray[np.int64]) -> LabelImage:
     """Return the regions of one code each as labels, without slips of the brush.
 
     Parameters
@@ -108,5 +108,5 @@ def without_specks(codes: npt.NDArray[np.int64]) -> Labels:
     values, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     keep = (values != 0) & (counts >= LEAST_AREA)
     numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    labels: Labels = numbers[inverse].reshape(codes.shape)
+    labels: LabelImage = numbers[inverse].reshape(codes.shape)
     return labels

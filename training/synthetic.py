@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, sobel
 
-from training.data import Labels, Sample
+from training.data import LabelImage, Sample
 
 FloatArray = npt.NDArray[np.float32]
 Rng = np.random.Generator
@@ -51,7 +51,7 @@ def draw(
     return Sample(f"synthetic-{seed}-{index}-{shape}-{look}", "synthetic", image, labels)
 
 
-def _bodies(side: int, shape: str, rng: Rng) -> Labels:
+def _bodies(side: int, shape: str, rng: Rng) -> LabelImage:
     diameter = float(np.exp(rng.uniform(np.log(9), np.log(60))))
     filling = rng.uniform(0.08, 0.65)
     wanted = int(np.clip(filling * side**2 / (0.8 * diameter**2), 3, 400))
@@ -69,7 +69,7 @@ def _bodies(side: int, shape: str, rng: Rng) -> Labels:
     return labels
 
 
-def _place(labels: Labels, number: int, body: npt.NDArray[np.bool_], rng: Rng) -> bool:
+def _place(labels: LabelImage, number: int, body: npt.NDArray[np.bool_], rng: Rng) -> bool:
     """Put a body somewhere, unless too much of it would lie on others."""
     side, half = labels.shape[0], body.shape[0] // 2
     row, col = rng.integers(-half // 2, side + half // 2, 2)
@@ -127,13 +127,13 @@ def _noise(side: int, sigma: float, rng: Rng) -> FloatArray:
     return np.asarray(values / max(float(values.std()), 1e-6), np.float32)
 
 
-def _per_body(labels: Labels, spread: float, rng: Rng) -> FloatArray:
+def _per_body(labels: LabelImage, spread: float, rng: Rng) -> FloatArray:
     values = np.exp(spread * rng.standard_normal(int(labels.max()) + 1)).astype(np.float32)
     values[0] = 0
     return np.asarray(values[labels])
 
 
-def _rim(labels: Labels) -> FloatArray:
+def _rim(labels: LabelImage) -> FloatArray:
     edge = np.hypot(sobel(labels.astype(np.float32), 0), sobel(labels.astype(np.float32), 1)) > 0
     return edge.astype(np.float32)
 
@@ -142,7 +142,7 @@ def _coloured(amount: FloatArray, low: FloatArray, high: FloatArray) -> FloatArr
     return low + amount[..., None] * (high - low)
 
 
-def _fluorescence(labels: Labels, rng: Rng) -> FloatArray:
+def _fluorescence(labels: LabelImage, rng: Rng) -> FloatArray:
     side = labels.shape[0]
     light = _per_body(labels, rng.uniform(0.05, 0.6), rng)
     light *= 1 + rng.uniform(0, 0.35) * _noise(side, rng.uniform(0.8, 4), rng)
@@ -151,7 +151,7 @@ def _fluorescence(labels: Labels, rng: Rng) -> FloatArray:
     return _coloured(light * rng.uniform(0.15, 0.9), np.zeros(3, np.float32), _tint(rng))
 
 
-def _hollow(labels: Labels, rng: Rng) -> FloatArray:
+def _hollow(labels: LabelImage, rng: Rng) -> FloatArray:
     rim = gaussian_filter(_rim(labels), rng.uniform(0.5, 1.8))
     body = gaussian_filter((labels > 0).astype(np.float32), 1.0)
     light = rim / max(float(rim.max()), 1e-6) + rng.uniform(-0.1, 0.4) * body
@@ -160,7 +160,7 @@ def _hollow(labels: Labels, rng: Rng) -> FloatArray:
     return _coloured(light, np.zeros(3, np.float32), _tint(rng))
 
 
-def _phase(labels: Labels, rng: Rng) -> FloatArray:
+def _phase(labels: LabelImage, rng: Rng) -> FloatArray:
     body = gaussian_filter(_per_body(labels, rng.uniform(0, 0.3), rng), rng.uniform(0.4, 1.2))
     wide = rng.uniform(1.5, 7)
     outside = (labels == 0).astype(np.float32)
@@ -172,7 +172,7 @@ def _phase(labels: Labels, rng: Rng) -> FloatArray:
     return np.asarray(np.repeat(gray[..., None], 3, axis=2), np.float32)
 
 
-def _stained(labels: Labels, rng: Rng) -> FloatArray:
+def _stained(labels: LabelImage, rng: Rng) -> FloatArray:
     """Two dyes absorb light: one in the bodies, one in the tissue between them."""
     side = labels.shape[0]
     own, other = rng.uniform(0.2, 1.4, 3), rng.uniform(0.05, 0.5, 3)
@@ -186,7 +186,7 @@ def _stained(labels: Labels, rng: Rng) -> FloatArray:
     return np.asarray(rng.uniform(0.8, 1.0, 3) * np.exp(-absorbed), np.float32)
 
 
-def _bright_field(labels: Labels, rng: Rng) -> FloatArray:
+def _bright_field(labels: LabelImage, rng: Rng) -> FloatArray:
     body = gaussian_filter((labels > 0).astype(np.float32), rng.uniform(0.5, 1.5))
     rim = gaussian_filter(_rim(labels), rng.uniform(0.6, 1.5))
     low, high = rng.uniform(0.05, 0.5), rng.uniform(0.6, 0.95)
@@ -216,7 +216,7 @@ _OUTLINES: dict[str, Callable[[float, float, Rng], Any]] = {
     "rod": _rod,
     "irregular": _irregular,
 }
-_RENDERERS: dict[str, Callable[[Labels, Rng], FloatArray]] = {
+_RENDERERS: dict[str, Callable[[LabelImage, Rng], FloatArray]] = {
     "fluorescence": _fluorescence,
     "hollow": _hollow,
     "phase": _phase,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import save_pictures
-from napari_sam3.cli.parsing import Limits, Plane
+from napari_sam3.cli.parsing import Plane, TypedLimits
 from napari_sam3.cli.records import paid_answers_kept
 from napari_sam3.cli.telling import Voice, notices_of
 from napari_sam3.core.prompts import Prompt
@@ -66,7 +66,7 @@ class FileRun:
     max_masks: int
     in_flight: int
     plane: Plane | None
-    limits: Limits | None
+    limits: TypedLimits | None
     fresh: bool
     is_overlay: bool
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from napari_sam3.cli.parsing import (
-    Limits,
     Outline,
     Plane,
+    TypedLimits,
     parse_amount,
     parse_box,
     parse_limits,
@@ -241,7 +241,7 @@ PredIouThresh = Annotated[
     ),
 ]
 ContrastLimits = Annotated[
-    Limits | None,
+    TypedLimits | None,
     typer.Option(
         "--contrast-limits",
         metavar="LOW,HIGH",

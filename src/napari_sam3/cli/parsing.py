@@ -12,7 +12,7 @@ from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.errors import PromptError
 
 
-class Limits(NamedTuple):
+class TypedLimits(NamedTuple):
     """Values shown as black and white."""
 
     low: float
@@ -88,12 +88,12 @@ def parse_outline(text: str) -> Outline:
     return corners
 
 
-def parse_limits(text: str) -> Limits:
+def parse_limits(text: str) -> TypedLimits:
     """Read ``low,high``."""
     low, high = _numbers(text, float, "low,high")
     if not low < high:
         raise typer.BadParameter(f"the second limit must exceed the first, but it is {text}.")
-    return Limits(low, high)
+    return TypedLimits(low, high)
 
 
 def parse_plane(text: str) -> Plane:

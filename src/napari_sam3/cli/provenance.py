@@ -46,13 +46,13 @@ ALTERED = (
 UNCHECKED = "The labels that were there before the first run cannot be checked."
 
 Run = Mapping[str, Any]
-Labels = Annotated[
+RecordPath = Annotated[
     Path,
     typer.Argument(metavar="RECORD", help="The .json beside a label image, or the label image."),
 ]
 
 
-def cite(record: Labels) -> None:
+def cite(record: RecordPath) -> None:
     """Print methods, references and licence for a publication."""
     from napari_sam3.workflows.cite import cite as make_citation
     from napari_sam3.workflows.label_files import open_labels
@@ -70,7 +70,7 @@ def cite(record: Labels) -> None:
 
 
 def replay(
-    record: Labels,
+    record: RecordPath,
     image: Annotated[
         Path | None,
         typer.Option(metavar="IMAGE", help="The image, where requests have to be sent again."),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Labels = npt.NDArray[Any]
+from napari_sam3.core.label_runs import LabelImage
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,8 +31,8 @@ class Contingency:
         Intersection over union of the two, above 0 and at most 1.
     """
 
-    pred_labels: Labels
-    true_labels: Labels
+    pred_labels: LabelImage
+    true_labels: LabelImage
     pred: IntArray
     true: IntArray
     iou: FloatArray
@@ -119,7 +119,7 @@ def _best(side: IntArray, other: IntArray, iou: FloatArray, count: int) -> IntAr
     return best
 
 
-def tabulate_labels(pred: Labels, true: Labels) -> Contingency:
+def tabulate_labels(pred: LabelImage, true: LabelImage) -> Contingency:
     """Find all pairs of objects that share pixels, in one pass over the pixels.
 
     Parameters
@@ -162,7 +162,7 @@ def tabulate_labels(pred: Labels, true: Labels) -> Contingency:
     return Contingency(pred_labels, true_labels, one, two, iou)
 
 
-def _runs(one: Labels, two: Labels) -> Iterator[tuple[Labels, Labels, IntArray]]:
+def _runs(one: LabelImage, two: LabelImage) -> Iterator[tuple[LabelImage, LabelImage, IntArray]]:
     """Yield the two labels and the length of each run of equal pixels, piece by piece."""
     # at least one piece, so that an image without pixels has its types
     for start in range(0, max(one.size, 1), _PIXELS_AT_ONCE):
@@ -172,14 +172,16 @@ def _runs(one: Labels, two: Labels) -> Iterator[tuple[Labels, Labels, IntArray]]
         yield ones[starts], twos[starts], np.diff(starts, append=ones.size)
 
 
-def _starts(one: Labels, two: Labels) -> IntArray:
+def _starts(one: LabelImage, two: LabelImage) -> IntArray:
     is_new = np.ones(one.size, bool)
     is_new[1:] = one[1:] != one[:-1]
     is_new[1:] |= two[1:] != two[:-1]
     return np.flatnonzero(is_new)
 
 
-def _sum_equal(one: Labels, two: Labels, counts: IntArray) -> tuple[Labels, Labels, IntArray]:
+def _sum_equal(
+    one: LabelImage, two: LabelImage, counts: IntArray
+) -> tuple[LabelImage, LabelImage, IntArray]:
     order = np.lexsort((two, one))
     one, two, counts = one[order], two[order], counts[order]
     starts = _starts(one, two)
@@ -187,8 +189,8 @@ def _sum_equal(one: Labels, two: Labels, counts: IntArray) -> tuple[Labels, Labe
 
 
 def _places(
-    labels: Labels, counts: IntArray, both: npt.NDArray[np.bool_]
-) -> tuple[IntArray, Labels, IntArray]:
+    labels: LabelImage, counts: IntArray, both: npt.NDArray[np.bool_]
+) -> tuple[IntArray, LabelImage, IntArray]:
     """Return where each pair's label stands among those above 0, these, and their areas."""
     values, index = np.unique(labels, return_inverse=True)
     areas = np.zeros(len(values), np.int64)

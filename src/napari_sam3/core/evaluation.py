@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from napari_sam3.core.contingency import Contingency, FloatArray, IntArray, Labels, tabulate_labels
+from napari_sam3.core.contingency import Contingency, FloatArray, IntArray, tabulate_labels
+from napari_sam3.core.label_runs import LabelImage
 
 Outcome = Literal["found", "missed", "made up"]
 
@@ -329,7 +330,7 @@ def _mean_average_precision(counts: Iterable[Counts]) -> float:
     return math.fsum(each) / len(each)
 
 
-def evaluate(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
+def evaluate(pred: LabelImage, truth: LabelImage, name: str = "") -> Evaluation:
     """Compare a segmentation with its annotation.
 
     Parameters
@@ -407,7 +408,7 @@ def _object_scores(table: Contingency) -> tuple[ObjectScore, ...]:
     return tuple(scores)
 
 
-def _label(labels: Labels, places: IntArray, pair: int) -> int:
+def _label(labels: LabelImage, places: IntArray, pair: int) -> int:
     return int(labels[places[pair]]) if pair >= 0 else 0
 
 

@@ -16,7 +16,7 @@ from napari_sam3.core.geometry import Box, bounding_box
 
 IntArray = npt.NDArray[np.int64]
 IndexArray = npt.NDArray[np.intp]
-Labels = npt.NDArray[Any]
+LabelImage = npt.NDArray[Any]
 
 _PIXELS_AT_ONCE = 1 << 20
 
@@ -104,7 +104,7 @@ def _sum_by(labels: IntArray, pixels: IntArray) -> dict[int, int]:
     return {n: s for n, s in zip(values.tolist(), sums.tolist(), strict=True) if n > 0}
 
 
-def find_changes(before: Labels, after: Labels) -> LabelRuns:
+def find_changes(before: LabelImage, after: LabelImage) -> LabelRuns:
     """Find the runs in which two label images differ.
 
     Parameters
@@ -124,7 +124,7 @@ def find_changes(before: Labels, after: Labels) -> LabelRuns:
 
 
 def find_boxes(
-    labels: Labels, wanted: npt.ArrayLike | None = None, region: Box | None = None
+    labels: LabelImage, wanted: npt.ArrayLike | None = None, region: Box | None = None
 ) -> dict[int, Box]:
     """Find the box around each label of an image.
 
@@ -160,8 +160,8 @@ def find_boxes(
 
 
 def _find_sides(
-    band: Labels, wanted: npt.ArrayLike | None, top: int, left: int
-) -> tuple[Labels, IntArray]:
+    band: LabelImage, wanted: npt.ArrayLike | None, top: int, left: int
+) -> tuple[LabelImage, IntArray]:
     """Return the labels of runs that are wanted, and (top, left, bottom, right) of each."""
     rows, cols, lengths = _find_starts(band, band)
     found = band[rows, cols]
@@ -170,7 +170,7 @@ def _find_sides(
     return found[kept], np.stack([rows, cols, rows + 1, cols + lengths[kept]])
 
 
-def _surround(labels: Labels, sides: IntArray) -> tuple[Labels, IntArray]:
+def _surround(labels: LabelImage, sides: IntArray) -> tuple[LabelImage, IntArray]:
     """Return each label once, in rising order, and the sides around all that it had."""
     order = np.argsort(labels, kind="stable")
     labels = labels[order]
@@ -184,19 +184,19 @@ def _surround(labels: Labels, sides: IntArray) -> tuple[Labels, IntArray]:
     return labels[starts], np.concatenate([near, far])
 
 
-def _to_boxes(labels: Labels, sides: IntArray) -> dict[int, Box]:
+def _to_boxes(labels: LabelImage, sides: IntArray) -> dict[int, Box]:
     pairs = zip(labels.tolist(), sides.T.tolist(), strict=True)
     return {int(label): Box(*box) for label, box in pairs if label > 0}
 
 
-def _to_runs(before: Labels, after: Labels, top: int = 0, left: int = 0) -> LabelRuns:
+def _to_runs(before: LabelImage, after: LabelImage, top: int = 0, left: int = 0) -> LabelRuns:
     rows, cols, lengths = _find_starts(before, after)
     return LabelRuns(
         rows + top, cols + left, lengths, _clamped(before[rows, cols]), _clamped(after[rows, cols])
     )
 
 
-def _find_starts(before: Labels, after: Labels) -> tuple[IntArray, IntArray, IntArray]:
+def _find_starts(before: LabelImage, after: LabelImage) -> tuple[IntArray, IntArray, IntArray]:
     """Return row, column and length of the runs in which neither of two images changes."""
     is_new = np.ones(before.shape, bool)
     np.not_equal(before[:, 1:], before[:, :-1], out=is_new[:, 1:])
@@ -207,5 +207,5 @@ def _find_starts(before: Labels, after: Labels) -> tuple[IntArray, IntArray, Int
     return rows, cols, np.diff(starts, append=is_new.size)
 
 
-def _clamped(labels: Labels) -> IntArray:
+def _clamped(labels: LabelImage) -> IntArray:
     return np.maximum(labels.astype(np.int64), 0)

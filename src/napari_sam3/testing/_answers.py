@@ -29,7 +29,7 @@ _MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(64)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerFiles:
     """What the model found, as files.
 
     Parameters
@@ -46,7 +46,7 @@ class Answer:
 
 def make_answer(
     image: UInt8Array, masks: Sequence[BoolArray], fields: Fields, behaviour: Behaviour
-) -> Answer:
+) -> AnswerFiles:
     """Draw what the flags ask for.
 
     Parameters
@@ -58,12 +58,12 @@ def make_answer(
 
     Returns
     -------
-    Answer
+    AnswerFiles
     """
     form = _form(fields, behaviour)
     is_empty = not masks and behaviour.nothing_found == "empty list"
     if is_empty or not fields.flags:
-        return Answer((), "urls" if form == "single" else form)
+        return AnswerFiles((), "urls" if form == "single" else form)
     shape = (image.shape[0], image.shape[1])
     factor, kind = behaviour.size_factor, behaviour.image
     factors = factor if isinstance(factor, tuple) else (factor, factor)
@@ -76,7 +76,7 @@ def make_answer(
             pictures.append(combined)
         else:
             pictures += [mask_picture([mask], shape, kind, factors) for mask in masks]
-    return Answer(tuple(pictures[:1] if form == "single" else pictures), form)
+    return AnswerFiles(tuple(pictures[:1] if form == "single" else pictures), form)
 
 
 def _form(fields: Fields, behaviour: Behaviour) -> Several:
@@ -88,7 +88,7 @@ def _form(fields: Fields, behaviour: Behaviour) -> Several:
 # ------------------------------------------------------------------ v1
 
 
-def v1_body(answer: Answer, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
+def v1_body(answer: AnswerFiles, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
     """Return body and content type of a v1 answer."""
     if behaviour.answer in _LIES:
         return _LIES[behaviour.answer]
@@ -125,7 +125,7 @@ def _wrapped(picture: PictureFile, behaviour: Behaviour, store: Store) -> tuple[
 # ------------------------------------------------------------------ v2
 
 
-def v2_output(answer: Answer, behaviour: Behaviour, store: Store) -> dict[str, Any]:
+def v2_output(answer: AnswerFiles, behaviour: Behaviour, store: Store) -> dict[str, Any]:
     """Return ``output`` and ``images`` of a v2 result."""
     pictures = answer.pictures
     if answer.form == "zip" and pictures:

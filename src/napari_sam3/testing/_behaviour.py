@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-Step = Literal["v1", "submit", "status", "result", "download", "credits", "upload"]
+RequestKind = Literal["v1", "submit", "status", "result", "download", "credits", "upload"]
 BodyKind = Literal["error", "oauth", "message", "detail", "text", "html", "empty"]
 ResetFormat = Literal["iso", "epoch s", "epoch ms", "rfc 1123", "garbage"]
 Trap = Literal[
@@ -41,7 +41,7 @@ NothingFound = Literal["black", "empty list", "422"]
 OutputForm = Literal["url", "list", "dict", "base64", "data uri", "json text", "none", "image body"]
 OutputHost = Literal["cdn", "foreign", "http", "private", "file"]
 
-STEPS: tuple[Step, ...] = get_args(Step)
+REQUEST_KINDS: tuple[RequestKind, ...] = get_args(RequestKind)
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "image": get_args(ImageKind),
@@ -173,7 +173,7 @@ class Behaviour:
     """
 
     latency_s: float = 0.0
-    delays_s: Mapping[Step, float] = field(default_factory=dict)
+    delays_s: Mapping[RequestKind, float] = field(default_factory=dict)
     price: float | None = 0.006
     rate_per_s: float = 0.00145
     reserved: float = 0.0
@@ -181,8 +181,8 @@ class Behaviour:
     rpm: int | None = None
     max_body: int = 64 * 2**20
 
-    faults: Mapping[Step, Fault] = field(default_factory=dict)
-    traps: Mapping[Step, Trap] = field(default_factory=dict)
+    faults: Mapping[RequestKind, Fault] = field(default_factory=dict)
+    traps: Mapping[RequestKind, Trap] = field(default_factory=dict)
     trickle_s: float = 0.002
     invalid: Fault = Fault(400)
     job_error: str | None = None
@@ -225,7 +225,7 @@ class Behaviour:
             _check_choice(f"traps[{step!r}]", trap, get_args(Trap))
         for name in ("delays_s", "faults", "traps"):
             for step in getattr(self, name):
-                _check_choice(f"step in {name}", step, STEPS)
+                _check_choice(f"step in {name}", step, REQUEST_KINDS)
         # so that nobody changes a behaviour that a running request has
         for each in fields(self):
             value = getattr(self, each.name)

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from napari_sam3.errors import Sam3Error
-from napari_sam3.testing._answers import Answer, Store, make_answer, v1_body, v2_output
+from napari_sam3.testing._answers import AnswerFiles, Store, make_answer, v1_body, v2_output
 from napari_sam3.testing._behaviour import Behaviour, Fault
 from napari_sam3.testing._clock import Clock
 from napari_sam3.testing._faults import RESET_HEADER, error_reply, json_reply, reset_moment
@@ -86,12 +86,12 @@ class Desk:
 
     # ------------------------------------------------------------------ the model
 
-    def _work(self, call: Call) -> Callable[[], Answer]:
+    def _work(self, call: Call) -> Callable[[], AnswerFiles]:
         """Check the fields now; return what remains to be done."""
         payload, behaviour = call.payload or {}, call.behaviour
         image, fields = read_body(payload, self._fetch)
 
-        def work() -> Answer:
+        def work() -> AnswerFiles:
             _refuse(fields, behaviour)
             try:
                 masks = self._model(image, fields)
@@ -246,8 +246,8 @@ def _refuse(fields: Fields, behaviour: Behaviour) -> None:
         raise JobFailedError("nothing to return: all return_… flags are false", 400)
 
 
-def _failing(message: str) -> Callable[[], Answer]:
-    def work() -> Answer:
+def _failing(message: str) -> Callable[[], AnswerFiles]:
+    def work() -> AnswerFiles:
         raise JobFailedError(message)
 
     return work

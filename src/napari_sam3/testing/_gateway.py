@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from napari_sam3.testing._behaviour import Behaviour, Fault, Step, Trap
+from napari_sam3.testing._behaviour import Behaviour, Fault, RequestKind, Trap
 from napari_sam3.testing._faults import error_reply
 from napari_sam3.testing._wire import Reply, Request
 
@@ -31,12 +31,12 @@ class Route:
         Of the job that is asked about.
     """
 
-    step: Step
+    step: RequestKind
     method: str
     request_id: str = ""
 
 
-_ROUTES: tuple[tuple[str, Step, str], ...] = (
+_ROUTES: tuple[tuple[str, RequestKind, str], ...] = (
     (rf"/v1/{MODEL}", "v1", "POST"),
     (rf"/v2/{MODEL}", "submit", "POST"),
     (r"/v1/get-user-credits", "credits", "GET"),
@@ -91,7 +91,7 @@ class Call:
     bait_url: str
 
     @property
-    def step(self) -> Step | None:
+    def step(self) -> RequestKind | None:
         """Which step of a client's work this is."""
         return None if self.route is None else self.route.step
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from napari_sam3.testing._answers import Answer
+from napari_sam3.testing._answers import AnswerFiles
 from napari_sam3.testing._behaviour import Behaviour
 from napari_sam3.testing._clock import Clock
 
@@ -59,7 +59,7 @@ class Job:
     behaviour: Behaviour
     is_scripted: bool
     since: float
-    outcome: Future[Answer] = field(repr=False)
+    outcome: Future[AnswerFiles] = field(repr=False)
     polls: int = 0
     is_settled: bool = False
 
@@ -94,7 +94,9 @@ class Jobs:
             self._count += 1
             return str(uuid.uuid5(uuid.NAMESPACE_URL, f"stand-in/{self._count}"))
 
-    def submit(self, work: Callable[[], Answer], behaviour: Behaviour, *, is_scripted: bool) -> Job:
+    def submit(
+        self, work: Callable[[], AnswerFiles], behaviour: Behaviour, *, is_scripted: bool
+    ) -> Job:
         """Start a job."""
         since, name = self._clock.now(), self.new_id()
         outcome = self._pool.submit(work)

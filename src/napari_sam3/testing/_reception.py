@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from napari_sam3.testing._behaviour import Behaviour, Step
+from napari_sam3.testing._behaviour import Behaviour, RequestKind
 from napari_sam3.testing._clock import Clock
 from napari_sam3.testing._desk import Desk
 from napari_sam3.testing._faults import error_reply
@@ -49,10 +49,10 @@ class Reception:
         self.behaviour = behaviour
         self._key, self._clock, self._books = key, clock, books
         self._jobs, self._storage, self._desk = jobs, storage, desk
-        self._scripts: dict[Step | None, deque[Behaviour]] = {}
+        self._scripts: dict[RequestKind | None, deque[Behaviour]] = {}
         self._lock = threading.Lock()
 
-    def script(self, behaviours: Iterable[Behaviour], step: Step | None) -> None:
+    def script(self, behaviours: Iterable[Behaviour], step: RequestKind | None) -> None:
         """Add to the behaviours of the next requests; see `SegmindServer.script`."""
         with self._lock:
             self._scripts.setdefault(step, deque()).extend(behaviours)
@@ -97,7 +97,7 @@ class Reception:
             scripted = job.behaviour if job and job.is_scripted else None
         return scripted or self.behaviour, scripted is not None
 
-    def _next(self, step: Step | None) -> Behaviour | None:
+    def _next(self, step: RequestKind | None) -> Behaviour | None:
         with self._lock:
             waiting = self._scripts.get(step)
             return waiting.popleft() if waiting else None

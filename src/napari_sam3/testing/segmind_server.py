@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from napari_sam3.testing._behaviour import STEPS, Behaviour, Fault, Step
+from napari_sam3.testing._behaviour import REQUEST_KINDS, Behaviour, Fault, RequestKind
 from napari_sam3.testing._clock import Clock
 from napari_sam3.testing._desk import Desk
 from napari_sam3.testing._jobs import Jobs
@@ -214,7 +214,7 @@ class SegmindServer:
     def behaviour(self, value: Behaviour) -> None:
         self._reception.behaviour = value
 
-    def script(self, behaviours: Iterable[Behaviour], step: Step | None = None) -> None:
+    def script(self, behaviours: Iterable[Behaviour], step: RequestKind | None = None) -> None:
         """Say how it behaves for the next requests, one after the other.
 
         Parameters
@@ -230,8 +230,8 @@ class SegmindServer:
         ValueError
             If there is no such step.
         """
-        if step is not None and step not in STEPS:
-            raise ValueError(f"step is {step!r}, but must be one of {STEPS}")
+        if step is not None and step not in REQUEST_KINDS:
+            raise ValueError(f"step is {step!r}, but must be one of {REQUEST_KINDS}")
         self._reception.script(behaviours, step)
 
     def advance(self, seconds: float) -> None:

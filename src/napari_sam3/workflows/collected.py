@@ -16,16 +16,16 @@ from napari_sam3.jobs.question import Question
 from napari_sam3.workflows.provenance import Record, record_of_file
 from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
 
-Labels = npt.NDArray[np.integer[Any]]
+LabelImage = npt.NDArray[np.integer[Any]]
 
 
-def labels_of(result: SegmentationResult) -> Labels:
+def labels_of(result: SegmentationResult) -> LabelImage:
     """Return the labels of an answer, shape (rows, cols), the highest score on top."""
     return result.instances.to_labels()
 
 
 def record_of(
-    result: SegmentationResult, question: Question | None, labels: Labels, name: str = ""
+    result: SegmentationResult, question: Question | None, labels: LabelImage, name: str = ""
 ) -> Record:
     """Return the record of labels that were made of a collected answer.
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
+from napari_sam3.core.label_runs import LabelImage
 from napari_sam3.core.masked import refuse_masked
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError
@@ -21,7 +20,6 @@ from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.label_files import as_labels, open_labels
 from napari_sam3.workflows.paths import are_same, is_file, is_folder
 
-Labels = npt.NDArray[Any]
 Pair = tuple[str, Path, Path]
 
 ENDINGS = (
@@ -48,7 +46,7 @@ _NAMED_AT_MOST = 5
 CSV_COLUMNS = ("image", "true_label", "predicted_label", "iou", "outcome")
 
 
-def evaluate_arrays(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
+def evaluate_arrays(pred: LabelImage, truth: LabelImage, name: str = "") -> Evaluation:
     """Compare a segmentation with its annotation.
 
     Parameters
@@ -83,7 +81,7 @@ def evaluate_arrays(pred: Labels, truth: Labels, name: str = "") -> Evaluation:
     return replace(found, notices=(*notices, *found.notices))
 
 
-def _shape(labels: Labels) -> str:
+def _shape(labels: LabelImage) -> str:
     return " × ".join(map(str, labels.shape))
 
 

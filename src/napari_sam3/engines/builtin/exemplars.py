@@ -18,7 +18,7 @@ from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.scene import BoolArray, FloatArray, Scene
 from napari_sam3.engines.builtin.trained import all_objects, looks_drawn, objects_in_boxes
 
-Table = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 # differences that make two objects of one kind look different: log area, log elongation,
 # solidity, and red, green, blue, texture in units of the picture's range
@@ -74,7 +74,7 @@ def segment_alike(
     return [*own, *_rated(others, looks, wanted, unwanted)]
 
 
-def other_kind(looks: Table, wanted: Table) -> Table:
+def other_kind(looks: Float64Array, wanted: Float64Array) -> Float64Array:
     """Return the typical look of a second kind of objects, if there clearly is one.
 
     Parameters
@@ -137,7 +137,9 @@ def _candidates(
     return instances_of(regions_of(picture, axis, stop))
 
 
-def _rated(items: list[Instance], looks: Table, wanted: Table, unwanted: Table) -> list[Instance]:
+def _rated(
+    items: list[Instance], looks: Float64Array, wanted: Float64Array, unwanted: Float64Array
+) -> list[Instance]:
     near, far = distances(looks, wanted), distances(looks, unwanted)
     likeness = 1 / (1 + (near / _REACH) ** 4)
     # halfway to a negative exemplar nothing is left, far from all of them nothing changes
@@ -176,7 +178,7 @@ def common_axis(picture: Scene, boxes: list[Box]) -> FloatArray:
     return np.asarray(mean if np.abs(mean).sum() > 0.1 else axes[0] * steps[0], np.float32)
 
 
-def appearances(picture: Scene, items: list[Instance]) -> Table:
+def appearances(picture: Scene, items: list[Instance]) -> Float64Array:
     """Return what objects look like, in units in which 1 is a clear difference.
 
     Parameters
@@ -190,7 +192,7 @@ def appearances(picture: Scene, items: list[Instance]) -> Table:
         Log area, log elongation, solidity, red, green, blue, texture.
     """
     rows = [_appearance(picture, item) for item in items]
-    table: Table = np.array(rows, np.float64).reshape(len(rows), len(_TOLERANCES))
+    table: Float64Array = np.array(rows, np.float64).reshape(len(rows), len(_TOLERANCES))
     table /= _TOLERANCES
     return table
 
@@ -228,7 +230,7 @@ def _appearance(picture: Scene, item: Instance) -> list[float]:
     ]
 
 
-def distances(looks: Table, examples: Table) -> Table:
+def distances(looks: Float64Array, examples: Float64Array) -> Float64Array:
     """Return the distance of each row to the nearest example; infinite without examples."""
     if len(examples) == 0:
         return np.full(len(looks), 1e9)

@@ -11,7 +11,7 @@ from napari_sam3.core.geometry import bounding_box
 from napari_sam3.engines.builtin.scene import FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
-Table = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 FEATURES = ("contrast", "strength", "ellipticity", "compactness", "size")
 
@@ -25,7 +25,7 @@ _HALF_SIZE = 20.0
 _REACH = 3
 
 
-def measure(labels: IntArray, gray: FloatArray, count: int, spread: float) -> Table:
+def measure(labels: IntArray, gray: FloatArray, count: int, spread: float) -> Float64Array:
     """Measure every region of a label image.
 
     Parameters
@@ -63,7 +63,7 @@ def measure(labels: IntArray, gray: FloatArray, count: int, spread: float) -> Ta
     )
 
 
-def score(features: Table) -> Table:
+def score(features: Float64Array) -> Float64Array:
     """Return the overlap (IoU) with a true object that such features let expect, 0–1.
 
     Parameters
@@ -74,7 +74,7 @@ def score(features: Table) -> Table:
     -------
     ndarray of float, shape (n,)
     """
-    values: Table = 1 / (1 + np.exp(-(features @ _WEIGHTS + _OFFSET)))
+    values: Float64Array = 1 / (1 + np.exp(-(features @ _WEIGHTS + _OFFSET)))
     return values
 
 
@@ -83,7 +83,7 @@ def score_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -> 
     return float(score(measure_mask(mask, gray, spread)[None])[0])
 
 
-def measure_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -> Table:
+def measure_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -> Float64Array:
     """Return the features of one region, which must not be empty; arguments as in `measure`."""
     box = bounding_box(mask)
     if box is None:
@@ -92,11 +92,11 @@ def measure_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -
         slice(max(box.top - _REACH, 0), box.bottom + _REACH),
         slice(max(box.left - _REACH, 0), box.right + _REACH),
     )
-    features: Table = measure(mask[part].view(np.uint8), gray[part], 1, spread)[0]
+    features: Float64Array = measure(mask[part].view(np.uint8), gray[part], 1, spread)[0]
     return features
 
 
-def _total(owner: IntArray, count: int, weights: npt.NDArray[Any] | None = None) -> Table:
+def _total(owner: IntArray, count: int, weights: npt.NDArray[Any] | None = None) -> Float64Array:
     return np.bincount(owner, weights, count + 1)[1:].astype(np.float64)
 
 
@@ -124,11 +124,11 @@ def _steps_along(
 
 
 def _contrasts(
-    owner: IntArray, inner: FloatArray, outer: FloatArray, edges: Table, spread: float
-) -> tuple[Table, Table]:
+    owner: IntArray, inner: FloatArray, outer: FloatArray, edges: Float64Array, spread: float
+) -> tuple[Float64Array, Float64Array]:
     number, count = np.maximum(edges, 1), len(edges)
 
-    def deviation(values: FloatArray) -> Table:
+    def deviation(values: FloatArray) -> Float64Array:
         mean = _total(owner, count, values) / number
         square = _total(owner, count, values**2) / number
         return np.sqrt(np.maximum(square - mean**2, 0))
@@ -138,7 +138,7 @@ def _contrasts(
     return step / (step + noise + 1.0), np.clip(step / spread, 0, 1)
 
 
-def _moments(labels: IntArray, count: int) -> tuple[Table, Table, Table]:
+def _moments(labels: IntArray, count: int) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return area, area of the ellipse with the same second moments, edges at the border."""
     rows, cols = np.nonzero(labels)
     owner = labels[rows, cols]

@@ -22,7 +22,7 @@ from napari_sam3.engines.segmind.failures import (
 )
 from napari_sam3.engines.segmind.key import ApiKey, redacted
 from napari_sam3.engines.segmind.options import MODEL, SegmindOptions, is_loopback
-from napari_sam3.engines.segmind.retry import Step, retry_delay
+from napari_sam3.engines.segmind.retry import RequestKind, retry_delay
 from napari_sam3.engines.segmind.wire import (
     WIRE_ERRORS,
     DeadlineError,
@@ -55,7 +55,7 @@ LEAST_KEY = 8
 USER_AGENT = "napari-sam3"
 DOWNLOAD_DOMAIN = "segmind.com"
 
-PAID: frozenset[Step] = frozenset({"v1", "submit"})
+PAID: frozenset[RequestKind] = frozenset({"v1", "submit"})
 
 
 class SegmindHttp:
@@ -87,7 +87,7 @@ class SegmindHttp:
         OutcomeUnknownError
             If it was sent and its answer was lost.
         """
-        step: Step = "v1" if version == "v1" else "submit"
+        step: RequestKind = "v1" if version == "v1" else "submit"
         read_s = self._options.block_timeout_s if step == "v1" else self._options.read_timeout_s
         url = f"{self._options.url}/{version}/{MODEL}"
 
@@ -97,7 +97,12 @@ class SegmindHttp:
         return self._ask(step, call, stop, deadline)
 
     def get(
-        self, step: Step, path: str, stop: threading.Event, deadline: float, request_id: str = ""
+        self,
+        step: RequestKind,
+        path: str,
+        stop: threading.Event,
+        deadline: float,
+        request_id: str = "",
     ) -> Reply:
         """Ask something that costs nothing; the word of a failed job counts as an answer."""
         url = f"{self._options.url}/{path}"
@@ -109,7 +114,7 @@ class SegmindHttp:
 
     def _keyed(
         self,
-        step: Step,
+        step: RequestKind,
         url: str,
         read_s: float,
         deadline: float,
@@ -186,7 +191,7 @@ class SegmindHttp:
 
     def _exchange(
         self,
-        step: Step,
+        step: RequestKind,
         url: str,
         read_s: float,
         deadline: float,
@@ -224,7 +229,7 @@ class SegmindHttp:
             body = body.replace(self._key.reveal().encode(), "…".encode())
         return Reply(response.status_code, headers, body)
 
-    def _broken(self, error: Exception, step: Step, request_id: str) -> Failure:
+    def _broken(self, error: Exception, step: RequestKind, request_id: str) -> Failure:
         # the text of these errors may hold headers: only their kind is told
         is_collecting = bool(request_id) or step == "download"
         if was_not_sent(error):
@@ -254,7 +259,7 @@ class SegmindHttp:
 
     def _ask(
         self,
-        step: Step,
+        step: RequestKind,
         call: Callable[[], Reply],
         stop: threading.Event,
         deadline: float,
@@ -285,13 +290,13 @@ def _next_address(at: str, reply: Reply) -> str:
         return ""
 
 
-def _too_long(step: Step) -> str:
+def _too_long(step: RequestKind) -> str:
     cost = " It may have been billed." if step in PAID else ""
     limit = wire.MAX_BODY // 2**20
     return f"The answer is too large to be read safely (over {limit} MB).{cost}"
 
 
-def _stopped(step: Step) -> str:
+def _stopped(step: RequestKind) -> str:
     if step in PAID:
         return "Cancelled. The request had been sent already, so it may still be billed."
     return "Cancelled."

@@ -10,9 +10,9 @@ from typing import Literal
 
 from napari_sam3.engines.segmind.failures import Failure
 
-Step = Literal["v1", "submit", "status", "result", "download", "credits"]
+RequestKind = Literal["v1", "submit", "status", "result", "download", "credits"]
 
-LOOKING: frozenset[Step] = frozenset({"status", "result", "download", "credits"})
+LOOKING: frozenset[RequestKind] = frozenset({"status", "result", "download", "credits"})
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
 NOT_SENT_RETRIES = 2
 """The user waits meanwhile, and a network that is down stays down for longer than that."""
@@ -20,7 +20,7 @@ RATE_LIMIT_WAIT_S = 60.0
 LONGEST_WAIT_S = 300.0
 
 
-def retry_delay(step: Step, failure: Failure, attempt: int) -> float | None:
+def retry_delay(step: RequestKind, failure: Failure, attempt: int) -> float | None:
     """Return after how many seconds to try again, or None for never.
 
     Parameters

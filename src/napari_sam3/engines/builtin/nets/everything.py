@@ -27,7 +27,7 @@ from napari_sam3.engines.builtin.nets.load import Weights, weights
 from napari_sam3.engines.builtin.nets.planes import DIAMETER, dense_planes
 from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
 
-Labels = npt.NDArray[np.int32]
+LabelImage = npt.NDArray[np.int32]
 
 _INSIDE = 0.5
 _PEAK = 0.65
@@ -127,7 +127,7 @@ def instances_of_maps(
     ]
 
 
-def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[Labels, int]:
+def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[LabelImage, int]:
     """Label the objects of maps.
 
     Parameters
@@ -166,7 +166,7 @@ def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
     ]
 
 
-def _seeds(maps: Maps) -> tuple[Labels, int]:
+def _seeds(maps: Maps) -> tuple[LabelImage, int]:
     inside = maps.foreground > _INSIDE
     high, peaks = ndimage.label((maps.distance > _PEAK) & inside)
     sizes = np.bincount(high.ravel(), minlength=peaks + 1)
@@ -184,7 +184,7 @@ def _seeds(maps: Maps) -> tuple[Labels, int]:
     return names[high], int(present.sum())
 
 
-def scored(labels: Labels, maps: Maps, count: int, net: Weights) -> npt.NDArray[np.float64]:
+def scored(labels: LabelImage, maps: Maps, count: int, net: Weights) -> npt.NDArray[np.float64]:
     """Return the expected overlap of each label with a true object, shape (count,)."""
     if count == 0:
         return np.zeros(0)
@@ -193,7 +193,7 @@ def scored(labels: Labels, maps: Maps, count: int, net: Weights) -> npt.NDArray[
     return np.asarray(1 / (1 + np.exp(-values)), np.float64)
 
 
-def features(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
+def features(labels: LabelImage, maps: Maps, count: int) -> npt.NDArray[np.float64]:
     """Return what speaks for each label, shape (count, 4).
 
     Mean probability of foreground, height of the distance, how far the object's size is from
@@ -218,8 +218,8 @@ def features(labels: Labels, maps: Maps, count: int) -> npt.NDArray[np.float64]:
 
 
 def enlarged_labels(
-    labels: Labels, maps: Maps, shape: tuple[int, int], stop: threading.Event = NEVER
-) -> Labels:
+    labels: LabelImage, maps: Maps, shape: tuple[int, int], stop: threading.Event = NEVER
+) -> LabelImage:
     """Return labels in a picture's pixels, with smooth outlines."""
     if labels.shape == shape:
         return labels
@@ -240,7 +240,7 @@ def enlarged_labels(
     return out
 
 
-def _spread(labels: Labels) -> Labels:
+def _spread(labels: LabelImage) -> LabelImage:
     """Give background pixels beside an object its label."""
     grown = ndimage.maximum_filter(labels, 3)
     return np.asarray(np.where(labels > 0, labels, grown), np.int32)

@@ -58,7 +58,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class NetAnswer:
     """What the prompt net says to one question.
 
     Parameters
@@ -92,7 +92,7 @@ def _cells_of(ask: Ask) -> list[tuple[int, int]]:
     return cells
 
 
-def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[Answer]:
+def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[NetAnswer]:
     """Put several questions about one picture at once.
 
     Parameters
@@ -104,7 +104,7 @@ def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[
 
     Returns
     -------
-    list of Answer
+    list of NetAnswer
         One for each question.
     """
     if not asks:
@@ -118,7 +118,7 @@ def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[
     )
     logits, judged = run_prompt_net(net or weights("prompt"), planes)
     return [
-        Answer(ask, own, float(score))
+        NetAnswer(ask, own, float(score))
         for ask, own, score in zip(asks, logits, sigmoid(judged), strict=True)
     ]
 
@@ -346,7 +346,7 @@ def _windows(shape: tuple[int, int], points: Points) -> list[Window]:
     return [Window.around(row, col, side) for side in sides]
 
 
-def best_distinct(found: Sequence[Answer], shape: tuple[int, int], most: int) -> list[Instance]:
+def best_distinct(found: Sequence[NetAnswer], shape: tuple[int, int], most: int) -> list[Instance]:
     """Return the best answers that differ, as objects of a picture of this shape."""
     kept: list[Instance] = []
     for answer in sorted(found, key=lambda answer: -answer.score)[: 2 * most]:
