@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from napari_sam3.engines.segmind.engine import SegmindEngine, Ticket
+from napari_sam3.engines.segmind.engine import SegmindEngine, SegmindTicket
 from napari_sam3.engines.segmind.key import (
     ENVIRONMENT_VARIABLE,
     ApiKey,
@@ -130,7 +130,7 @@ def test_it_shows_nowhere_by_itself(caplog):
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("t").debug("%s %r %s", key, Holder(key), f"{key}")
     shown = [str(key), repr(key), f"{key}", repr([key]), repr(Holder(key)), repr(vars(engine))]
-    shown += [caplog.text, repr(engine), repr(Ticket(None))]
+    shown += [caplog.text, repr(engine), repr(SegmindTicket(None))]
     assert not any(TEXT in text for text in shown)
     assert not hasattr(key, "__dict__")
 

@@ -16,7 +16,7 @@ from napari_sam3.engines.segmind import key as key_module
 from napari_sam3.engines.segmind.engine import resume
 from napari_sam3.engines.segmind.options import DEFAULT_URL, SegmindOptions
 from napari_sam3.engines.segmind.payload import Sent
-from napari_sam3.engines.segmind.ticket import Ticket, pack_ticket, unpack_ticket
+from napari_sam3.engines.segmind.ticket import SegmindTicket, pack_ticket, unpack_ticket
 from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import AuthenticationError, EngineUnavailableError, ResponseError
 from napari_sam3.settings import SEGMIND_URL, write_setting
@@ -37,9 +37,9 @@ SENT = Sent(
 HEADERS = {"content-type": "image/png", "x-cost": "0.006"}
 REPLY = Reply(200, HEADERS, bytes(range(256)))
 TICKETS = {
-    "v2": Ticket(SENT, "0f8fad5b-d9cb-469f-a165-70867728950e", None, 12.5),
-    "v1": Ticket(SENT, "request-7", REPLY),
-    "v1 without an id": Ticket(SENT, None, Reply(200, {}, b"")),
+    "v2": SegmindTicket(SENT, "0f8fad5b-d9cb-469f-a165-70867728950e", None, 12.5),
+    "v1": SegmindTicket(SENT, "request-7", REPLY),
+    "v1 without an id": SegmindTicket(SENT, None, Reply(200, {}, b"")),
 }
 
 
@@ -80,7 +80,9 @@ def test_the_picture_that_was_sent_is_not_kept(name):
 @given(body=st.binary(max_size=300), status=st.integers(100, 599), text=st.text(max_size=20))
 def test_any_answer_and_any_text_come_back(body, status, text):
     sent = Sent({"text_prompt": text}, (3, 5), (3, 5), True, text, b"")
-    _, again = unpack_ticket(pack_ticket(Ticket(sent, None, Reply(status, {}, body)), OPTIONS))
+    _, again = unpack_ticket(
+        pack_ticket(SegmindTicket(sent, None, Reply(status, {}, body)), OPTIONS)
+    )
     assert (again.reply.body, again.reply.status) == (body, status)
     assert again.sent.concept == text
 

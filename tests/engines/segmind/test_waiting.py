@@ -15,7 +15,7 @@ from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import CombinedPrompt, ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind import retry
-from napari_sam3.engines.segmind.engine import SegmindEngine, Ticket, _json_object
+from napari_sam3.engines.segmind.engine import SegmindEngine, SegmindTicket, _json_object
 from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import (
     AuthenticationError,
@@ -141,7 +141,7 @@ def test_collected_after_a_timeout_the_answer_is_not_paid_again(start, engine_fo
         engine.collect(ticket)
     assert caught.value.request_id == ticket.request_id
     server.behaviour = Behaviour()
-    again = Ticket(ticket.sent, caught.value.request_id)
+    again = SegmindTicket(ticket.sent, caught.value.request_id)
     assert len(engine_for(server).collect(again).instances) == 1
     assert (server.ledger.posts, server.ledger.billed) == (1, 1)
 

@@ -38,7 +38,7 @@ from napari_sam3.engines.segmind.options import (
 )
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.engines.segmind.results import make_result, usage_of
-from napari_sam3.engines.segmind.ticket import Ticket, pack_ticket, unpack_ticket
+from napari_sam3.engines.segmind.ticket import SegmindTicket, pack_ticket, unpack_ticket
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
@@ -140,7 +140,7 @@ class SegmindEngine:
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         return build_payload(request, self.options)
 
-    def submit(self, request: SegmentationRequest, stop: threading.Event = NEVER) -> Ticket:
+    def submit(self, request: SegmentationRequest, stop: threading.Event = NEVER) -> SegmindTicket:
         """Send one question; once this returns it is paid for.
 
         Raises
@@ -168,16 +168,16 @@ class SegmindEngine:
 
     def _submit_v1(
         self, http: SegmindHttp, sent: Sent, stop: threading.Event, deadline: float
-    ) -> Ticket:
+    ) -> SegmindTicket:
         self.state = "running"
         reply = http.post("v1", sent.body, stop, deadline)
-        return Ticket(sent, checked_request_id(reply.headers.get("x-request-id")), reply)
+        return SegmindTicket(sent, checked_request_id(reply.headers.get("x-request-id")), reply)
 
-    def _accepted(self, sent: Sent, reply: Reply) -> Ticket:
+    def _accepted(self, sent: Sent, reply: Reply) -> SegmindTicket:
         value = _json_object(reply)
         request_id = checked_request_id(value.get("request_id"))
         if request_id is not None:
-            return Ticket(sent, request_id, since=time.monotonic())
+            return SegmindTicket(sent, request_id, since=time.monotonic())
         if value and not value.keys() & set(OUTPUT_KEYS):
             said = detail_of(reply.body)[0]
             told = f" It said: “{redacted(said, self._key)}”." if said else ""
@@ -186,9 +186,9 @@ class SegmindEngine:
                 f"be collected.{told} {MAYBE_BILLED} Look at the service's console."
             )
         # an answer at once, as v1 gives it
-        return Ticket(sent, None, reply)
+        return SegmindTicket(sent, None, reply)
 
-    def collect(self, ticket: Ticket, stop: threading.Event = NEVER) -> SegmentationResult:
+    def collect(self, ticket: SegmindTicket, stop: threading.Event = NEVER) -> SegmentationResult:
         """Wait for the answer of a ticket; costs nothing, and may be repeated for an hour.
 
         Raises
@@ -205,7 +205,7 @@ class SegmindEngine:
             reply, answer = self._outcome(http, ticket, stop, deadline)
         if answer.kind == "pending":
             # v1 gave a receipt
-            return self.collect(Ticket(ticket.sent, answer.request_id), stop)
+            return self.collect(SegmindTicket(ticket.sent, answer.request_id), stop)
         request_id = ticket.request_id or answer.request_id
         with self._explained(ticket):
             outputs = self._downloads(http, answer, ticket, stop, deadline)
@@ -215,12 +215,12 @@ class SegmindEngine:
         raw = tuple(RawPart(part.content_type, part.body) for part in (reply, *outputs))
         return replace(result, raw=raw)
 
-    def pack(self, ticket: Ticket) -> bytes:
+    def pack(self, ticket: SegmindTicket) -> bytes:
         """Return all that is needed to collect a ticket's answer later: no key, no picture."""
         return pack_ticket(ticket, self.options)
 
     def _outcome(
-        self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
+        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
     ) -> tuple[Reply, Decoded]:
         if ticket.reply is not None:
             return ticket.reply, self._decoded(ticket.reply, ticket.sent)
@@ -244,7 +244,7 @@ class SegmindEngine:
         self,
         http: SegmindHttp,
         answer: Decoded,
-        ticket: Ticket,
+        ticket: SegmindTicket,
         stop: threading.Event,
         deadline: float,
     ) -> list[Reply]:
@@ -254,14 +254,14 @@ class SegmindEngine:
             outputs.append(http.download(url, stop, deadline, ticket.request_id or ""))
         return outputs
 
-    def _read(self, outputs: list[Reply], ticket: Ticket) -> list[Decoded]:
+    def _read(self, outputs: list[Reply], ticket: SegmindTicket) -> list[Decoded]:
         found = [self._decoded(output, ticket.sent) for output in outputs]
         if any(one.urls or one.kind == "pending" for one in found):
             raise ResponseError("The output's address leads to another address, not to a picture.")
         return found
 
     def _is_done(
-        self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
+        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
     ) -> bool:
         path = f"v2/requests/{ticket.request_id}/status"
         reply = http.get("status", path, stop, deadline, ticket.request_id or "")
@@ -273,7 +273,7 @@ class SegmindEngine:
         return status in DONE
 
     def _completed(
-        self, http: SegmindHttp, ticket: Ticket, stop: threading.Event, deadline: float
+        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
     ) -> Reply:
         self.state = "downloading"
         path = f"v2/requests/{ticket.request_id}"
@@ -293,7 +293,7 @@ class SegmindEngine:
             raise rejected from None
 
     @contextmanager
-    def _explained(self, ticket: Ticket) -> Iterator[None]:
+    def _explained(self, ticket: SegmindTicket) -> Iterator[None]:
         """Add to errors what was paid, and how to come to the answer; take out the key."""
         try:
             yield
@@ -347,7 +347,7 @@ class SegmindEngine:
         return time.monotonic() + self.options.deadline_s
 
 
-def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Ticket]:
+def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, SegmindTicket]:
     """Return an engine and a ticket that it can collect, of what `SegmindEngine.pack` gave.
 
     Parameters
@@ -379,7 +379,7 @@ def _status(value: dict[str, Any]) -> str:
     return str(value.get("status", "")).strip().upper()
 
 
-def _what_remains(ticket: Ticket, status: int | None = None) -> str:
+def _what_remains(ticket: SegmindTicket, status: int | None = None) -> str:
     if ticket.request_id is None or ticket.reply is not None:
         return f"{MAYBE_BILLED} Asking anew is billed again; look at your credits before."
     if status == 404:

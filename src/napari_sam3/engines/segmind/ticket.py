@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
+class SegmindTicket:
     """A question that was accepted, and so is paid for.
 
     Parameters
@@ -38,7 +38,7 @@ class Ticket:
     since: float | None = None
 
 
-def pack_ticket(ticket: Ticket, options: SegmindOptions) -> bytes:
+def pack_ticket(ticket: SegmindTicket, options: SegmindOptions) -> bytes:
     """Return a ticket as bytes, without the key and without the picture that was sent."""
     sent, reply = ticket.sent, ticket.reply
     value = {
@@ -64,7 +64,7 @@ def pack_ticket(ticket: Ticket, options: SegmindOptions) -> bytes:
     return json.dumps(value).encode()
 
 
-def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, Ticket]:
+def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, SegmindTicket]:
     """Return what `pack_ticket` was given, as far as it is still needed.
 
     Raises
@@ -87,7 +87,7 @@ def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, Ticket]:
             tuple(map(str, sent["notices"])),
         )
         request_id = checked_request_id(value["request_id"])
-        return options, Ticket(read, request_id, _reply(value["reply"]))
+        return options, SegmindTicket(read, request_id, _reply(value["reply"]))
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, PromptError) as error:
         raise ResponseError(
             "What was noted of this paid request cannot be read, so its answer cannot be "
