@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_sam3.cli.hosted import errors_as_sentences
-from napari_sam3.cli.options import OUTPUT, AsJson, Overwrite, Quiet, Verbose
+from napari_sam3.cli.options import AsJson, Overwrite, Quiet, Verbose, output_option
 from napari_sam3.cli.telling import Voice, print_table
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError
@@ -27,17 +27,10 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Its ground truth, or a folder.")],
     plot: Annotated[
         Path | None,
-        typer.Option(
-            metavar="SVG",
-            help="Save a histogram of the true objects' IoUs.",
-            rich_help_panel=OUTPUT,
-        ),
+        output_option(metavar="SVG", help="Save a histogram of the true objects' IoUs."),
     ] = None,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV", help="Save a table with a row for each object.", rich_help_panel=OUTPUT
-        ),
+        Path | None, output_option(metavar="CSV", help="Save a table with a row for each object.")
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from napari_sam3.cli.options import IMAGE, OUTPUT, AsJson, Overwrite, PlaneOf, Quiet, Verbose
+from napari_sam3.cli.options import (
+    AsJson,
+    Overwrite,
+    PlaneOf,
+    Quiet,
+    Verbose,
+    image_option,
+    output_option,
+)
 from napari_sam3.cli.parsing import Plane
 from napari_sam3.cli.telling import Voice, errors_of_strangers
 from napari_sam3.core.calibration import PixelSize
@@ -55,35 +63,26 @@ def export_objects(
     ],
     outputs: Annotated[
         list[Path],
-        typer.Option(
+        output_option(
             "--output",
             "-o",
             metavar="OUT",
             help="Where to save; the name tells the format: .tif, .ome.zarr, .coco.json or .json "
             "(COCO), .geojson (QuPath), .zip (ImageJ ROIs) or .csv (measurements). Repeat it for "
             "more.",
-            rich_help_panel=OUTPUT,
         ),
     ],
     image: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="IMAGE", help="The image, to measure intensities.", rich_help_panel=IMAGE
-        ),
+        Path | None, image_option(metavar="IMAGE", help="The image, to measure intensities.")
     ] = None,
     plane: PlaneOf = None,
     pixel_size: Annotated[
         Sides | None,
-        typer.Option(
-            metavar="R,C",
-            parser=parse_sides,
-            help="Size of a pixel; by default as in the file.",
-            rich_help_panel=IMAGE,
+        image_option(
+            metavar="R,C", parser=parse_sides, help="Size of a pixel; by default as in the file."
         ),
     ] = None,
-    unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Unit of --pixel-size.", rich_help_panel=IMAGE)
-    ] = "micrometer",
+    unit: Annotated[str, image_option(metavar="UNIT", help="Unit of --pixel-size.")] = "micrometer",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
