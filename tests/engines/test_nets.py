@@ -31,7 +31,6 @@ from napari_sam3.engines.builtin.nets.layers import (
 )
 from napari_sam3.engines.builtin.nets.objects import (
     distinct,
-    segment_box,
     segment_boxes,
     segment_clicks,
 )
@@ -174,7 +173,7 @@ def test_colour_and_polarity_do_not_matter(picture, truth):
 
 
 def test_a_box_gives_the_object_in_it(picture, truth):
-    found = segment_box(picture, Box(17, 29, 44, 52))
+    found = segment_boxes(picture, [Box(17, 29, 44, 52)])[0]
     assert iou(full(found), truth == 1) > 0.8
     assert 0 <= found.score <= 1
 
@@ -182,7 +181,7 @@ def test_a_box_gives_the_object_in_it(picture, truth):
 def test_many_boxes_give_what_each_gives_alone(picture):
     boxes = [Box(17, 29, 44, 52), Box(68, 48, 93, 73), Box(35, 108, 66, 132)]
     for box, found in zip(boxes, segment_boxes(picture, boxes), strict=True):
-        assert np.array_equal(full(segment_box(picture, box)), full(found))
+        assert np.array_equal(full(segment_boxes(picture, [box])[0]), full(found))
 
 
 def test_no_boxes_give_no_objects(picture):
@@ -191,7 +190,7 @@ def test_no_boxes_give_no_objects(picture):
 
 @pytest.mark.parametrize("box", [Box(30, 40, 31, 41), Box(0, 0, *SHAPE), Box(-30, -20, 20, 20)])
 def test_any_box_is_answered_inside_the_picture(picture, box):
-    found = segment_box(picture, box)
+    found = segment_boxes(picture, [box])[0]
     if found is not None:
         assert found.box.intersection(Box.of_shape(SHAPE)) == found.box
         assert found.mask.any()
@@ -221,7 +220,7 @@ def test_box_and_clicks_together_are_one_question(picture, truth):
 def test_a_blank_picture_is_no_error(value):
     blank = np.full((40, 60, 3), value, np.uint8)
     assert len(segment_clicks(blank, [Point(20, 30)])) <= 3
-    segment_box(blank, Box(5, 5, 20, 30))
+    segment_boxes(blank, [Box(5, 5, 20, 30)])
     segment_everything(blank)
 
 
@@ -242,7 +241,7 @@ def test_only_the_part_that_was_clicked_on_counts():
 
 
 def test_of_two_alike_the_better_stays(picture):
-    found = segment_box(picture, Box(17, 29, 44, 52))
+    found = segment_boxes(picture, [Box(17, 29, 44, 52)])[0]
     assert distinct([found, found]) == [found]
 
 

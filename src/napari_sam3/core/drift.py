@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +53,12 @@ class Drift:
         return not (self.vanished or self.appeared or self.below(tolerance))
 
 
-def compare_labels(
-    old: npt.NDArray[Any], new: npt.NDArray[Any], labels: Collection[int] | None = None
-) -> Drift:
+def compare_labels(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Drift:
     """Compare two label images of one shape, label by label.
 
     Parameters
     ----------
     old, new : ndarray of int
-    labels : collection of int, optional
-        Others are not looked at.
 
     Examples
     --------
@@ -71,10 +67,6 @@ def compare_labels(
     """
     before, after = _areas(old), _areas(new)
     common = _areas(np.where(old == new, old, 0))
-    if labels is not None:
-        before, after = (
-            {k: n for k, n in areas.items() if k in labels} for areas in (before, after)
-        )
     both = sorted(before.keys() & after.keys())
     ious = [common.get(k, 0) / (before[k] + after[k] - common.get(k, 0)) for k in both]
     return Drift(tuple(ious), len(before) - len(both), len(after) - len(both))

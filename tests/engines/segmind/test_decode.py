@@ -788,11 +788,10 @@ class TestSplit:
     def test_corners_connect(self):
         assert len(split_into_instances(np.eye(5, dtype=bool))) == 1
 
-    def test_small_parts_are_left_out(self):
+    def test_a_single_pixel_is_a_part(self):
         mask = MASK.copy()
         mask[19, 0] = True
-        assert len(split_into_instances(mask)) == 2
-        assert [part.area for part in split_into_instances(mask, 2)] == [MASK.sum()]
+        assert [part.area for part in split_into_instances(mask)] == [MASK.sum(), 1]
 
     def test_nothing(self):
         assert split_into_instances(np.zeros(SHAPE, bool)) == ()

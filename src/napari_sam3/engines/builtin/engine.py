@@ -37,15 +37,11 @@ MODEL = "nets-3"
 LOOKING = "looking at this image for the first time"
 SEGMENTING = "segmenting"
 
+_KEPT_SCENES = 3
+
 
 class BuiltinEngine:
     """Promptable segmentation on this computer: small nets, and classical algorithms beside them.
-
-    Parameters
-    ----------
-    cached_scenes : int
-        How many images are kept with what was derived from them, so that the
-        next question about one of them is answered faster.
 
     Notes
     -----
@@ -54,8 +50,9 @@ class BuiltinEngine:
     use the request's `min_score`.  May be used from several threads.
     """
 
-    def __init__(self, cached_scenes: int = 3) -> None:
-        self._scenes = SceneCache(cached_scenes)
+    def __init__(self) -> None:
+        # so that the next question about one of the last images is answered faster
+        self._scenes = SceneCache(_KEPT_SCENES)
         self._state = ""
 
     @property

@@ -240,14 +240,12 @@ def _sampled(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return part.reshape(-1, *part.shape[2:])
 
 
-def smoothed(gray: FloatArray, sigma: float = 1.0) -> FloatArray:
+def smoothed(gray: FloatArray) -> FloatArray:
     """Return gray without pixel noise; what has none keeps its corners.
 
     Parameters
     ----------
     gray : ndarray of float32, shape (rows, cols)
-    sigma : float
-        Width of the Gaussian, in pixels.
 
     Returns
     -------
@@ -255,7 +253,7 @@ def smoothed(gray: FloatArray, sigma: float = 1.0) -> FloatArray:
     """
     if is_drawn(gray):
         return gray
-    smooth: FloatArray = gaussian_filter(gray, sigma)
+    smooth: FloatArray = gaussian_filter(gray, 1.0)
     return smooth
 
 

@@ -12,18 +12,16 @@ from skimage.segmentation import watershed
 from napari_sam3.engines.builtin.scene import BoolArray
 
 _NECK = 0.75
+"""Two parts are kept apart where the passage is narrower than this part of the narrower one."""
 _LEAST_DROP = 1.0
 
 
-def split_by_distance(mask: BoolArray, neck: float = _NECK) -> tuple[npt.NDArray[np.int32], int]:
+def split_by_distance(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:
     """Label the convex-ish parts of a mask.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (rows, cols)
-    neck : float
-        Two parts are kept apart where the passage between them is narrower than
-        this fraction of the narrower part, 0–1; the lower, the fewer cuts.
 
     Returns
     -------
@@ -45,7 +43,7 @@ def split_by_distance(mask: BoolArray, neck: float = _NECK) -> tuple[npt.NDArray
     smooth = ndimage.gaussian_filter(distance, 1.0, truncate=2.0)
     seeds, count = seeds_of(smooth, mask)
     labels = watershed(-smooth, seeds, mask=mask).astype(np.int32)  # type: ignore[no-untyped-call]
-    return merge_wide_passages(labels, distance, count, neck)
+    return merge_wide_passages(labels, distance, count)
 
 
 def seeds_of(height: npt.NDArray[np.float32], mask: BoolArray) -> tuple[npt.NDArray[Any], int]:
@@ -55,7 +53,7 @@ def seeds_of(height: npt.NDArray[np.float32], mask: BoolArray) -> tuple[npt.NDAr
 
 
 def merge_wide_passages(
-    labels: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], count: int, neck: float
+    labels: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], count: int
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Join neighbouring parts whose common border is almost as wide as they are.
 
@@ -66,8 +64,6 @@ def merge_wide_passages(
         Distance to the outline, in pixels.
     count : int
         Number of labels.
-    neck : float
-        As in `split_by_distance`.
 
     Returns
     -------
@@ -87,7 +83,7 @@ def merge_wide_passages(
     for (first, second), width in sorted(passages.items(), key=lambda item: -item[1]):
         one, two = root(first), root(second)
         low = min(height[one], height[two])
-        if one != two and (width >= neck * low or low - width < _LEAST_DROP):
+        if one != two and (width >= _NECK * low or low - width < _LEAST_DROP):
             parent[max(one, two)] = min(one, two)
             height[min(one, two)] = max(height[one], height[two])
     roots = np.array([root(label) for label in range(count + 1)])

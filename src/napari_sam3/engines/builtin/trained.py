@@ -199,9 +199,9 @@ def all_objects(
     return list(picture.memo[key])
 
 
-def known_objects(picture: Scene, diameter: float | None = None) -> list[Instance]:
-    """Return what `all_objects` found, if it was asked before."""
-    return list(picture.memo.get(f"all {diameter}", ()))
+def known_objects(picture: Scene) -> list[Instance]:
+    """Return what `all_objects` found without a diameter, if it was asked before."""
+    return list(picture.memo.get("all None", ()))
 
 
 def saw_nothing_known(picture: Scene, diameter: float | None = None) -> bool:

@@ -186,17 +186,12 @@ _REFUSALS: dict[int, tuple[type[EngineError], str]] = {
 }
 
 
-def unknown_outcome(what: str, request_id: str | None = None) -> OutcomeUnknownError:
+def unknown_outcome(what: str) -> OutcomeUnknownError:
     """Return the error for a request that was sent and whose answer was lost."""
-    known = (
-        f" The answer can be collected for an hour under the request id {request_id}."
-        if request_id
-        else " Look at your credits, or the service's console, before you ask again."
-    )
     return OutcomeUnknownError(
         f"The request was sent, but its answer was lost: {what}. It may have been billed, and is "
-        f"not sent again by itself.{known}",
-        request_id=request_id,
+        "not sent again by itself. Look at your credits, or the service's console, before you ask "
+        "again."
     )
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import BoolArray, Instance, split_labels
-from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.errors import ResponseError
 
 MAX_PARTS = 100_000
@@ -44,14 +43,12 @@ def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
     return (2 * np.arange(new, dtype=np.intp) + 1) * old // (2 * new)
 
 
-def split_into_instances(mask: BoolArray, min_area: int = 1) -> tuple[Instance, ...]:
+def split_into_instances(mask: BoolArray) -> tuple[Instance, ...]:
     """Split a mask into its connected parts; pixels that share a corner are connected.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (rows, cols)
-    min_area : int
-        Smaller parts are left out.
 
     Returns
     -------
@@ -67,11 +64,8 @@ def split_into_instances(mask: BoolArray, min_area: int = 1) -> tuple[Instance, 
 
     labels: npt.NDArray[Any]
     labels, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = np.flatnonzero(areas >= max(1, min_area))
-    kept = kept[kept > 0]
-    if len(kept) > MAX_PARTS:
+    if count > MAX_PARTS:
         raise ResponseError(
-            f"The mask falls into {len(kept):,} separate parts: that is noise, not objects."
+            f"The mask falls into {count:,} separate parts: that is noise, not objects."
         )
-    return tuple(split_labels(labels, find_boxes(labels, kept)).values())
+    return tuple(split_labels(labels).values())

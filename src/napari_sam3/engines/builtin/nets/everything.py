@@ -43,7 +43,6 @@ _LOOK = 144
 def segment_everything(
     rgb: RGB8,
     diameter: float | None = None,
-    net: Weights | None = None,
     stop: threading.Event = NEVER,
 ) -> list[Instance]:
     """Segment all objects of a picture.
@@ -53,8 +52,6 @@ def segment_everything(
     rgb : ndarray of uint8, shape (rows, cols, 3)
     diameter : float, optional
         About how wide the objects are, in pixels; estimated if not given.
-    net : Weights, optional
-        The shipped ones by default.
     stop : threading.Event
         Set by another thread to cancel.
 
@@ -64,10 +61,10 @@ def segment_everything(
         They do not overlap.  The score is the expected overlap (IoU) with a true object.
     """
     if diameter is None:
-        diameter = find_diameter(rgb, net, stop)
+        diameter = find_diameter(rgb, stop=stop)
     if diameter is None:
         return []
-    net = net or weights("dense")
+    net = weights("dense")
     maps = dense_maps(rgb, diameter, net, stop)
     return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), net, stop)
 
@@ -76,7 +73,6 @@ def object_at(
     rgb: RGB8,
     point: Point,
     diameter: float,
-    net: Weights | None = None,
     colours: tuple[FloatArray, FloatArray] | None = None,
 ) -> Instance | None:
     """Return the object at a point, as `segment_everything` would cut it out.
@@ -87,8 +83,6 @@ def object_at(
     point : Point
     diameter : float
         About how wide the picture's objects are, in pixels.
-    net : Weights, optional
-        The shipped ones by default.
     colours : tuple of ndarray, optional
         What `dense_net.colours_of` says of the picture, if it is known already.
 
@@ -97,7 +91,7 @@ def object_at(
     Instance or None
         None where the net sees background.
     """
-    net = net or weights("dense")
+    net = weights("dense")
     side = _LOOK * diameter / DIAMETER
     window = Window.around(point.row + 0.5, point.col + 0.5, side)
     planes = dense_planes(resampled(rgb, window, (_LOOK, _LOOK)), *(colours or colours_of(rgb)))

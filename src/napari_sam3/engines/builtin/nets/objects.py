@@ -171,14 +171,7 @@ def segment_boxes(
     return [answer.instance(rgb.shape[:2]) for answer in answers(rgb, asks, net)]
 
 
-def segment_box(rgb: RGB8, box: Box, net: Weights | None = None) -> Instance | None:
-    """Segment the object in a box; see `segment_boxes`."""
-    return segment_boxes(rgb, [box], net)[0]
-
-
-def segment_outline(
-    rgb: RGB8, drawn: Instance, points: Points = (), net: Weights | None = None
-) -> Instance | None:
+def segment_outline(rgb: RGB8, drawn: Instance, points: Points = ()) -> Instance | None:
     """Segment the object that was outlined by hand.
 
     Parameters
@@ -188,8 +181,6 @@ def segment_outline(
         The pixels inside of the outline.
     points : sequence of Point
         Clicks that correct it.
-    net : Weights, optional
-        The shipped ones by default.
 
     Returns
     -------
@@ -197,7 +188,7 @@ def segment_outline(
         None where nothing in it looks like an object.
     """
     ask = Ask(_window_of([drawn.box], points), points, drawn.box, drawn)
-    return answers(rgb, [ask], net)[0].instance(rgb.shape[:2])
+    return answers(rgb, [ask])[0].instance(rgb.shape[:2])
 
 
 def _window_of(boxes: Sequence[Box], points: Points = ()) -> Window:
@@ -214,7 +205,6 @@ def segment_clicks(
     rgb: RGB8,
     points: Points,
     box: Box | None = None,
-    net: Weights | None = None,
     seen: Callable[[], Instance | None] = lambda: None,
     wanted: Proposal = "",
     known: MutableMapping[Hashable, list[Instance]] | None = None,
@@ -228,8 +218,6 @@ def segment_clicks(
         At least one positive, unless there is a box.  In the order of the clicks: each corrects
         the answer to those before it.
     box : Box, optional
-    net : Weights, optional
-        The shipped ones by default.
     seen : callable
         Returns what `everything.object_at` sees where the first click fell.  It knows how
         large the picture's objects are, which one click does not tell.
@@ -245,16 +233,16 @@ def segment_clicks(
         At most three different proposals, the likeliest first; none where no object is seen.
     """
     if box is not None:
-        found = answers(rgb, [Ask(_window_of([box], points), points, box)], net)
+        found = answers(rgb, [Ask(_window_of([box], points), points, box)])
         return best_distinct(found, rgb.shape[:2], 1)
     known = {} if known is None else known
     start, proposals = _last_known(known, points, wanted)
     for count in range(start + 1, len(points) + 1):
         if count == 1:
-            proposals = preferred(first_proposals(rgb, points[:1], net, seen()), wanted)
+            proposals = preferred(first_proposals(rgb, points[:1], seen=seen()), wanted)
         # a click that agrees with the answer, such as the next one of a scribble, corrects nothing
         elif not (proposals and _holds(proposals[0], points[count - 1])):
-            proposals = corrected(rgb, points[:count], proposals, net)
+            proposals = corrected(rgb, points[:count], proposals)
     known[(*points, wanted)] = proposals
     return list(proposals)
 
@@ -312,13 +300,11 @@ def _own(seen: Instance) -> float:
     return max((seen.score or 0) - _HANDICAP, 0.0)
 
 
-def corrected(
-    rgb: RGB8, points: Points, proposals: Sequence[Instance], net: Weights | None = None
-) -> list[Instance]:
+def corrected(rgb: RGB8, points: Points, proposals: Sequence[Instance]) -> list[Instance]:
     """Return proposals after one more click, the last of the points."""
     shape = rgb.shape[:2]
     if not proposals:
-        return first_proposals(rgb, points, net)
+        return first_proposals(rgb, points)
     asks = [Ask(_window_of([proposals[0].box], points), points, earlier=proposals[0])]
     # the click may also mean another one of what was proposed
     asks += [
@@ -326,7 +312,7 @@ def corrected(
         for item in proposals
         if _holds(item, points[-1])
     ]
-    found = best_distinct(answers(rgb, asks, net), shape, PROPOSALS)
+    found = best_distinct(answers(rgb, asks), shape, PROPOSALS)
     return sorted(found, key=lambda item: sum(not _holds(item, point) for point in points))
 
 
