@@ -116,17 +116,6 @@ def test_a_circle_is_found_however_it_is_closed(back):
     assert _circle({**sources, "a.two": "from a import three"}) == []
 
 
-def test_importing_the_library_needs_neither_napari_nor_qt_nor_torch():
-    program = (
-        "import sys\n"
-        "for name in ('napari', 'qtpy', 'PyQt6', 'PySide6', 'magicgui', 'torch'):\n"
-        "    sys.modules[name] = None\n"
-        "import napari_sam3, napari_sam3.workflows, napari_sam3.samples\n"
-        "napari_sam3.create_engine('builtin')\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
 @pytest.fixture(scope="module")
 def text_files():
     if not (ROOT / ".git").exists() or shutil.which("git") is None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.cli import hosted
 from napari_sam3.engines.segmind import engine as segmind_engine
+from napari_sam3.engines.segmind import probe as segmind_probe
 from napari_sam3.settings import read_settings
 from napari_sam3.testing import SegmindServer
 
@@ -160,7 +161,10 @@ class TestProbe:
     def probe(self, server, *arguments):
         return CliRunner().invoke(cli.app, ["probe-segmind", "--url", server.url, *arguments])
 
-    def test_it_makes_at_most_six_calls_and_reports_without_key_or_picture(self, server):
+    def test_it_makes_at_most_six_calls_and_reports_without_key_or_picture(
+        self, server, monkeypatch
+    ):
+        monkeypatch.setattr(segmind_probe, "POLL_S", 0.01)
         done = self.probe(server, "--yes")
         assert done.exit_code == 0, done.stderr
         assert "at most 6 calls" in done.stderr

@@ -11,6 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
+from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.settings import SEGMIND_URL, write_setting
 from napari_sam3.testing import SegmindServer
 from napari_sam3.workflows import replay
@@ -196,12 +197,6 @@ class TestReplay:
         assert again.exit_code == 0, again.output
         assert "identical" in again.stdout
 
-    def test_another_image_is_refused(self, record, image):
-        tifffile.imwrite(image, tifffile.imread(image)[::-1].copy())
-        refused = run("replay", record, "--image", image, "--fresh")
-        assert refused.exit_code == 1
-        assert "is not the image that was asked about" in refused.stderr
-
     def test_a_model_that_answers_otherwise_is_seen(self, record, image, monkeypatch):
         from napari_sam3.engines.builtin.engine import BuiltinEngine
 
@@ -354,13 +349,6 @@ class TestCite:
         assert run("segment", work / "s.tif", "--point", "15,40", "--plane", "1,2").exit_code == 0
         assert "plane 1, 2 of “s.tif”" in run("cite", work / "s_labels.json").stdout
 
-    def test_a_record_from_the_future_names_the_remedy(self, record):
-        said = json.loads(record.read_text()) | {"schema": 2}
-        record.write_text(json.dumps(said))
-        refused = run("cite", record)
-        assert refused.exit_code == 1
-        assert "pip install --upgrade" in refused.stderr
-
 
 class TestHosted:
     @pytest.fixture
@@ -373,6 +361,7 @@ class TestHosted:
             return [mask]
 
         self.rows = 20
+        monkeypatch.setattr(segmind_engine, "POLL_S", 0.01)
         with SegmindServer(model=upper_left, credits=1.0) as server:
             monkeypatch.setenv("SEGMIND_API_KEY", server.key)
             options = ("--engine", "segmind", "--url", server.url, "--api", "v1")

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 BLOCK = """
 import importlib.abc, sys
 
@@ -31,25 +29,23 @@ def run(program):
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        "sam3.ObjectPrompt(points=[(15, 37)])",
-        "sam3.ObjectPrompt(box=(8, 28, 22, 47))",
-        "'cells'",
-        "sam3.ConceptPrompt(exemplars=(sam3.Exemplar(sam3.Box(8, 28, 22, 47)),))",
-        "sam3.Everything()",
-    ],
-)
-def test_segmenting_needs_neither_napari_nor_qt_nor_torch(question):
+def test_segmenting_needs_neither_napari_nor_qt_nor_torch():
     program = f"""{BLOCK}
 import numpy as np
 import napari_sam3 as sam3
+import napari_sam3.samples
 image = np.zeros((40, 60), np.uint8)
 image[10:20, 30:45] = 200
-print(sam3.segment(image, {question}).instances.to_labels()[15, 37])
+for question in (
+    sam3.ObjectPrompt(points=[(15, 37)]),
+    sam3.ObjectPrompt(box=(8, 28, 22, 47)),
+    "cells",
+    sam3.ConceptPrompt(exemplars=(sam3.Exemplar(sam3.Box(8, 28, 22, 47)),)),
+    sam3.Everything(),
+):
+    print(sam3.segment(image, question).instances.to_labels()[15, 37] > 0)
 """
-    assert int(run(program)) > 0
+    assert run(program).split() == ["True"] * 5
 
 
 def test_importing_the_package_loads_only_what_its_types_need():

@@ -375,4 +375,4 @@ class Crashes(RuleBasedStateMachine):
 
 
 TestCrashes = Crashes.TestCase
-TestCrashes.settings = examples(40, fewest=10, stateful_step_count=25)
+TestCrashes.settings = examples(40, stateful_step_count=25)
