@@ -120,6 +120,31 @@ def test_numbers_that_no_file_has_are_refused(number):
         parse(f'{{"any": [{number}]}}'.encode())
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A part."""
+
+    size: int
+    """In pixels."""
+    other: int = 3
+
+
+@dataclass(frozen=True)
+class Derived(Bare):
+    """Another part."""
+
+    note: str = ""
+    """What else
+    there is."""
+
+
+def test_a_published_schema_tells_what_stands_below_each_field():
+    schema = Schema(Derived).json_schema()
+    assert schema["description"] == "Another part."
+    said = {name: part.get("description") for name, part in schema["properties"].items()}
+    assert said == {"size": "In pixels.", "other": None, "note": "What else there is."}
+
+
 def test_more_values_than_allowed_are_refused_unread():
     assert parse(b"[1, 2, 3]", 3) == [1, 2, 3]
     with pytest.raises(ValueError, match="more values"):

@@ -7,9 +7,13 @@ place is named.
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import math
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -198,8 +202,16 @@ class Schema(Generic[T]):
         return self._adapter.dump_python(value, mode="json")
 
     def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema that `read` goes by."""
-        schema: dict[str, Any] = _bare(self._adapter.json_schema())
+        """Return the JSON Schema that `read` goes by, with what the docstrings say."""
+        from pydantic.json_schema import GenerateJsonSchema
+
+        class Described(GenerateJsonSchema):
+            def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+                said = super().dataclass_schema(schema)
+                _describe(said, schema["cls"])
+                return said
+
+        schema: dict[str, Any] = _bare(self._adapter.json_schema(schema_generator=Described))
         return schema
 
 
@@ -230,8 +242,22 @@ def _strict(schema: Any) -> Any:
     return inner | {"allow_inf_nan": False} if kind == "float" else inner
 
 
+def _describe(schema: dict[str, Any], of: type) -> None:
+    """Add what stands below a class, up to its parameters, and below each of its fields."""
+    schema["description"] = (inspect.getdoc(of) or "").partition("\nParameters\n")[0]
+    for part in of.__mro__[:-1]:
+        (told,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        for field, words in itertools.pairwise(told.body if isinstance(told, ast.ClassDef) else ()):
+            match field, words:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(said))),
+                ):
+                    schema["properties"][name]["description"] = said
+
+
 def _bare(schema: Any) -> Any:
-    """Leave out titles, which repeat the names, empty defaults, and parameters in docstrings."""
+    """Leave out titles, which repeat the names, and empty defaults."""
     if isinstance(schema, list):
         return [_bare(part) for part in schema]
     if not isinstance(schema, dict):
@@ -242,8 +268,7 @@ def _bare(schema: Any) -> Any:
         if not (name == "title" and isinstance(part, str)) and not (name == "default" and not part)
     }
     if isinstance(bare.get("description"), str):
-        said = bare["description"].partition("\nParameters\n")[0]
-        bare["description"] = " ".join(said.split())
+        bare["description"] = " ".join(bare["description"].split())
     return bare
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -47,21 +47,8 @@ _Object = Annotated[
 ]
 
 
-def _describe(schema: dict[str, Any], shape: type) -> None:
-    schema["description"] = shape.__doc__
-
-
-class _Shape:
-    """A part of a record."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "use_attribute_docstrings": True,
-        "json_schema_extra": _describe,
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
-class ImageShape(_Shape):
+class ImageShape:
     """An image, by its name without folders."""
 
     name: str
@@ -72,7 +59,7 @@ class ImageShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerShape(_Shape):
+class LayerShape:
     """The labels: their shape, and where they lie in the world."""
 
     shape: _Counts
@@ -86,7 +73,7 @@ class LayerShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsShape(_Shape):
+class LabelsShape:
     """The label image beside this file, as it was saved."""
 
     sha256: _Sha256
@@ -97,7 +84,7 @@ class LabelsShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineShape(_Shape):
+class EngineShape:
     """Who answered."""
 
     name: str
@@ -108,7 +95,7 @@ class EngineShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaneShape(_Shape):
+class PlaneShape:
     """The plane of the image that was asked about, as it was shown."""
 
     index: _Counts
@@ -127,7 +114,7 @@ class PlaneShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mapping(_Shape):
+class _Mapping:
     contrast_limits: tuple[float, float]
     """The values that became black and white."""
     gamma: Annotated[float, Field(gt=0)]
@@ -150,14 +137,14 @@ class _Rgb(_Mapping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sent(_Shape):
+class _Sent:
     sha256: _Sha256 | None
     """Of the pixels that the engine was sent."""
     shape: _Pair = _ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Channel(_Shape):
+class _Channel:
     name: str = ""
     opacity: _Part = 1.0
     blending: str = ""
@@ -209,7 +196,7 @@ _Picture = GrayPicture | RgbPicture | ComposedPicture | UnknownPicture
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdsShape(_Shape):
+class ThresholdsShape:
     """What an engine was to leave out."""
 
     min_score: _Part
@@ -217,7 +204,7 @@ class ThresholdsShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionShape(_Shape):
+class QuestionShape:
     """One request, and what became of it."""
 
     prompt: Annotated[Prompt, Field(discriminator="kind")]
@@ -242,7 +229,7 @@ class QuestionShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunShape(_Shape):
+class RunShape:
     """What was asked at once."""
 
     id: Annotated[str, Field(min_length=1)]
@@ -273,7 +260,7 @@ class RunShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectShape(_Shape):
+class ObjectShape:
     """An object behind the labels."""
 
     label: _Label
@@ -295,7 +282,7 @@ class ObjectShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectsOfPlaneShape(_Shape):
+class ObjectsOfPlaneShape:
     """The objects of one plane of the labels."""
 
     shown: _Pair
@@ -308,7 +295,7 @@ class ObjectsOfPlaneShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectsShape(_Shape):
+class ObjectsShape:
     """The objects behind the labels, whole: also where others hide them, and rejected ones."""
 
     planes: tuple[ObjectsOfPlaneShape, ...]
@@ -317,7 +304,7 @@ class ObjectsShape(_Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordShape(_Shape):
+class RecordShape:
     """How labels were made with napari-sam3.
 
     Later versions may add properties, which readers of this one pass over; a change that would
