@@ -27,9 +27,7 @@ from napari_sam3.engines.base import (
     SegmentationResult,
 )
 from napari_sam3.jobs.cache import AnswerCache
-from napari_sam3.jobs.ledger import Ledger
-from napari_sam3.jobs.recorded import RecordedEngine
-from napari_sam3.jobs.records import Records
+from napari_sam3.jobs.cached import CachedEngine
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,12 @@ def main() -> None:
         report(f"hash a {side}² picture, {words} (bare SHA-256)", *hashed, within=1.2)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        records = Records(AnswerCache(home / "cache", 1 << 30), Ledger(home / "ledger.sqlite"))
+        cache = AnswerCache(home / "cache", 1 << 30)
         request = SegmentationRequest(Pixels(colour), ConceptPrompt("nucleus"))
 
         # a new one each time: one remembers the picture that it was asked about last
         def ask() -> SegmentationResult:
-            return RecordedEngine(InstantEngine(sizes.objects), records).segment(request)
+            return CachedEngine(InstantEngine(sizes.objects), cache).segment(request)
 
         ask()
         floor, ours = best(rounds, partial(_digest, colour), ask)

@@ -62,9 +62,12 @@ def own_records(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for variable in ("CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"NAPARI_SAM3_{variable}", str(folder / variable.lower()))
     yield
-    records = sys.modules.get("napari_sam3.jobs.records")
-    if records is not None:
-        records.close_ledgers()
+    storing = sys.modules.get("napari_sam3.jobs.storing")
+    if storing is not None:
+        storing.STORING.finish()
+    accounts = sys.modules.get("napari_sam3.jobs.accounts")
+    if accounts is not None:
+        accounts.close_ledgers()
 
 
 def _is_local(host: str | bytes) -> bool:

@@ -248,6 +248,30 @@ class TestCosts:
         assert f"{images[2]}: The price that was accepted does not include it" in done.stderr
         assert server.ledger.posts == 2
 
+    def test_one_agreed_call_is_not_made_twice_for_two_images_that_are_alike(
+        self, server, images, tmp_path
+    ):
+        twin = draw(tmp_path / "twin.tif", 12)
+        fixed = ("--engine", "segmind", "--url", server.url, "--api", "v1", "--text", "nuclei")
+        done = invoke(images[0], twin, *fixed, "--no-cache")
+        # they were one call in the price
+        assert f"{twin}: The price that was accepted does not include it" in done.stderr
+        assert (done.exit_code, server.ledger.posts) == (3, 1)
+
+    def test_what_a_run_that_was_stopped_has_of_an_image_is_not_saved(self, monkeypatch, images):
+        def interrupted(image, fields):
+            if fields.text == "cells":
+                os.kill(os.getpid(), signal.SIGINT)
+            return [np.ones(image.shape[:2], bool)]
+
+        with SegmindServer(credits=1.0, model=interrupted) as server:
+            monkeypatch.setenv("SEGMIND_API_KEY", server.key)
+            fixed = ("--engine", "segmind", "--url", server.url)
+            done = invoke(images[0], *fixed, "--text", "nuclei", "--text", "cells")
+        assert done.exit_code == 130
+        assert "Stopped; no labels were written." in done.stderr
+        assert not images[0].with_name("a_labels.tif").exists()
+
     def test_a_wrong_key_is_tried_once(self, hosted, server, monkeypatch):
         monkeypatch.setenv("SEGMIND_API_KEY", "SG_wrong")
         done = hosted("--json")

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from napari_sam3 import cli
 from napari_sam3.cli import records as records_module
 from napari_sam3.engines.segmind import engine as segmind_engine
-from napari_sam3.jobs.records import open_cache, open_ledger, open_records, read_limits
+from napari_sam3.jobs.accounts import open_ledger, read_limits
+from napari_sam3.jobs.records import open_cache, open_records
 from napari_sam3.settings import CACHE_USED, data_folder, settings_path, write_setting
 from napari_sam3.testing import Behaviour, SegmindServer
 
@@ -273,7 +274,9 @@ def lose_an_answer(segment, *options):
     segment("--text", "nucleus", "--no-cache", *options)
     (entry,) = ledger.entries()
     asked = [(entry.key, entry.question)]
-    (lost,) = ledger.plan(open_records().origin(), entry.engine, entry.model, asked, 0.007)
+    (lost,) = ledger.plan(
+        open_records().accounts().origin(), entry.engine, entry.model, asked, 0.007
+    )
     ledger.submit(lost)
     ledger.lose(lost, "gone")
 

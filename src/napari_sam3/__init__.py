@@ -75,7 +75,7 @@ from napari_sam3.errors import (
 from napari_sam3.workflows.segment import SegmentAnswer, segment
 
 if TYPE_CHECKING:
-    from napari_sam3.workflows.accounted import estimate
+    from napari_sam3.workflows.paying import estimate
     from napari_sam3.workflows.scripting import evaluate, export, measure
 
 __version__ = "0.1.0"
@@ -125,7 +125,7 @@ __all__ = [
 
 
 _LATER = {
-    "estimate": "accounted",
+    "estimate": "paying",
     "evaluate": "scripting",
     "export": "scripting",
     "measure": "scripting",

@@ -6,7 +6,7 @@ import pytest
 
 from napari_sam3.jobs import paid
 
-from .paid import PaidEngine, Service, records_in
+from .paid import BillingEngine, Service, records_in
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def service(monkeypatch):
 
 @pytest.fixture
 def engine(service):
-    return PaidEngine(service)
+    return BillingEngine(service)
 
 
 @pytest.fixture

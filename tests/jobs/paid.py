@@ -38,10 +38,11 @@ from napari_sam3.errors import (
     RequestRejectedError,
     ResponseError,
 )
+from napari_sam3.jobs.accounts import Accounts, CostLimits
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Caps, Ledger
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.records import Limits, Records
+from napari_sam3.jobs.records import Records
 
 IMAGE = (np.arange(14 * 23 * 3) % 251).astype(np.uint8).reshape(14, 23, 3)
 CAPABILITIES = Capabilities(text=True, object_box=True, billed=True)
@@ -117,7 +118,7 @@ class Service:
         def resume(packed, _url=None):
             try:
                 value = json.loads(packed)
-                return PaidEngine(self), Ticket(value["request_id"], value["reply"])
+                return BillingEngine(self), Ticket(value["request_id"], value["reply"])
             except (ValueError, TypeError, KeyError) as error:
                 raise ResponseError("This ticket cannot be read.") from error
 
@@ -126,7 +127,7 @@ class Service:
         patch.setitem(creating.READ_TICKET, NAME, lambda packed: resume(packed)[1])
 
 
-class PaidEngine:
+class BillingEngine:
     """Asks the service; `at_once` gives the answer with the ticket, as v1 does."""
 
     name, model, capabilities = NAME, MODEL, CAPABILITIES
@@ -203,12 +204,15 @@ def key_for(engine, text):
 
 def records_in(folder, *, caps=None, confirm_above=0.0, clock=time.time):
     """Records in a folder, as a process that has just started opens them."""
-    return Records(
-        AnswerCache(folder / "cache", 1 << 30),
-        Ledger(folder / "data" / "ledger.sqlite", clock),
-        Limits(confirm_above, caps or Caps()),
-        "kidney",
-    )
+    ledger = Ledger(folder / "data" / "ledger.sqlite", clock)
+    accounts = Accounts(ledger, CostLimits(confirm_above, caps or Caps()), "kidney")
+    return Records(AnswerCache(folder / "cache", 1 << 30), lambda: accounts)
+
+
+def limited(records, confirm_above=0.1, caps=None):
+    """The same records with other limits."""
+    limits = CostLimits(confirm_above, caps or Caps(2.0, 10.0))
+    return records.counted(lambda accounts: replace(accounts, limits=limits))
 
 
 def without_cache(records):

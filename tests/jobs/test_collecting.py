@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from napari_sam3.engines.base import NEVER
 from napari_sam3.errors import CancelledError, EngineError, LedgerError, OutcomeUnknownError
 from napari_sam3.jobs import owners
+from napari_sam3.jobs.accounts import UnderWay
 from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.consent import Consent
-from napari_sam3.jobs.recorded import RecordedEngine
-from napari_sam3.jobs.records import UnderWay
+from napari_sam3.jobs.paid import PaidEngine
 
 from .paid import COST, Ticket, key_for, later, request_for, states, without_cache
 
@@ -24,7 +25,7 @@ def left(engine, records, service, *texts, mishap="stopped"):
     for text in texts:
         service.collect_mishaps.append(mishap)
         with pytest.raises((CancelledError, EngineError)):
-            RecordedEngine(engine, records, ANYTHING).segment(request_for(text))
+            PaidEngine(engine, records, ANYTHING).segment(request_for(text))
 
 
 def collect(records, stop=NEVER, **how):
@@ -43,7 +44,9 @@ def planned_by_nobody(engine, records, monkeypatch, text="a", *, is_sent=True):
     with monkeypatch.context() as patch:
         patch.setattr(owners, "here", lambda: "nobody")
         asked = [(key_for(engine, text), text)]
-        (entry_id,) = records.ledger.plan(records.origin(), engine.name, engine.model, asked, 0.05)
+        (entry_id,) = records.ledger.plan(
+            records.accounts().origin(), engine.name, engine.model, asked, 0.05
+        )
         if is_sent:
             records.ledger.submit(entry_id)
     return entry_id
@@ -55,15 +58,15 @@ def test_all_are_collected_oldest_first_and_stored(engine, records, service):
     assert [one.question.words for one in found] == ["a", "b"]
     assert [one.result.usage.credits for one in found] == [COST, COST]
     assert [one.result.record.key for one in found] == [key_for(engine, t) for t in "ab"]
-    assert (states(records), records.unfinished()) == (["answered"] * 2, [])
-    again = RecordedEngine(engine, records).segment(request_for("b"))
+    assert (states(records), records.accounts().unfinished()) == (["answered"] * 2, [])
+    again = PaidEngine(engine, records).segment(request_for("b"))
     assert (again.usage.cached, again.record) == (True, found[1].result.record)
     assert service.sent == ["a", "b"]
 
 
 def test_what_is_waited_for_right_now_is_left_alone(engine, records, service):
     left(engine, records, service, "a")
-    (entry,) = records.unfinished()
+    (entry,) = records.accounts().unfinished()
     with UnderWay(records.ledger, entry.id):
         assert collect(records) == ()
     assert len(collect(records)) == 1
@@ -98,7 +101,7 @@ def test_an_older_answer_does_not_take_the_place_of_a_newer_one(engine, records,
     records.ledger.lose(entry.id, "as if it could not be read")
     consent = Consent(frozenset({entry.key}), frozenset({entry.key}))
     service.collect_mishaps.append("unreadable")
-    newer = RecordedEngine(engine, records, consent, fresh=True).segment(request_for("a"))
+    newer = PaidEngine(engine, records, consent, newer_than=time.time()).segment(request_for("a"))
     collect(records)
     stored = records.cache.get(entry.key).result
     assert stored.usage.request_id == newer.usage.request_id == "request-2"
@@ -120,7 +123,7 @@ def test_one_that_cannot_be_read_stays_unknown_and_keeps_its_ticket(engine, reco
     service.collect_mishaps.append("unreadable")
     (found,) = collect(records)
     assert "cannot be read" in found.error
-    (entry,) = records.unfinished()
+    (entry,) = records.accounts().unfinished()
     assert (entry.state, records.ledger.packed(entry.id) is None) == ("unknown", False)
 
 
@@ -133,7 +136,7 @@ def test_what_the_service_forgot_is_not_offered_again(engine, records, service):
     assert states(records) == ["submitted"]
     later(records, engine.kept_s + 1)
     collect(records)
-    assert (states(records), records.unfinished()) == (["unknown"], [])
+    assert (states(records), records.accounts().unfinished()) == (["unknown"], [])
     assert records.ledger.spent() >= service.bill
 
 
@@ -163,7 +166,7 @@ def test_an_answer_that_was_stored_and_not_written_down_is_not_fetched(
     with monkeypatch.context() as patch:
         patch.setattr(records.ledger, "answer", broken)
         with pytest.raises(KeyboardInterrupt):
-            RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
+            PaidEngine(engine, records, ANYTHING).segment(request_for("a"))
     fetched = service.collected
     (found,) = collect(records)
     assert found.result.usage.request_id == "request-1"
@@ -174,7 +177,7 @@ def test_an_answer_that_was_stored_and_not_written_down_is_not_fetched(
 def test_an_older_stored_answer_is_not_taken_for_the_lost_one(
     engine, records, service, monkeypatch
 ):
-    RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
+    PaidEngine(engine, records, ANYTHING).segment(request_for("a"))
     # asked afresh, and killed before the service could answer
     lost = planned_by_nobody(engine, records, monkeypatch)
     (found,) = collect(records)
@@ -184,7 +187,7 @@ def test_an_older_stored_answer_is_not_taken_for_the_lost_one(
 
 def test_one_ticket_that_is_damaged_keeps_no_other_answer_back(engine, records, service):
     left(engine, records, service, "a", "b", "c")
-    first, second, _ = records.unfinished()
+    first, second, _ = records.accounts().unfinished()
     records.ledger.accept(first.id, "request-1", b"damaged")
     head = records.ledger.packed(second.id).partition(b"\n")[0]
     records.ledger.accept(second.id, "request-2", head + b"\n{}")
@@ -257,15 +260,15 @@ def test_two_that_collect_at_once_both_have_the_answer(engine, records, service)
 def test_a_lost_answer_without_a_ticket_is_not_offered(engine, records, service):
     service.submit_mishaps.append("lost after")
     with pytest.raises(OutcomeUnknownError):
-        RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
+        PaidEngine(engine, records, ANYTHING).segment(request_for("a"))
     assert collect(records) == ()
 
 
 def test_a_lost_fresh_answer_is_fetched_although_an_older_one_is_stored(engine, records, service):
-    RecordedEngine(engine, records, ANYTHING).segment(request_for("a"))
+    PaidEngine(engine, records, ANYTHING).segment(request_for("a"))
     service.collect_mishaps.append("stopped")
     with pytest.raises(CancelledError):
-        RecordedEngine(engine, records, ANYTHING, fresh=True).segment(request_for("a"))
+        PaidEngine(engine, records, ANYTHING, newer_than=time.time()).segment(request_for("a"))
     (found,) = collect(records)
     assert found.result.usage.request_id == "request-2"
     assert service.billed["a"] == 2

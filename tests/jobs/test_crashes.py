@@ -23,17 +23,18 @@ from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import CacheError, Sam3Error
+from napari_sam3.jobs import accounts as accounts_module
 from napari_sam3.jobs import owners, paid, question
-from napari_sam3.jobs import records as records_module
+from napari_sam3.jobs.accounts import Accounts, CostLimits
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.ledger import Ledger
-from napari_sam3.jobs.records import Limits, Records
+from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.segment import SegmentRun, segment
 from tests.tiers import examples
 
-from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, PaidEngine, Service, key_for
+from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, BillingEngine, Service, key_for
 
 TEXTS = ("a", "b", "c")
 WRITES = (
@@ -73,10 +74,11 @@ class Process:
         cache.put = self._mortal(self._put)
         # no answer can be stored
         self.is_full = False
-        self.records = Records(cache, ledger, Limits(0.0), "crashes")
+        accounts = Accounts(ledger, CostLimits(0.0), "crashes")
+        self.records = Records(cache, lambda: accounts)
 
     def engine(self, *, at_once):
-        engine = PaidEngine(self.service, at_once=at_once)
+        engine = BillingEngine(self.service, at_once=at_once)
         engine.submit, engine.collect = self._mortal(engine.submit), self._mortal(engine.collect)
         return engine
 
@@ -169,12 +171,12 @@ class Crashes(RuleBasedStateMachine):
         return sorted(self.folder.glob("cache/**/*.answer"))
 
     def _key(self, text):
-        return key_for(PaidEngine(self.service), text)
+        return key_for(BillingEngine(self.service), text)
 
     def _start(self):
         self.number += 1
-        self.patch.setattr(records_module, "SESSION", f"session {self.number}")
-        records_module._under_way.clear()
+        self.patch.setattr(accounts_module, "SESSION", f"session {self.number}")
+        accounts_module._under_way.clear()
         self.process = Process(self.folder, self.service, self.clock)
         ledger = self.process.records.ledger
         accept, deliver = ledger.accept, ledger.deliver
@@ -235,7 +237,8 @@ class Crashes(RuleBasedStateMachine):
 
         engine.collect, self.is_fresh = collected, fresh
         self.may_repeat = set()
-        workflow = iter_accounted(engine, run, records, confirm, fresh=fresh)
+        newer_than = self.now if fresh else 0.0
+        workflow = iter_accounted(engine, run, records, confirm, newer_than=newer_than)
         try:
             next(workflow)
             next(workflow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,11 +13,10 @@ from napari_sam3.jobs import owners
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate, estimate
 from napari_sam3.jobs.ledger import Caps
+from napari_sam3.jobs.paid import PaidEngine
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.recorded import RecordedEngine
-from napari_sam3.jobs.records import Limits
 
-from .paid import COST, PaidEngine, key_for, request_for, without_cache
+from .paid import COST, BillingEngine, key_for, limited, request_for, without_cache
 
 ANYTHING = Consent(None, frozenset())
 
@@ -30,11 +30,7 @@ def estimated(engine, records, *texts, **options):
 
 
 def ask(engine, records, text, **options):
-    return RecordedEngine(engine, records, ANYTHING, **options).segment(request_for(text))
-
-
-def limited(records, **limits):
-    return replace(records, limits=Limits(**limits))
+    return PaidEngine(engine, records, ANYTHING, **options).segment(request_for(text))
 
 
 def test_each_question_is_a_call_at_the_vendors_price(engine, records, service):
@@ -54,7 +50,7 @@ def test_what_is_stored_or_asked_twice_costs_nothing(engine, records):
 
 def test_asked_afresh_what_is_stored_costs_again(engine, records):
     ask(engine, records, "a")
-    assert len(estimated(engine, records, "a", fresh=True).calls) == 1
+    assert len(estimated(engine, records, "a", newer_than=time.time()).calls) == 1
     assert len(estimated(engine, without_cache(records), "a").calls) == 1
 
 
@@ -107,19 +103,23 @@ def test_what_a_dead_process_was_sending_is_listed_as_unknown(
     with monkeypatch.context() as patch:
         patch.setattr(owners, "here", lambda: "nobody")
         (entry_id,) = records.ledger.plan(
-            records.origin(), engine.name, engine.model, [(key_for(engine, "a"), "a")], 0.05
+            records.accounts().origin(),
+            engine.name,
+            engine.model,
+            [(key_for(engine, "a"), "a")],
+            0.05,
         )
         records.ledger.submit(entry_id)
     found = estimated(engine, records, "a")
     assert [entry.id for entry in found.unknown] == [entry_id]
     # that word is enough: nobody has to ask twice
     agreed = frozenset(call.key for call in found.calls)
-    engine = RecordedEngine(engine, records, Consent(agreed, agreed))
+    engine = PaidEngine(engine, records, Consent(agreed, agreed))
     assert engine.segment(request_for("a")).usage.request_id == "request-1"
 
 
 def test_an_answer_that_cannot_be_read_counts_as_one_that_may_be_billed_again(records, service):
-    engine = PaidEngine(service, at_once=True)
+    engine = BillingEngine(service, at_once=True)
     service.collect_mishaps.append("unreadable")
     with pytest.raises(ResponseError):
         ask(engine, records, "a")
@@ -184,7 +184,7 @@ def test_the_time_is_told_in_units_that_are_read_at_once(seconds, words):
 
 
 def test_cheap_answers_do_not_make_the_next_ones_look_free(engine, records, service):
-    origin = records.origin()
+    origin = records.accounts().origin()
     ids = records.ledger.plan(origin, engine.name, engine.model, [("0" * 64, "x")] * 3, 0.0)
     for entry_id in ids:
         records.ledger.submit(entry_id)
@@ -196,7 +196,7 @@ def test_cheap_answers_do_not_make_the_next_ones_look_free(engine, records, serv
 
 def test_a_ledger_that_began_anew_needs_a_word(engine, records, service):
     asked = [Question.of(engine, request_for("a"))]
-    generous = replace(records, limits=Limits(confirm_above=9.0))
+    generous = limited(records, confirm_above=9.0)
     assert not estimate(engine, asked, generous).needs_consent
     records.ledger.close()
     records.ledger.path.write_bytes(b"no database" * 400)

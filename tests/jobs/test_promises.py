@@ -16,7 +16,7 @@ from napari_sam3.jobs import ledger_file, owners
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.consent import Consent, Purse
 from napari_sam3.jobs.ledger import Ledger, Origin
-from napari_sam3.jobs.recorded import RecordedEngine
+from napari_sam3.jobs.paid import PaidEngine
 
 from . import test_cache
 from .paid import key_for, request_for
@@ -176,13 +176,13 @@ class TestSentOnceMore:
 
     def test_leave_for_one_lost_question_is_no_leave_for_another(self, engine, records, service):
         keys = frozenset({key_for(engine, "a"), key_for(engine, "b")})
-        losing = RecordedEngine(engine, records, Consent(keys))
+        losing = PaidEngine(engine, records, Consent(keys))
         for text in ("a", "b"):
             service.submit_mishaps.append("lost after")
             with pytest.raises(OutcomeUnknownError):
                 losing.segment(request_for(text))
         again = frozenset({key_for(engine, "a")})
-        asking = RecordedEngine(engine, records, Consent(keys, again))
+        asking = PaidEngine(engine, records, Consent(keys, again))
         asking.segment(request_for("a"))
         with pytest.raises(OutcomeUnknownError, match="was not sent again"):
             asking.segment(request_for("b"))

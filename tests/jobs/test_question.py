@@ -23,9 +23,9 @@ from napari_sam3.core.prompts import (
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.jobs.question import Question
 
-from .paid import IMAGE, PaidEngine
+from .paid import IMAGE, BillingEngine
 
-ENGINE = PaidEngine(None)
+ENGINE = BillingEngine(None)
 REQUEST = SegmentationRequest(Pixels(IMAGE), ConceptPrompt("nucleus"), 0.5, 7)
 BOX = Box(1, 2, 5, 9)
 PROMPTS = [
@@ -51,7 +51,7 @@ PROMPTS = [
 ]
 
 
-class Other(PaidEngine):
+class Other(BillingEngine):
     def __init__(self, **attributes):
         super().__init__(None)
         vars(self).update(attributes)

@@ -11,15 +11,13 @@ from napari_sam3.jobs import owners
 from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import estimate
-from napari_sam3.jobs.paid import COLLECTABLE
+from napari_sam3.jobs.paid import COLLECTABLE, PaidEngine
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.recorded import RecordedEngine
 
 from .paid import (
     COST,
     KEPT_S,
-    PaidEngine,
-    key_for,
+    BillingEngine,
     later,
     request_for,
     states,
@@ -30,7 +28,7 @@ ANYTHING = Consent(None, frozenset())
 
 
 def asked(engine, records, consent=ANYTHING, text="nucleus", **options):
-    return RecordedEngine(engine, records, consent, **options).segment(request_for(text))
+    return PaidEngine(engine, records, consent, **options).segment(request_for(text))
 
 
 def in_another_process(monkeypatch):
@@ -50,27 +48,27 @@ def full(tmp_path):
 @pytest.mark.parametrize("at_once", [False, True], ids=["v2", "v1"])
 class TestNothingStoredIt:
     def test_it_stays_to_be_collected_and_says_so(self, records, service, full, at_once):
-        result = asked(PaidEngine(service, at_once=at_once), records)
+        result = asked(BillingEngine(service, at_once=at_once), records)
         (notice,) = result.notices
         assert "could not be stored" in notice
         assert notice.endswith(COLLECTABLE)
         assert states(records) == ["answered"]
         assert records.ledger.spent() == COST
-        assert [entry.question for entry in records.unfinished()] == ["nucleus"]
+        assert [entry.question for entry in records.accounts().unfinished()] == ["nucleus"]
 
     def test_once_there_is_room_it_is_collected_and_stored(self, records, service, full, at_once):
-        engine = PaidEngine(service, at_once=at_once)
+        engine = BillingEngine(service, at_once=at_once)
         first = asked(engine, records)
         full()
         assert [*iter_collect(records)] != []
-        assert records.unfinished() == []
+        assert records.accounts().unfinished() == []
         again = asked(engine, records, Consent())
         assert again.usage.cached
         assert again.record.answer_sha256 == first.record.answer_sha256
         assert service.sent == ["nucleus"]
 
     def test_the_next_run_fetches_it_and_pays_nothing(self, records, service, full, at_once):
-        engine = PaidEngine(service, at_once=at_once)
+        engine = BillingEngine(service, at_once=at_once)
         asked(engine, records)
         question = Question.of(engine, request_for("nucleus"))
         expected = estimate(engine, [question], records)
@@ -87,7 +85,7 @@ class TestNothingStoredIt:
 def test_what_is_saved_is_offered_no_more(engine, records, full):
     result = asked(engine, records)
     records.ledger.settle([(result.record.key, result.usage.request_id)])
-    assert records.unfinished() == []
+    assert records.accounts().unfinished() == []
     with pytest.raises(ConsentError):
         asked(engine, records, Consent())
 
@@ -95,7 +93,7 @@ def test_what_is_saved_is_offered_no_more(engine, records, full):
 def test_saving_an_answer_settles_no_other_one_of_the_same_question(engine, records, full):
     result = asked(engine, records)
     records.ledger.settle([(result.record.key, "request-of-before")])
-    assert len(records.unfinished()) == 1
+    assert len(records.accounts().unfinished()) == 1
 
 
 def test_an_answer_that_the_service_forgot_has_a_price_again(engine, records, service, full):
@@ -127,7 +125,7 @@ class TestWithoutACache:
         for _ in range(2):
             assert asked(engine, records).notices == ()
         assert service.sent == ["nucleus"] * 2
-        assert records.unfinished() == []
+        assert records.accounts().unfinished() == []
 
     def test_one_that_ended_before_it_saved_the_answer_loses_nothing(
         self, engine, records, service, monkeypatch
@@ -135,7 +133,7 @@ class TestWithoutACache:
         records = without_cache(records)
         asked(engine, records)
         in_another_process(monkeypatch)
-        assert [entry.state for entry in records.unfinished()] == ["answered"]
+        assert [entry.state for entry in records.accounts().unfinished()] == ["answered"]
         assert len(asked(engine, records, Consent()).instances) == 1
         assert service.sent == ["nucleus"]
 
@@ -145,12 +143,12 @@ class TestWithoutACache:
         records = without_cache(records)
         asked(engine, records)
         in_another_process(monkeypatch)
-        origin = records.origin()
-        key = key_for(engine, "nucleus")
-        (planned,) = records.ledger.plan(origin, engine.name, engine.model, [(key, "nucleus")], 0.1)
+        asking = PaidEngine(engine, records, ANYTHING)
         # as it was planned before the other one ended
-        again = asked(engine, records, planned={key: planned})
+        with asking.planned([Question.of(engine, request_for("nucleus"))]):
+            again = asking.segment(request_for("nucleus"))
         assert again.usage.credits == 0.0
+        assert "planned" not in states(records)
         assert service.sent == ["nucleus"]
 
 
@@ -202,14 +200,18 @@ class TestCredits:
             asked(engine, records)
 
     def test_calls_under_way_may_have_reserved_them(self, engine, records, service, tmp_path):
-        (other,) = records.ledger.plan(records.origin(), "paid", "paid 1", [("k", "cell")], 0.1)
+        (other,) = records.ledger.plan(
+            records.accounts().origin(), "paid", "paid 1", [("k", "cell")], 0.1
+        )
         records.ledger.submit(other)
         self.refuse(engine)
         with pytest.raises(CreditsError, match=r"another request is under way.*reserve credits"):
             asked(engine, records)
 
     def test_those_of_a_process_that_ended_reserve_nothing(self, engine, records, monkeypatch):
-        (other,) = records.ledger.plan(records.origin(), "paid", "paid 1", [("k", "cell")], 0.1)
+        (other,) = records.ledger.plan(
+            records.accounts().origin(), "paid", "paid 1", [("k", "cell")], 0.1
+        )
         records.ledger.submit(other)
         in_another_process(monkeypatch)
         self.refuse(engine)

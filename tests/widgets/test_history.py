@@ -14,9 +14,10 @@ from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.engines.segmind import key as keys
 from napari_sam3.errors import EngineError
+from napari_sam3.jobs.accounts import open_ledger, read_limits
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.paid import COLLECTABLE
-from napari_sam3.jobs.records import open_ledger, open_records, read_limits
+from napari_sam3.jobs.records import open_records
 from napari_sam3.settings import (
     CACHE_USED,
     CAP_PER_DAY,
@@ -192,7 +193,7 @@ class TestLimits:
         limits.project.value = "mitosis paper"
         assert read_limits().confirm_above == 0.5
         assert read_limits().caps == Caps(3.0, None)
-        assert open_records().project == "mitosis paper"
+        assert open_records().accounts().project == "mitosis paper"
 
     def test_a_cap_of_nothing_is_a_cap(self, panel):
         panel.hosted.limits.per_day.value = 0.0
@@ -400,7 +401,7 @@ class TestUnfinished:
         assert server.ledger.billed == 1
         (layer,) = [one for one in panel._viewer.layers if isinstance(one, Labels)]
         save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
-        assert panel.history.records().unfinished() == []
+        assert panel.history.records().accounts().unfinished() == []
 
     def test_the_next_start_offers_it(self, panel, wait_for, monkeypatch, make_napari_viewer):
         self.break_off(panel, wait_for, monkeypatch)

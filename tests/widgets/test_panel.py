@@ -21,6 +21,7 @@ from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt
 from napari_sam3.errors import CreditsError, PromptError
 from napari_sam3.layers.drawing import NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam3.settings import data_folder
 from napari_sam3.widgets.panel import SegmentPanel
 
 from .conftest import (
@@ -107,6 +108,12 @@ def test_a_repeated_run_adds_nothing_and_says_so(viewer, panel, run):
     before = only_labels(viewer).data.copy()
     assert "2 labelled already" in run()
     assert np.array_equal(only_labels(viewer).data, before)
+
+
+def test_a_free_run_makes_no_ledger(panel, run):
+    run("everything")
+    assert "object" in said(panel)
+    assert not data_folder().exists()
 
 
 def test_the_line_of_result_counts_objects_and_overlaps(panel, run, engine):

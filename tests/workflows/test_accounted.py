@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +28,13 @@ from napari_sam3.errors import (
 )
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.ledger import Caps
-from napari_sam3.jobs.records import Limits
+from napari_sam3.jobs.records import Records
 from napari_sam3.testing import Behaviour, SegmindServer
-from napari_sam3.workflows.accounted import estimate_run, iter_accounted
+from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.paying import estimate_run
 from napari_sam3.workflows.segment import SegmentRun
 
-from ..jobs.paid import COST, IMAGE, key_for, states, without_cache
+from ..jobs.paid import COST, IMAGE, key_for, limited, states, without_cache
 
 TIMEOUT_S = 30
 
@@ -53,15 +55,15 @@ def run_of(*texts, **options):
     return SegmentRun(Picture.from_array(IMAGE), prompts, **options)
 
 
-def accounted(engine, records, *texts, confirm=None, stop=None, fresh=False, **options):
+def accounted(engine, records, *texts, confirm=None, stop=None, newer_than=0.0, **options):
     confirm = confirm or Confirm()
     stop = stop or threading.Event()
     run = run_of(*texts, **options)
-    return drain(iter_accounted(engine, run, records, confirm, stop, fresh=fresh))
+    return drain(iter_accounted(engine, run, records, confirm, stop, newer_than=newer_than))
 
 
 def capped(records, **caps):
-    return replace(records, limits=Limits(0.0, Caps(**caps)))
+    return limited(records, 0.0, Caps(**caps))
 
 
 def ids(answer):
@@ -109,6 +111,12 @@ class TestConsent:
         clear = SegmentRun(Picture.from_array(IMAGE), (ConceptPrompt("a"),))
         assert drain(iter_accounted(engine, clear, records, confirm)).flatness is None
         assert napari_sam3.estimate(np.zeros((30, 50)), ConceptPrompt("a"), engine).remarks
+
+    def test_a_free_run_opens_no_accounts_and_asks_nobody(self, records):
+        closed = Records(records.cache, lambda: pytest.fail("the accounts were opened"))
+        run = SegmentRun(Picture.from_array(IMAGE), (ObjectPrompt((Point(4, 6),)),))
+        asked = iter_accounted(BuiltinEngine(), run, closed, lambda _: pytest.fail("was asked"))
+        assert drain(asked).unanswered == 0
 
     def test_a_refusal_sends_nothing_and_leaves_nothing_planned(self, engine, records, service):
         with pytest.raises(CancelledError, match="Nothing was sent"):
@@ -223,7 +231,9 @@ class TestStoredAnswers:
 
     def test_asked_afresh_all_is_asked_and_stored_anew(self, engine, records, service, in_flight):
         accounted(engine, records, "a", "b")
-        afresh = accounted(engine, records, "a", "b", "a", fresh=True, in_flight=in_flight)
+        afresh = accounted(
+            engine, records, "a", "b", "a", newer_than=time.time(), in_flight=in_flight
+        )
         assert sorted({*ids(afresh)}) == ["request-3", "request-4"]
         assert service.billed.total() == 4
         assert sorted(ids(accounted(engine, records, "a", "b"))) == ["request-3", "request-4"]
@@ -448,7 +458,9 @@ def test_a_price_that_nobody_knew_cannot_run_away_with_the_cap(
 def test_only_what_was_shown_as_lost_is_sent_again(engine, records, service):
     def lose(text):
         asked = [(key_for(engine, text), text)]
-        (entry,) = records.ledger.plan(records.origin(), engine.name, engine.model, asked, COST)
+        (entry,) = records.ledger.plan(
+            records.accounts().origin(), engine.name, engine.model, asked, COST
+        )
         records.ledger.submit(entry)
         records.ledger.lose(entry, "gone")
 
@@ -466,7 +478,7 @@ def test_only_what_was_shown_as_lost_is_sent_again(engine, records, service):
 
 def test_whoever_is_asked_may_refuse_however_cheap_it_is(engine, records, service):
     # below the limit nobody needs to be shown a price, but the upload itself is agreed to there
-    cheap = replace(records, limits=Limits(confirm_above=9.0))
+    cheap = limited(records, confirm_above=9.0)
     asked = []
     with pytest.raises(CancelledError):
         accounted(engine, cheap, "a", confirm=lambda expected: bool(asked.append(expected)))

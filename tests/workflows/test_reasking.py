@@ -308,16 +308,16 @@ def asked_again(monkeypatch, results, lost=()):
     for index in lost:
         record["runs"][0]["questions"][index] |= {"answered": False, "objects": 0, "labels": {}}
 
-    def answering(engine, run, records, confirm, stop, *, fresh):
+    def answering(engine, run, records, confirm, stop, *, newer_than):
         yield Progress(0, 2)
         count = 2 - len(lost)
         expected = (ObjectPrompt((Point(1, 2),)),) * count
-        assert (engine, fresh, run.prompts) == ("engine", True, expected)
+        assert (engine, newer_than, run.prompts) == ("engine", 9.0, expected)
         return SegmentAnswer(tuple(results), (20, 30))
 
     monkeypatch.setattr(accounted, "iter_accounted", answering)
     steps = iter_asked_again(
-        record, lambda _: None, lambda _: "engine", None, lambda _: True, fresh=True
+        record, lambda _: None, lambda _: "engine", None, lambda _: True, newer_than=9.0
     )
     next(steps)
     with pytest.raises(StopIteration) as end:

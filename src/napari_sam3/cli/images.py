@@ -67,7 +67,7 @@ class FileRun:
     in_flight: int
     plane: Plane | None
     limits: TypedLimits | None
-    fresh: bool
+    newer_than: float
     is_overlay: bool
 
     def on(self, image: Path, told: Callable[[str], None] = lambda _: None) -> SegmentRun:
@@ -209,7 +209,7 @@ def expected_of(
         The estimate, and the images that cannot be segmented.
     """
     from napari_sam3.jobs.estimate import estimate
-    from napari_sam3.workflows.accounted import questions_of
+    from napari_sam3.workflows.paying import questions_of
 
     questions: list[Question] = []
     failed: dict[Path, FileResult] = {}
@@ -218,7 +218,9 @@ def expected_of(
             questions += questions_of(run.engine, run.on(target.image))
         except Sam3Error as error:
             failed[target.image] = _failed(target, error, voice, is_one=len(targets) == 1)
-    found = estimate(run.engine, questions, run.records, in_flight=run.in_flight, fresh=run.fresh)
+    found = estimate(
+        run.engine, questions, run.records, in_flight=run.in_flight, newer_than=run.newer_than
+    )
     return found, failed
 
 
@@ -284,7 +286,8 @@ def _segment(
 
     asked = run.on(target.image, lambda sentence: voice.notices(f"{about}{sentence}"))
     answer = follow(
-        iter_accounted(run.engine, asked, run.records, confirm, stop, fresh=run.fresh), about
+        iter_accounted(run.engine, asked, run.records, confirm, stop, newer_than=run.newer_than),
+        about,
     )
     raise_if_stopped(stop)
     # before anything is saved: that may fail, and this has happened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 from napari_sam3.cli.hosted import HostedOptions, hosted_options
 from napari_sam3.cli.options import PayAgain
 from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
-from napari_sam3.cli.records import confirmation, with_limits
+from napari_sam3.cli.records import confirmation, tell_unstored, with_limits
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.progress import drain
@@ -209,6 +210,7 @@ class _Play:
             is_uncovered = self._tell_before(stored.answers, tolerance)
             return self._tell_rebuilt(tolerance) and is_uncovered
         answers = self._asked_again(stored, records, fresh=fresh)
+        tell_unstored(self._tell_once)
         if not fresh:
             # those of other questions may have been replaced by newer ones
             answers |= stored.answers
@@ -242,16 +244,19 @@ class _Play:
         def engine(run: Run) -> Engine:
             return self._engines[run["id"]]
 
-        expected = estimate_again(self.record, self._picture, engine, records, fresh=fresh)
+        newer_than = time.time() if fresh else 0.0
+        expected = estimate_again(
+            self.record, self._picture, engine, records, newer_than=newer_than
+        )
         if expected.calls:
             self._agree(expected, asked, records)
         steps = iter_asked_again(
             self.record,
             self._picture,
             engine,
-            records.as_one_run(),
+            records.counted(lambda accounts: accounts.as_one_run()),
             lambda _: True,
-            fresh=fresh,
+            newer_than=newer_than,
             on_notice=self._tell_once,
         )
         return drain(steps)

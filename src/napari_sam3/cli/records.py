@@ -29,6 +29,7 @@ from napari_sam3.core.progress import drain
 from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
 
 if TYPE_CHECKING:
+    from napari_sam3.jobs.accounts import Accounts
     from napari_sam3.jobs.collecting import Collected
     from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.ledger import Grouping, Ledger
@@ -120,7 +121,7 @@ def costs(
     Prices are those of the ledger, in US dollars.  Where the service reported none, the
     highest price to be expected is counted.
     """
-    from napari_sam3.jobs.records import open_ledger
+    from napari_sam3.jobs.accounts import open_ledger
 
     if as_csv and as_json:
         raise typer.BadParameter("give either --csv or --json.")
@@ -196,8 +197,8 @@ def limits(
     ] = None,
 ) -> None:
     """Show or set spending limits."""
+    from napari_sam3.jobs.accounts import read_limits
     from napari_sam3.jobs.costs import dollars
-    from napari_sam3.jobs.records import read_limits
     from napari_sam3.settings import (
         CAP_PER_DAY,
         CAP_PER_RUN,
@@ -269,7 +270,9 @@ def collect(
                 saved[one.entry.id] = _save_collected(one, output_dir)
             typer.echo(_outcome(one, saved.get(one.entry.id)))
             _tell(one.result.notices if one.result is not None else ())
-        left = {entry.id for entry in records.unfinished()} & {one.entry.id for one in done}
+        left = {entry.id for entry in records.accounts().unfinished()} & {
+            one.entry.id for one in done
+        }
     if not done:
         typer.echo("There is nothing to collect.")
     if left or any(one.error for one in done):
@@ -303,10 +306,10 @@ def _save_collected(one: Collected, folder: Path) -> Path:
 
 def what_is_left(records: Records) -> str:
     """Return the sentence for whoever stopped a paid run: what may be billed, what is there."""
-    from napari_sam3.jobs.records import SESSION
+    from napari_sam3.jobs.accounts import SESSION
 
     try:
-        count = len(records.unfinished())
+        count = len(records.accounts().unfinished())
         lost = len(records.ledger.entries(session=SESSION, state="unknown"))
     except LedgerError as error:
         return str(error)
@@ -335,11 +338,19 @@ def paid_answers_kept(records: Records, answer: SegmentAnswer) -> Iterator[None]
         raise
 
 
+def tell_unstored(say: Callable[[str], object]) -> None:
+    """Store what waits to be stored, and say what could not be."""
+    from napari_sam3.jobs.storing import STORING
+
+    for problem in STORING.finish():
+        say(problem)
+
+
 def tell_unfinished(records: Records) -> None:
     """Say on stderr if paid answers wait to be collected."""
     try:
         records.ledger.forget_planned()
-        count = len(records.unfinished())
+        count = len(records.accounts().unfinished())
     except LedgerError:
         # it is told where something would be sent
         return
@@ -422,8 +433,12 @@ def with_limits(records: Records, cap: float | None) -> Records:
     """Return the records with another cap for this run."""
     if cap is None:
         return records
-    caps = replace(records.limits.caps, per_run=cap, raised_by="--cap USD")
-    return replace(records, limits=replace(records.limits, caps=caps))
+
+    def capped(accounts: Accounts) -> Accounts:
+        caps = replace(accounts.limits.caps, per_run=cap, raised_by="--cap USD")
+        return replace(accounts, limits=replace(accounts.limits, caps=caps))
+
+    return records.counted(capped)
 
 
 def _agree(question: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,13 @@ from napari_sam3.cli.images import (
     targets_of,
 )
 from napari_sam3.cli.prompting import Typed, prompts_of
-from napari_sam3.cli.records import confirmation, estimate_to_json, what_is_left, with_limits
+from napari_sam3.cli.records import (
+    confirmation,
+    estimate_to_json,
+    tell_unstored,
+    what_is_left,
+    with_limits,
+)
 from napari_sam3.cli.telling import Voice
 from napari_sam3.core.prompts import ObjectPrompt, Prompt
 from napari_sam3.errors import CancelledError, CapReachedError
@@ -150,7 +157,7 @@ def segment_files(
             in_flight,
             plane,
             contrast_limits,
-            fresh,
+            time.time() if fresh else 0.0,
             is_overlay=overlay is not None,
         )
         if estimate_only:
@@ -193,7 +200,7 @@ def _records(project: str | None, cap: float | None, *, use_cache: bool) -> Reco
 
     opened = open_records(use_cache=None if use_cache else False, project=project)
     # the cap for a run is one for all images
-    return with_limits(opened, cap).as_one_run()
+    return with_limits(opened, cap).counted(lambda accounts: accounts.as_one_run())
 
 
 def _estimate(run: FileRun, targets: list[Target], voice: Voice) -> list[FileResult]:
@@ -216,7 +223,7 @@ def _segment(
     if billed:
         expected, results = expected_of(run, targets, voice)
         if expected.calls:
-            run.records.require_limits()
+            run.records.accounts().require_limits()
             if not confirm(expected):
                 raise CancelledError("Nothing was sent.")
         agreed = [question.key for question in expected.calls]
@@ -230,6 +237,7 @@ def _segment(
         unless_interrupted(
             lambda stop: segment_each(run, targets, results, agreed, voice, stop), stopped
         )
+    tell_unstored(voice.notices)
     if len(targets) > 1:
         voice.result(_total(results.values(), len(targets)))
     return [results.get(target.image, FileResult(target.image)) for target in targets]

@@ -25,12 +25,14 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import CacheError
 from napari_sam3.jobs.answers import MAX_BYTES, StoredAnswer, decode_answer, encode_answer
+from napari_sam3.jobs.storing import STORING
 from napari_sam3.private_files import make_private_folder, open_private
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -176,7 +178,9 @@ class AnswerCache:
             If the key is none.
         """
         wanted = _Wanted(key, None if shape is None else (shape[0], shape[1]), image_sha256)
-        return self._load(self._path(key), wanted)
+        path = self._path(key)
+        STORING.settle(path)
+        return self._load(path, wanted)
 
     def get_recorded(self, key: str, answer_sha256: str) -> StoredAnswer | None:
         """Return a certain answer to a question, be it replaced since; None if it is not stored.
@@ -219,6 +223,7 @@ class AnswerCache:
     def has(self, key: str) -> bool:
         """Whether something is stored under a key; `get` may still find it damaged."""
         path = self._path(key)
+        STORING.settle(path)
         try:
             return path.is_file()
         except OSError:
@@ -271,6 +276,13 @@ class AnswerCache:
                 "The result itself is complete."
             ) from error
         self._make_room(written, path)
+
+    def put_later(self, key: str, result: SegmentationResult, question: Mapping[str, Any]) -> None:
+        """Store an answer as `put` does, once nobody asks for more.
+
+        See `napari_sam3.jobs.storing`, which tells, too, what could not be stored.
+        """
+        STORING.later(self._path(key), partial(self.put, key, result, question))
 
     def info(self) -> CacheInfo:
         """Count what is stored.
@@ -440,6 +452,7 @@ class AnswerCache:
             self._mark_used(Path(keep))
 
     def _listed(self) -> list[_File]:
+        STORING.settle(self._root)
         try:
             return list(self._scan())
         except OSError as error:

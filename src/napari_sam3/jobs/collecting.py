@@ -9,9 +9,10 @@ from typing import Any
 
 from napari_sam3.engines.base import NEVER, SegmentationResult, raise_if_stopped
 from napari_sam3.errors import CacheError, LedgerError, Sam3Error
+from napari_sam3.jobs.accounts import UnderWay
 from napari_sam3.jobs.ledger import Entry
 from napari_sam3.jobs.question import Question, identified
-from napari_sam3.jobs.records import Records, UnderWay
+from napari_sam3.jobs.records import Records
 from napari_sam3.jobs.tickets import (
     End,
     how_it_ended,
@@ -87,7 +88,7 @@ def iter_collect(
     """
     collector = _Collector(records, stop, url, keep)
     done = []
-    for entry in records.unfinished():
+    for entry in records.accounts().unfinished():
         if stop.is_set():
             break
         yield entry

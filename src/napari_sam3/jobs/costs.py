@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from napari_sam3.engines.base import MAX_PRICE
+from napari_sam3.engines.base import MAX_PRICE, BilledEngine
 from napari_sam3.errors import CapReachedError, PromptError
 from napari_sam3.jobs.ledger_entries import State
 
@@ -101,6 +101,11 @@ class Rate:
     high: float
     seconds: float
     answers: int
+
+
+def expected_price(engine: BilledEngine, rate: Rate | None) -> float:
+    """Return what one question may cost, in US dollars; the caps go by it."""
+    return max(engine.price.high, rate.high) if rate else engine.price.high
 
 
 class CostRow(NamedTuple):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from napari_sam3.engines.base import BilledEngine, Engine
-from napari_sam3.jobs.costs import Period, dollars
-from napari_sam3.jobs.ledger import Entry
-from napari_sam3.jobs.paid import expected_price
+from napari_sam3.errors import CacheError
+from napari_sam3.jobs.accounts import Accounts
+from napari_sam3.jobs.cached import stored_answer
+from napari_sam3.jobs.costs import Period, dollars, expected_price
+from napari_sam3.jobs.ledger import Entry, Ledger
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 
@@ -119,7 +121,7 @@ def estimate(
     records: Records,
     *,
     in_flight: int = 1,
-    fresh: bool = False,
+    newer_than: float = 0.0,
 ) -> Estimate:
     """Estimate what asking these questions would take; nothing is sent.
 
@@ -130,8 +132,8 @@ def estimate(
     records : Records
     in_flight : int
         How many are asked at the same time.
-    fresh : bool
-        Whether they are asked although answers are stored.
+    newer_than : float
+        As in `napari_sam3.jobs.cached.CachedEngine`.
 
     Returns
     -------
@@ -145,20 +147,20 @@ def estimate(
         If the engine is billed and the ledger cannot be read.
     """
     distinct = {question.key: question for question in questions}
-    cache = None if fresh else records.cache
-    left = [q for q in distinct.values() if cache is None or not cache.has(q.key)]
+    left = [q for q in distinct.values() if not _is_stored(q, records, newer_than)]
     cached = len(questions) - len(left)
     if not engine.capabilities.billed:
         return Estimate(len(questions), cached)
     if not left:
         # nothing would be paid, so nobody needs the ledger
         return Estimate(len(questions), cached, seconds=0.0)
-    billed = cast(BilledEngine, engine)
-    earlier = {q.key: records.ledger.open_entry(q.key) for q in left}
-    calls = [q for q in left if not _is_paid(earlier[q.key], records, billed.kept_s)]
+    billed, accounts = cast(BilledEngine, engine), records.accounts()
+    ledger = accounts.ledger
+    earlier = {q.key: ledger.open_entry(q.key) for q in left}
+    calls = [q for q in left if not _is_paid(earlier[q.key], ledger, billed.kept_s)]
     open_entries = [entry for q in calls if (entry := earlier[q.key]) is not None]
     unknown = [entry for entry in open_entries if entry.state != "answered"]
-    low, high, seconds = _rate(billed, records)
+    low, high, seconds = _rate(billed, ledger)
     rounds = math.ceil(len(calls) / max(1, in_flight))
     return Estimate(
         len(questions),
@@ -169,34 +171,44 @@ def estimate(
         low * len(calls),
         high * len(calls),
         seconds * rounds,
-        _over_cap(low * len(calls), high * len(calls), records) if calls else "",
-        records.limits.confirm_above,
-        records.ledger.today(),
-        records.ledger.notices,
+        _over_cap(low * len(calls), high * len(calls), accounts) if calls else "",
+        accounts.limits.confirm_above,
+        ledger.today(),
+        ledger.notices,
     )
 
 
-def _is_paid(entry: Entry | None, records: Records, kept_s: float) -> bool:
+def _is_stored(question: Question, records: Records, newer_than: float) -> bool:
+    if not newer_than:
+        # not read: that takes long for many
+        return records.cache is not None and records.cache.has(question.key)
+    try:
+        return stored_answer(records.cache, question, newer_than) is not None
+    except CacheError:
+        return False
+
+
+def _is_paid(entry: Entry | None, ledger: Ledger, kept_s: float) -> bool:
     """Whether a question's answer can be had without sending it."""
     if entry is None or entry.state == "unknown":
         # one that has a ticket was tried already; it is tried once more before it is sent
         return False
     if entry.state == "answered":
-        return records.ledger.now() - (entry.submitted_at or 0.0) < kept_s
-    return records.ledger.is_owned(entry) or records.ledger.packed(entry.id) is not None
+        return ledger.now() - (entry.submitted_at or 0.0) < kept_s
+    return ledger.is_owned(entry) or ledger.packed(entry.id) is not None
 
 
-def _rate(engine: BilledEngine, records: Records) -> tuple[float, float, float]:
-    rate = records.ledger.rate(engine.name, engine.billed_as)
-    high = expected_price(engine, records)
+def _rate(engine: BilledEngine, ledger: Ledger) -> tuple[float, float, float]:
+    rate = ledger.rate(engine.name, engine.billed_as)
+    high = expected_price(engine, rate)
     if rate is None:
         return engine.price.low, high, engine.price.seconds
     return rate.low, high, rate.seconds
 
 
-def _over_cap(low: float, high: float, records: Records) -> str:
-    caps = records.limits.caps
-    periods: tuple[tuple[Period, float], ...] = (("run", 0.0), ("day", records.ledger.today()))
+def _over_cap(low: float, high: float, accounts: Accounts) -> str:
+    caps = accounts.limits.caps
+    periods: tuple[tuple[Period, float], ...] = (("run", 0.0), ("day", accounts.ledger.today()))
     for period, spent in periods:
         cap = caps.of(period)
         if cap is not None and spent + high > cap + ROUNDING:

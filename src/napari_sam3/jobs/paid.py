@@ -1,16 +1,28 @@
-"""Paid questions: written down, sent once, collected where an answer is left behind."""
+"""An engine whose questions cost money: written down, sent once, collected if left behind.
+
+What holds, whatever fails:
+
+- a question that is stored is answered from there: free, at once, offline;
+- any other is in the ledger, on disk, before it leaves;
+- one that was sent and not answered is collected, or waits for somebody's word: it is
+  never sent again by itself;
+- what collects its answer is kept until the answer is stored or saved;
+- a question is sent only if somebody agreed to its cost, and once for each time that
+  they agreed.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from napari_sam3.engines.base import (
+    NEVER,
     BilledEngine,
     SegmentationRequest,
     SegmentationResult,
@@ -18,7 +30,9 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.errors import (
+    CacheError,
     CancelledError,
+    ConsentError,
     CreditsError,
     EngineError,
     LedgerError,
@@ -27,17 +41,19 @@ from napari_sam3.errors import (
     Sam3Error,
 )
 from napari_sam3.jobs import owners
+from napari_sam3.jobs.accounts import UnderWay, is_under_way
+from napari_sam3.jobs.cached import CachedEngine, with_notices
 from napari_sam3.jobs.consent import Consent, Purse
-from napari_sam3.jobs.ledger import Entry, InFlightError, Origin
+from napari_sam3.jobs.costs import expected_price
+from napari_sam3.jobs.ledger import Entry, InFlightError, Ledger, Origin
 from napari_sam3.jobs.question import Question
-from napari_sam3.jobs.records import Records, UnderWay, is_under_way
-from napari_sam3.jobs.tickets import how_it_ended, pack, unpack_ticket
+from napari_sam3.jobs.records import Records
+from napari_sam3.jobs.tickets import End, how_it_ended, pack, unpack_ticket, was_sent
 
 _LOG = logging.getLogger("napari_sam3")
 
 LOOK_AGAIN_S = 0.25
 """How often it is looked whether another process has its answer."""
-
 
 COLLECTABLE = (
     "It is paid for: until it is saved, it can be fetched again for an hour at no cost "
@@ -45,88 +61,141 @@ COLLECTABLE = (
 )
 
 
-class Kept(NamedTuple):
-    """An answer that somebody tried to store.
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """One question on its way, and what the user should read of it."""
 
-    Parameters
-    ----------
-    result : SegmentationResult
-    is_held : bool
-        Whether it is stored.
-    problem : str
-        Why not, if it should have been.
-    """
+    question: Question
+    request: SegmentationRequest
+    stop: threading.Event
+    notices: list[str] = field(default_factory=list)
 
-    result: SegmentationResult
-    is_held: bool
-    problem: str = ""
+    def note(self, write: Callable[[], None]) -> None:
+        """Write into the ledger what has happened already; it must not stand in its way."""
+        try:
+            write()
+        except LedgerError as error:
+            self.notices.append(str(error))
 
 
-class Till:
-    """Where a run's paid questions are asked.
+class PaidEngine(CachedEngine):
+    """A billed engine that remembers what it answered and what it was paid.
 
     Parameters
     ----------
     engine : BilledEngine
     records : Records
     consent : Consent
-    origin : Origin
-        On whose behalf it is asked.
-    planned : mapping
-        Key to the ledger's entry, for questions that are planned already.
-    known : callable
-        Returns a question's answer that costs nothing more, or None.
-    keep : callable
-        Stores an answer.
-    about : mapping
+        By default nothing may be billed.
+    newer_than : float
+        As in `CachedEngine`.
+    about : mapping, optional
         What whoever collects an answer later should know of the image; JSON values.
-
-    Attributes
-    ----------
-    highest : float
-        What the run's dearest answer cost so far, in US dollars.
     """
 
     def __init__(
         self,
         engine: BilledEngine,
         records: Records,
-        consent: Consent,
-        origin: Origin,
-        planned: Mapping[str, int],
-        known: Callable[[Question], SegmentationResult | None],
-        keep: Callable[[Question, SegmentationResult], Kept],
-        about: Mapping[str, Any],
+        consent: Consent | None = None,
+        *,
+        newer_than: float = 0.0,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.about = about
-        self.engine, self.records, self.origin = engine, records, origin
-        self.known, self.keep = known, keep
-        self.purse = Purse(consent)
-        self._planned = dict(planned)
+        super().__init__(engine, records.cache, newer_than=newer_than)
+        self._billed, self._records, self._about = engine, records, about or {}
+        self._purse = Purse(consent or Consent())
+        self._origin: Origin | None = None
+        self._planned: dict[str, int] = {}
         self._asking: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
         self._first = threading.Lock()
         self._has_price = False
-        self.highest = 0.0
+        self._highest = 0.0
 
-    def answer(
-        self, question: Question, request: SegmentationRequest, stop: threading.Event
+    def segment(
+        self, request: SegmentationRequest, stop: threading.Event = NEVER
     ) -> SegmentationResult:
-        """Collect what is paid for already, or send it; see `RecordedEngine.segment`."""
-        with self._alone(question.key, stop), self._priced(stop):
+        """Answer one request; see `napari_sam3.engines.base.Engine.segment`.
+
+        Raises
+        ------
+        ConsentError
+            If it would cost money that nobody agreed to.
+        CapReachedError
+            If it might cost more than is allowed.
+        LedgerError
+            If it would cost money and cannot be written down.
+        OutcomeUnknownError
+            If it was sent before, and may have been billed, and nobody agreed to send it again.
+        """
+        (question,) = self._questions([request], stop)
+        found, notices = self._known(question)
+        if found is not None:
+            return found
+        try:
+            result = self._paid(_Asked(question, request, stop))
+        except ConsentError as error:
+            if not notices:
+                raise
+            # what was taken for stored cannot be read: that, and nothing else, is why
+            raise ConsentError(
+                f"{' '.join(notices)} To ask again costs money, so nothing was sent; run it again "
+                "to see the price."
+            ) from error
+        return with_notices(result, notices)
+
+    def segment_many(
+        self, requests: Sequence[SegmentationRequest], stop: threading.Event = NEVER
+    ) -> list[SegmentationResult]:
+        """Answer several requests one by one, so that each answer is kept as it comes."""
+        return [self.segment(request, stop) for request in requests]
+
+    @contextmanager
+    def planned(self, calls: Sequence[Question]) -> Iterator[None]:
+        """Have it in the ledger, while it is entered, what is going to be sent."""
+        if not calls:
+            yield
+            return
+        try:
+            ids = self._plan(calls)
+            self._planned |= {call.key: one for call, one in zip(calls, ids, strict=True)}
+            yield
+        finally:
+            # were they never sent and this fails, the next start drops them
+            with suppress(LedgerError):
+                self._ledger.cancel_run(self._on_behalf().run)
+
+    # ------------------------------------------------------------------ once at a time
+
+    def _paid(self, asked: _Asked) -> SegmentationResult:
+        """Collect what is paid for already, or send it."""
+        key = asked.question.key
+        with self._alone(key, asked.stop), self._priced(asked.stop):
             try:
-                result = _PaidQuestion(self, question, request, stop).answer()
-                self._note_price(result)
-                return result
+                result = self._answered(asked)
             finally:
-                self._drop_planned(question.key)
+                self._drop_planned(key)
+            with self._lock:
+                self._has_price = True
+                self._highest = max(self._highest, result.usage.credits or 0.0)
+            return result
+
+    @contextmanager
+    def _alone(self, key: str, stop: threading.Event) -> Iterator[None]:
+        """Keep the run's other threads from asking the same question at the same time."""
+        with self._lock:
+            lock = self._asking.setdefault(key, threading.Lock())
+        _acquire(lock, stop)
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _priced(self, stop: threading.Event) -> Iterator[None]:
         """Let the first question go alone while no price is known: the caps go by it."""
         if not self._has_price:
-            while not self._first.acquire(timeout=LOOK_AGAIN_S):
-                raise_if_stopped(stop)
+            _acquire(self._first, stop)
             try:
                 if not self._has_price and not self._knows_rate():
                     yield
@@ -137,87 +206,61 @@ class Till:
         yield
 
     def _knows_rate(self) -> bool:
-        ledger = self.records.ledger
-        return ledger.rate(self.engine.name, self.engine.billed_as) is not None
+        return self._ledger.rate(self._billed.name, self._billed.billed_as) is not None
 
-    def _note_price(self, result: SegmentationResult) -> None:
+    # ------------------------------------------------------------------ its entry
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._records.ledger
+
+    def _on_behalf(self) -> Origin:
         with self._lock:
-            self._has_price = True
-            self.highest = max(self.highest, result.usage.credits or 0.0)
+            if self._origin is None:
+                self._origin = self._records.accounts().origin()
+            return self._origin
 
-    @contextmanager
-    def _alone(self, key: str, stop: threading.Event) -> Iterator[None]:
-        """Keep the run's other threads from asking the same question at the same time."""
-        with self._lock:
-            lock = self._asking.setdefault(key, threading.Lock())
-        while not lock.acquire(timeout=LOOK_AGAIN_S):
-            raise_if_stopped(stop)
-        try:
-            yield
-        finally:
-            lock.release()
+    def _plan(self, calls: Sequence[Question]) -> list[int]:
+        name, model = self._billed.name, self._billed.billed_as
+        price = expected_price(self._billed, self._ledger.rate(name, model))
+        asked = [(call.key, call.words) for call in calls]
+        return self._ledger.plan(self._on_behalf(), name, model, asked, price)
 
-    def take_entry(self, question: Question) -> int:
+    def _take_entry(self, question: Question) -> int:
         """Return the ledger's entry for a question; a new one where none is planned."""
         with self._lock:
             planned = self._planned.pop(question.key, None)
-        if planned is not None:
-            return planned
-        price = expected_price(self.engine, self.records)
-        asked = [(question.key, question.words)]
-        name, model = self.engine.name, self.engine.billed_as
-        return self.records.ledger.plan(self.origin, name, model, asked, price)[0]
-
-    def put_back_entry(self, key: str, entry_id: int) -> None:
-        """Keep an entry that is still planned."""
-        with self._lock:
-            self._planned[key] = entry_id
+        return self._plan([question])[0] if planned is None else planned
 
     def _drop_planned(self, key: str) -> None:
         with self._lock:
             planned = self._planned.pop(key, None)
         if planned is not None:
             with suppress(LedgerError):
-                self.records.ledger.cancel(planned)
-
-
-class _PaidQuestion:
-    """One question on its way to a billed engine."""
-
-    def __init__(
-        self, till: Till, question: Question, request: SegmentationRequest, stop: threading.Event
-    ) -> None:
-        self._till, self._engine, self._ledger = till, till.engine, till.records.ledger
-        self._question = question
-        self._request = request
-        self._stop = stop
-        self._notices: list[str] = []
-
-    def answer(self) -> SegmentationResult:
-        """Collect what is paid for already, or send it."""
-        while True:
-            entry = self._ledger.open_entry(self._question.key)
-            if entry is None:
-                # it may have been answered since it was looked for
-                result = self._till.known(self._question) or self._send()
-            elif entry.state == "answered":
-                result = self._fetched_again(entry)
-            elif self._is_to_be_sent_again(entry):
-                result = self._collected_after_all(entry) or self._send()
-            else:
-                result = self._resumed(entry)
-            if result is not None:
-                return with_notices(result, self._notices)
-
-    def _is_to_be_sent_again(self, entry: Entry) -> bool:
-        return entry.state == "unknown" and self._till.purse.has_again(self._question.key)
+                self._ledger.cancel(planned)
 
     # ------------------------------------------------------------------ paid for already
 
-    def _fetched_again(self, entry: Entry) -> SegmentationResult | None:
+    def _answered(self, asked: _Asked) -> SegmentationResult:
+        key = asked.question.key
+        while True:
+            entry = self._ledger.open_entry(key)
+            if entry is None:
+                # it may have been answered since it was looked for
+                result = self._known(asked.question)[0] or self._sent(asked)
+            elif entry.state == "answered":
+                result = self._fetched_again(asked, entry)
+            elif entry.state == "unknown" and self._purse.has_again(key):
+                result = self._collected_after_all(asked, entry) or self._sent(asked)
+            else:
+                result = self._resumed(asked, entry)
+            if result is not None:
+                return with_notices(result, asked.notices)
+
+    def _fetched_again(self, asked: _Asked, entry: Entry) -> SegmentationResult | None:
         """Return an answer that came before and that nothing holds; None if it is gone."""
         try:
-            found = self._resumed(entry)
+            found = self._resumed(asked, entry)
         except EngineError:
             if self._ledger.packed(entry.id) is None:
                 # the service keeps it no longer, and whoever had it did not say it was lost
@@ -228,21 +271,21 @@ class _PaidQuestion:
         # it counts for the run that it was paid in
         return replace(found, usage=replace(found.usage, credits=0.0))
 
-    def _collected_after_all(self, entry: Entry) -> SegmentationResult | None:
+    def _collected_after_all(self, asked: _Asked, entry: Entry) -> SegmentationResult | None:
         """Try once more to have the answer for nothing, before it is paid for again."""
         try:
-            return self._resumed(entry)
+            return self._resumed(asked, entry)
         except CancelledError:
             raise
         except Sam3Error:
             return None
 
-    def _resumed(self, entry: Entry) -> SegmentationResult | None:
+    def _resumed(self, asked: _Asked, entry: Entry) -> SegmentationResult | None:
         """Return the answer to a question that was sent before; None to look again."""
         if self._is_waited_for(entry):
-            self._stop.wait(LOOK_AGAIN_S)
-            raise_if_stopped(self._stop)
-            return self._till.known(self._question)
+            asked.stop.wait(LOOK_AGAIN_S)
+            raise_if_stopped(asked.stop)
+            return self._known(asked.question)[0]
         packed = self._ledger.packed(entry.id)
         if packed is None:
             if entry.state == "submitted":
@@ -256,11 +299,11 @@ class _PaidQuestion:
         except ResponseError as error:
             words = str(error)
             # kept: another version may be able to read it
-            self._note(lambda: self._ledger.lose(entry.id, words))
+            asked.note(lambda: self._ledger.lose(entry.id, words))
             raise
         with UnderWay(self._ledger, entry.id):
-            self._note(lambda: self._ledger.hold(entry.id))
-            return self._collected(entry.id, ticket, entry.submitted_at)
+            asked.note(lambda: self._ledger.hold(entry.id))
+            return self._collected(asked, entry.id, ticket, entry.submitted_at)
 
     def _is_waited_for(self, entry: Entry) -> bool:
         """Whether this process or another one is about to have the answer."""
@@ -270,49 +313,57 @@ class _PaidQuestion:
 
     # ------------------------------------------------------------------ to be paid for
 
-    def _send(self) -> SegmentationResult | None:
-        till, key = self._till, self._question.key
-        till.records.require_limits()
-        till.purse.take(key)
+    def _sent(self, asked: _Asked) -> SegmentationResult | None:
+        key = asked.question.key
+        self._records.accounts().require_limits()
+        self._purse.take(key)
         try:
-            entry_id = till.take_entry(self._question)
+            entry_id = self._take_entry(asked.question)
         except BaseException:
-            till.purse.give_back(key)
+            self._purse.give_back(key)
             raise
         with UnderWay(self._ledger, entry_id):
             try:
-                self._ledger.submit(entry_id, till.records.limits.caps, till.highest)
+                caps = self._records.accounts().limits.caps
+                self._ledger.submit(entry_id, caps, self._highest)
             except BaseException as error:
-                till.purse.give_back(key)
-                till.put_back_entry(key, entry_id)
+                self._purse.give_back(key)
+                with self._lock:
+                    # it is planned still
+                    self._planned[key] = entry_id
                 if isinstance(error, InFlightError):
                     return None
                 raise
-            found = till.known(self._question)
+            found = self._known(asked.question)[0]
             if found is not None:
                 # another process was faster, and only now no other can be
-                till.purse.give_back(key)
-                self._note(lambda: self._ledger.fail(entry_id, "It was answered meanwhile."))
+                self._purse.give_back(key)
+                asked.note(lambda: self._ledger.fail(entry_id, "It was answered meanwhile."))
                 return found
-            ticket = self._submitted(entry_id)
-            return self._collected(entry_id, ticket, self._ledger.now())
+            ticket = self._submitted(asked, entry_id)
+            return self._collected(asked, entry_id, ticket, self._ledger.now())
 
-    def _submitted(self, entry_id: int) -> Ticket:
+    def _submitted(self, asked: _Asked, entry_id: int) -> Ticket:
         try:
-            ticket = self._engine.submit(self._request, self._stop)
+            ticket = self._billed.submit(asked.request, asked.stop)
         except BaseException as error:
-            self._note_refusal(entry_id, error)
+            words = _words(error)
+            if was_sent(error):
+                asked.note(lambda: self._ledger.lose(entry_id, words))
+            else:
+                self._purse.give_back(asked.question.key)
+                asked.note(lambda: self._ledger.fail(entry_id, words))
             if isinstance(error, CreditsError):
                 error.args = (f"{error}{self._reserved()}",)
             raise
-        packed = pack(self._question, self._engine.pack(ticket), self._till.about)
+        packed = pack(asked.question, self._billed.pack(ticket), self._about)
         try:
             self._ledger.accept(entry_id, ticket.request_id, packed)
         except LedgerError as error:
             words = _not_collectable(ticket)
             # at once, for nobody else knows of it should this process end now
             _LOG.warning(words)
-            self._notices += [str(error), words]
+            asked.notices += [str(error), words]
         return ticket
 
     def _reserved(self) -> str:
@@ -328,57 +379,55 @@ class _PaidQuestion:
             "wait for them and try again, or send fewer at a time."
         )
 
-    def _note_refusal(self, entry_id: int, error: BaseException) -> None:
-        was_sent = error.was_sent if isinstance(error, CancelledError) else True
-        if isinstance(error, EngineError):
-            was_sent = error.maybe_billed
-        elif isinstance(error, Sam3Error) and not isinstance(error, CancelledError):
-            was_sent = False
-        words = _words(error)
-        if was_sent:
-            self._note(lambda: self._ledger.lose(entry_id, words))
-        else:
-            self._till.purse.give_back(self._question.key)
-            self._note(lambda: self._ledger.fail(entry_id, words))
-
     # ------------------------------------------------------------------ its answer
 
     def _collected(
-        self, entry_id: int, ticket: Ticket, sent_at: float | None
+        self, asked: _Asked, entry_id: int, ticket: Ticket, sent_at: float | None
     ) -> SegmentationResult:
         try:
-            result = self._engine.collect(ticket, self._stop)
+            result = self._billed.collect(ticket, asked.stop)
         except BaseException as error:
-            self._note_failure(entry_id, ticket, error, sent_at)
-            if isinstance(error, Sam3Error) and self._notices:
-                error.args = (" ".join((str(error), *self._notices)),)
+            age_s = self._ledger.now() - (sent_at or 0.0)
+            end = how_it_ended(error, ticket, age_s, self._billed.kept_s)
+            self._note_failure(asked, entry_id, end, _words(error))
+            if isinstance(error, Sam3Error) and asked.notices:
+                error.args = (" ".join((str(error), *asked.notices)),)
             raise
-        # stored first: if it ends in between, the ledger still knows how to collect it
-        kept = self._till.keep(self._question, result)
-        cost, seconds = kept.result.usage.credits, kept.result.usage.seconds
-        request_id = kept.result.usage.request_id
-        if kept.is_held:
-            self._note(lambda: self._ledger.answer(entry_id, cost, seconds))
-        else:
-            self._note(lambda: self._ledger.deliver(entry_id, cost, seconds, request_id))
-        if not kept.problem:
-            return kept.result
-        self._note(lambda: self._ledger.release(entry_id))
-        return with_notices(kept.result, (f"{kept.problem} {self._remains(entry_id)}".rstrip(),))
+        # before the ledger calls it answered: whoever waits for it looks here
+        result = self._noted(asked.question, result)
+        usage = result.usage
+        problem = self._stored(asked.question, result)
+        if problem is None:
+            # stored first: if it ends in between, the ledger still knows how to collect it
+            asked.note(lambda: self._ledger.answer(entry_id, usage.credits, usage.seconds))
+            return result
+        asked.note(
+            lambda: self._ledger.deliver(entry_id, usage.credits, usage.seconds, usage.request_id)
+        )
+        if not problem:
+            return result
+        asked.note(lambda: self._ledger.release(entry_id))
+        return with_notices(result, (f"{problem} {self._remains(entry_id)}".rstrip(),))
 
-    def _note_failure(
-        self, entry_id: int, ticket: Ticket, error: BaseException, sent_at: float | None
-    ) -> None:
-        words, age_s = _words(error), self._ledger.now() - (sent_at or 0.0)
-        end = how_it_ended(error, ticket, age_s, self._engine.kept_s)
+    def _stored(self, question: Question, result: SegmentationResult) -> str | None:
+        """Store an answer; return why it is not, "" where answers are not stored on purpose."""
+        if self._cache is None:
+            return ""
+        try:
+            self._cache.put(question.key, result, question.fields)
+        except CacheError as error:
+            return str(error)
+        return None
+
+    def _note_failure(self, asked: _Asked, entry_id: int, end: End, words: str) -> None:
         if end.state == "failed":
-            self._till.purse.give_back(self._question.key)
-            self._note(lambda: self._ledger.fail(entry_id, words))
+            self._purse.give_back(asked.question.key)
+            asked.note(lambda: self._ledger.fail(entry_id, words))
         elif end.state == "unknown":
             keep = end.keeps_ticket
-            self._note(lambda: self._ledger.lose(entry_id, words, keep_ticket=keep))
+            asked.note(lambda: self._ledger.lose(entry_id, words, keep_ticket=keep))
         else:
-            self._note(lambda: self._ledger.release(entry_id))
+            asked.note(lambda: self._ledger.release(entry_id))
 
     def _remains(self, entry_id: int) -> str:
         """Say that an answer which is not stored can be collected, if it can."""
@@ -387,18 +436,10 @@ class _PaidQuestion:
                 return COLLECTABLE
         return ""
 
-    def _note(self, write: Callable[[], None]) -> None:
-        """Write into the ledger what has happened already; it must not stand in its way."""
-        try:
-            write()
-        except LedgerError as error:
-            self._notices.append(str(error))
 
-
-def expected_price(engine: BilledEngine, records: Records) -> float:
-    """Return what one question may cost, in US dollars; the caps go by it."""
-    rate = records.ledger.rate(engine.name, engine.billed_as)
-    return max(engine.price.high, rate.high) if rate else engine.price.high
+def _acquire(lock: threading.Lock, stop: threading.Event) -> None:
+    while not lock.acquire(timeout=LOOK_AGAIN_S):
+        raise_if_stopped(stop)
 
 
 def _sent_before(entry: Entry) -> str:
@@ -420,9 +461,3 @@ def _not_collectable(ticket: Ticket) -> str:
 
 def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, Sam3Error) else f"Interrupted ({type(error).__name__})."
-
-
-def with_notices(result: SegmentationResult, notices: Iterable[str]) -> SegmentationResult:
-    """Return an answer with more sentences for the user."""
-    added = tuple(notices)
-    return replace(result, notices=(*result.notices, *added)) if added else result

@@ -18,6 +18,7 @@ from napari_sam3.errors import (
     OutcomeUnknownError,
     RateLimitError,
     RequestRejectedError,
+    Sam3Error,
 )
 from napari_sam3.jobs.question import Question
 
@@ -48,6 +49,15 @@ class End(NamedTuple):
 
     state: Literal["submitted", "failed", "unknown"]
     keeps_ticket: bool = True
+
+
+def was_sent(error: BaseException) -> bool:
+    """Whether a question whose submission failed may be billed all the same."""
+    if isinstance(error, CancelledError):
+        return error.was_sent
+    if isinstance(error, EngineError):
+        return error.maybe_billed
+    return not isinstance(error, Sam3Error)
 
 
 def how_it_ended(error: BaseException, ticket: Ticket, age_s: float, kept_s: float) -> End:

@@ -25,8 +25,9 @@ from napari_sam3.core.prompts import Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Question, Usage, question_of
 from napari_sam3.errors import LedgerError, Sam3Error
+from napari_sam3.jobs.accounts import SESSION
 from napari_sam3.jobs.collecting import Collected, iter_collect
-from napari_sam3.jobs.records import SESSION, Records, open_records
+from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.layers.planes import Plane
 from napari_sam3.settings import CACHE_USED, read_settings, write_setting
 from napari_sam3.widgets._committing import RunContext
@@ -301,7 +302,7 @@ def _count(records: Records) -> Workflow:
             return Balance(
                 records.ledger.today(),
                 records.ledger.spent(session=SESSION),
-                len(records.unfinished()),
+                len(records.accounts().unfinished()),
                 records.ledger.notices,
             )
         except LedgerError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from magicgui.widgets import FloatSpinBox, LineEdit
 from superqt import QCollapsible
 
-from napari_sam3.jobs.records import read_limits
+from napari_sam3.jobs.accounts import read_limits
 from napari_sam3.settings import (
     CAP_PER_DAY,
     CAP_PER_RUN,

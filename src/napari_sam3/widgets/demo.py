@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from qtpy.QtWidgets import QApplication
 
 from napari_sam3.errors import Sam3Error
-from napari_sam3.jobs.records import close_ledgers
+from napari_sam3.jobs.accounts import close_ledgers
 from napari_sam3.samples import fluorescence
 from napari_sam3.widgets.objects_panel import ObjectsPanel
 from napari_sam3.widgets.panel import SegmentPanel

@@ -199,7 +199,7 @@ def iter_asked_again(
     confirm: Confirm,
     stop: threading.Event = NEVER,
     *,
-    fresh: bool = False,
+    newer_than: float = 0.0,
     on_notice: Callable[[str], object] = lambda _: None,
 ) -> Generator[Progress, None, dict[QuestionId, Instances]]:
     """Ask all answered questions of a record again; those whose answer is stored are free.
@@ -209,7 +209,7 @@ def iter_asked_again(
     record : mapping
     pictures, engines : callable
         Given a run: its picture; who answers.
-    records, confirm, stop, fresh
+    records, confirm, stop, newer_than
         As in `iter_accounted`.
     on_notice : callable
         Told what the user should read of each new answer, such as that it was not stored.
@@ -235,7 +235,9 @@ def iter_asked_again(
         for index in range(len(run["questions"]))
     }
     for run, again in asked:
-        answer = yield from iter_accounted(engines(run), again, records, confirm, stop, fresh=fresh)
+        answer = yield from iter_accounted(
+            engines(run), again, records, confirm, stop, newer_than=newer_than
+        )
         _refuse_partial(answer)
         for notice in answer.notices:
             on_notice(notice)
@@ -250,19 +252,19 @@ def estimate_again(
     engines: Callable[[Mapping[str, Any]], Engine],
     records: Records,
     *,
-    fresh: bool = False,
+    newer_than: float = 0.0,
 ) -> Estimate:
     """Say what `iter_asked_again` would take for all runs together, without sending anything.
 
     Parameters
     ----------
-    record, pictures, engines, records, fresh
+    record, pictures, engines, records, newer_than
         As in `iter_asked_again`.
     """
-    from napari_sam3.workflows.accounted import estimate_run
+    from napari_sam3.workflows.paying import estimate_run
 
     found = [
-        estimate_run(engines(run), _run_again(run, pictures(run)), records, fresh=fresh)
+        estimate_run(engines(run), _run_again(run, pictures(run)), records, newer_than=newer_than)
         for run in record["runs"]
         if _indices(run)
     ]
@@ -277,7 +279,7 @@ def estimate_again(
         high=sum(each.high for each in found),
         seconds=sum(seconds) if seconds else None,
         over_cap=next((each.over_cap for each in found if each.over_cap), ""),
-        confirm_above=records.limits.confirm_above,
+        confirm_above=records.accounts().limits.confirm_above,
         notices=tuple(dict.fromkeys(words for each in found for words in each.notices)),
         today=max((each.today for each in found), default=0.0),
     )

@@ -21,6 +21,7 @@ from napari_sam3.core.prompts import ObjectPrompt, Prompt, to_prompt
 from napari_sam3.engines.base import (
     NEVER,
     BatchEngine,
+    BilledEngine,
     Engine,
     SegmentationRequest,
     SegmentationResult,
@@ -416,8 +417,6 @@ def segment(
     >>> segment(image, ObjectPrompt(points=[(15, 37)])).instances
     Instances(1 object, 40 × 60 pixels)
     """
-    from napari_sam3.jobs.consent import Consent
-    from napari_sam3.jobs.recorded import RecordedEngine
     from napari_sam3.jobs.records import open_records
 
     prompts = to_prompts(prompt)
@@ -434,13 +433,25 @@ def segment(
     records = records or open_records()
     if not remember:
         records = replace(records, cache=None)
-    recorded = RecordedEngine(chosen, records, Consent(None, None if ask_again else frozenset()))
+    asked = _remembering(chosen, records, ask_again=ask_again)
     if isinstance(prompt, str | Prompt):
-        result = recorded.segment(requests[0], stop)
+        result = asked.segment(requests[0], stop)
         said = () if flatness is None else (flatness.reason,)
         return replace(result, notices=(*said, *result.notices))
-    answer = drain(_iter_answered(recorded, requests, 1, stop))
+    answer = drain(_iter_answered(asked, requests, 1, stop))
     return replace(answer, flatness=flatness)
+
+
+def _remembering(engine: Engine, records: Records, *, ask_again: bool) -> Engine:
+    from napari_sam3.jobs.cached import CachedEngine
+
+    if not engine.capabilities.billed:
+        return CachedEngine(engine, records.cache)
+    from napari_sam3.jobs.consent import Consent
+    from napari_sam3.jobs.paid import PaidEngine
+
+    consent = Consent(None, None if ask_again else frozenset())
+    return PaidEngine(cast(BilledEngine, engine), records, consent)
 
 
 def _refuse_one_limit(limits: Limits | None) -> None:

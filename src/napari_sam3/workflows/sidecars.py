@@ -147,7 +147,7 @@ def settle_answers(record: Mapping[str, Any]) -> None:
     ]
     if not paid:
         return
-    from napari_sam3.jobs.records import open_ledger
+    from napari_sam3.jobs.accounts import open_ledger
 
     # they are offered to be collected once more if this fails, and nothing is lost
     with suppress(LedgerError):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,11 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_sam3.core.geometry import Box
 from napari_sam3.core.pictures import Pixels
-from napari_sam3.core.prompts import ConceptPrompt, ObjectPrompt, Point
+from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER, SegmentationRequest
-from napari_sam3.engines.builtin.engine import BuiltinEngine
 from napari_sam3.errors import (
     CancelledError,
     CapReachedError,
@@ -25,7 +24,6 @@ from napari_sam3.errors import (
     EngineError,
     LedgerError,
     OutcomeUnknownError,
-    PromptError,
     RequestRejectedError,
     ResponseError,
     UnsupportedPromptError,
@@ -35,16 +33,16 @@ from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.ledger import Caps, Origin
-from napari_sam3.jobs.recorded import RecordedEngine
-from napari_sam3.jobs.records import Limits
+from napari_sam3.jobs.paid import PaidEngine
 from napari_sam3.workflows.segment import segment
 
 from .paid import (
     IMAGE,
     SUBMIT_MISHAPS,
-    PaidEngine,
+    BillingEngine,
     key_for,
     later,
+    limited,
     records_in,
     request_for,
     states,
@@ -57,7 +55,19 @@ TIMEOUT_S = 30
 
 
 def asked(engine, records, consent=ANYTHING, text="nucleus", stop=NEVER, **options):
-    return RecordedEngine(engine, records, consent, **options).segment(request_for(text), stop)
+    return PaidEngine(engine, records, consent, **options).segment(request_for(text), stop)
+
+
+def as_run(records, origin):
+    return records.counted(lambda accounts: replace(accounts, shared=origin))
+
+
+def wait_for(is_so):
+    """Whether something is so in good time."""
+    until = time.monotonic() + TIMEOUT_S
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.002)
+    return is_so()
 
 
 @pytest.fixture
@@ -87,7 +97,7 @@ class TestConsent:
         assert records.ledger.entries() == []
 
     def test_one_consent_is_one_submission(self, engine, records, service):
-        engine = RecordedEngine(
+        engine = PaidEngine(
             engine, without_cache(records), Consent(frozenset({key_for(engine, "a")}))
         )
         service.submit_mishaps.append("lost after")
@@ -102,7 +112,7 @@ class TestConsent:
 
     @pytest.mark.parametrize("mishap", ["refused", "stopped before"])
     def test_what_was_not_billed_leaves_the_consent(self, engine, records, service, mishap):
-        engine = RecordedEngine(engine, records, Consent(frozenset({key_for(engine, "a")})))
+        engine = PaidEngine(engine, records, Consent(frozenset({key_for(engine, "a")})))
         service.submit_mishaps.append(mishap)
         with pytest.raises((EngineError, CancelledError)):
             engine.segment(request_for("a"))
@@ -112,7 +122,7 @@ class TestConsent:
     def test_a_question_that_the_engine_cannot_answer_is_refused_at_once(self, engine, records):
         request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(1, 2),)))
         with pytest.raises(UnsupportedPromptError):
-            RecordedEngine(engine, records, ANYTHING).segment(request)
+            PaidEngine(engine, records, ANYTHING).segment(request)
         assert not records.ledger.path.exists()
 
 
@@ -130,7 +140,7 @@ class TestStoredAnswers:
 
     def test_other_parameters_are_another_question(self, engine, records, service):
         asked(engine, records)
-        asked(PaidEngine(service, parameters={"tone": 4}), records)
+        asked(BillingEngine(service, parameters={"tone": 4}), records)
         assert service.billed.total() == 2
 
     def test_a_stored_answer_needs_no_ledger(self, engine, records, tmp_path, service):
@@ -142,24 +152,14 @@ class TestStoredAnswers:
 
     def test_asked_afresh_the_new_answer_takes_the_place_of_the_old(self, engine, records):
         asked(engine, records)
-        assert asked(engine, records, fresh=True).usage.request_id == "request-2"
+        assert asked(engine, records, newer_than=time.time()).usage.request_id == "request-2"
         assert asked(engine, records).usage.request_id == "request-2"
 
     def test_a_fresh_run_asks_the_same_question_once(self, engine, records, service):
-        engine = RecordedEngine(engine, without_cache(records), ANYTHING, fresh=True)
+        engine = PaidEngine(engine, without_cache(records), ANYTHING, newer_than=time.time())
         first, second = (engine.segment(request_for("a")) for _ in range(2))
         assert (first.usage.cached, second.usage.cached) == (False, True)
         assert service.billed.total() == 1
-
-    def test_a_free_engine_remembers_too_and_has_no_ledger(self, records):
-        request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(4, 6),)))
-        first, second = (
-            RecordedEngine(BuiltinEngine(), records).segment(request) for _ in range(2)
-        )
-        assert (first.usage.cached, second.usage.cached) == (False, True)
-        assert second.usage.credits is None
-        assert digest(first.instances) == digest(second.instances)
-        assert not records.ledger.path.exists()
 
     def test_an_array_that_was_changed_between_two_calls_is_another_picture(self, engine, records):
         image = IMAGE.copy()
@@ -196,7 +196,7 @@ class TestLostAnswers:
         with pytest.raises(OutcomeUnknownError):
             asked(engine, records)
         key = key_for(engine, "nucleus")
-        once_more = RecordedEngine(engine, records, Consent(frozenset({key}), frozenset({key})))
+        once_more = PaidEngine(engine, records, Consent(frozenset({key}), frozenset({key})))
         for _ in range(3):
             with pytest.raises(OutcomeUnknownError):
                 once_more.segment(request_for("nucleus"))
@@ -212,7 +212,7 @@ class TestLostAnswers:
         assert len(service.sent) == 2
 
     def test_on_demand_it_is_collected_rather_than_sent_again(self, records, service):
-        engine = PaidEngine(service, at_once=True)
+        engine = BillingEngine(service, at_once=True)
         service.collect_mishaps.append("unreadable")
         ask = {"engine": engine, "records": records, "prompt": request_for("nucleus").prompt}
         with pytest.raises(ResponseError):
@@ -221,7 +221,7 @@ class TestLostAnswers:
         assert service.sent == ["nucleus"]
 
     def test_what_cannot_be_read_is_sent_again_only_if_that_is_agreed_to(self, records, service):
-        engine = PaidEngine(service, at_once=True)
+        engine = BillingEngine(service, at_once=True)
         service.collect_mishaps.extend(["unreadable"] * 3)
         for _ in range(2):
             with pytest.raises(ResponseError):
@@ -255,7 +255,7 @@ class TestLostAnswers:
         assert service.sent == ["nucleus"]
 
     def test_an_answer_that_came_at_once_and_cannot_be_read_is_kept(self, records, service):
-        engine = PaidEngine(service, at_once=True)
+        engine = BillingEngine(service, at_once=True)
         service.collect_mishaps.append("unreadable")
         with pytest.raises(ResponseError):
             asked(engine, records)
@@ -286,9 +286,9 @@ class TestLostAnswers:
 
     @pytest.mark.parametrize("at_once", [False, True])
     def test_a_failed_job_was_not_billed_and_may_be_asked_again(self, records, service, at_once):
-        engine = PaidEngine(service, at_once=at_once)
+        engine = BillingEngine(service, at_once=at_once)
         key = key_for(engine, "nucleus")
-        recorded = RecordedEngine(engine, records, Consent(frozenset({key})))
+        recorded = PaidEngine(engine, records, Consent(frozenset({key})))
         service.jobs_fail = True
         with pytest.raises(RequestRejectedError):
             recorded.segment(request_for("nucleus"))
@@ -337,7 +337,7 @@ class TestTheSameQuestionAtTheSameTime:
         records = records if use_cache else without_cache(records)
         service.is_done.clear()
         consent = Consent(frozenset({key_for(engine, "nucleus")}))
-        recorded = RecordedEngine(engine, records, consent)
+        recorded = PaidEngine(engine, records, consent)
         with ThreadPoolExecutor() as threads:
             answers = [
                 threads.submit(recorded.segment, request_for("nucleus"), stop) for _ in range(4)
@@ -383,7 +383,7 @@ class TestTheSameQuestionAtTheSameTime:
         with monkeypatch.context() as patch:
             patch.setattr(owners, "here", lambda: other_process)
             (entry_id,) = records.ledger.plan(
-                records.origin(), "paid", "paid 1", [(key_for(engine, "a"), "a")], 0.05
+                records.accounts().origin(), "paid", "paid 1", [(key_for(engine, "a"), "a")], 0.05
             )
             records.ledger.submit(entry_id)
         with ThreadPoolExecutor() as threads:
@@ -400,7 +400,7 @@ class TestTheSameQuestionAtTheSameTime:
             monkeypatch.setattr(records.ledger, "open_entry", open_entry)
             assert looked.wait(TIMEOUT_S)
             assert states(records) == ["submitted"]
-            assert records.unfinished() == []
+            assert records.accounts().unfinished() == []
             records.ledger.fail(entry_id, "It could not do it.")
             assert waiting.result(TIMEOUT_S).usage.request_id == "request-1"
 
@@ -411,9 +411,48 @@ class TestTheSameQuestionAtTheSameTime:
             patch.setattr(owners, "here", lambda: other_process)
             service.collect_mishaps.append("stopped")
             with pytest.raises(CancelledError):
-                asked(engine, records, origin=Origin("run", "another session"))
+                asked(engine, as_run(records, Origin("run", "another session")))
         result = asked(engine, records, None, stop=stop)
         assert (result.usage.request_id, service.sent) == ("request-1", ["nucleus"])
+
+    def test_one_that_is_collected_after_all_is_collected_by_nobody_else(
+        self, engine, records, service, other_process, monkeypatch
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owners, "here", lambda: other_process)
+            service.collect_mishaps.append("stopped")
+            with pytest.raises(CancelledError):
+                asked(engine, as_run(records, Origin("run", "another session")))
+        collect, seen = engine.collect, []
+
+        def collected(*args):
+            # as a third process sees it
+            seen.append([entry.owner for entry in records.ledger.under_way()])
+            return collect(*args)
+
+        engine.collect = collected
+        asked(engine, records, None)
+        assert seen == [[owners.here()]]
+
+    def test_two_that_ask_afresh_at_once_pay_once_and_have_one_answer(
+        self, engine, records, service, stop
+    ):
+        asked(engine, records)
+        service.is_done.clear()
+        since = time.time()
+        # the second was told that the answer is on its way: nobody agreed to pay for it
+        nobody = Consent()
+        with ThreadPoolExecutor() as threads:
+            first = threads.submit(asked, engine, records, newer_than=since, stop=stop)
+            assert wait_for(lambda: len(service.sent) == 2)
+            second = threads.submit(asked, engine, records, nobody, newer_than=since, stop=stop)
+            service.is_done.set()
+            ids = [one.result(TIMEOUT_S).usage.request_id for one in (first, second)]
+        assert ids == ["request-2"] * 2
+        # and so has one who was told so and comes when it has come
+        late = asked(engine, records, nobody, newer_than=since)
+        assert (late.usage.request_id, late.usage.cached) == ("request-2", True)
+        assert len(service.sent) == 2
 
     def test_two_processes_pay_once(self, tmp_path, stop):
         # the service is a folder: each submission makes a file
@@ -445,8 +484,10 @@ from napari_sam3.engines.base import Capabilities, Price, SegmentationRequest, S
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.consent import Consent
-from napari_sam3.jobs.recorded import RecordedEngine
+from napari_sam3.jobs.cached import CachedEngine
+from napari_sam3.jobs.paid import PaidEngine
 from napari_sam3.jobs.records import Records
+from napari_sam3.jobs.accounts import Accounts
 
 folder = Path(sys.argv[1])
 
@@ -467,8 +508,9 @@ class Engine:
         return b"{}"
 
 request = SegmentationRequest(Pixels(np.zeros((4, 7, 3), np.uint8)), ConceptPrompt("cell"))
-records = Records(AnswerCache(folder / "cache", 2**30), Ledger(folder / "ledger.sqlite"))
-engine = RecordedEngine(Engine(), records, Consent(None, frozenset()))
+accounts = Accounts(Ledger(folder / "ledger.sqlite"))
+records = Records(AnswerCache(folder / "cache", 2**30), lambda: accounts)
+engine = PaidEngine(Engine(), records, Consent(None, frozenset()))
 print("ready", flush=True)
 sys.stdin.readline()
 engine.segment(request)
@@ -478,7 +520,7 @@ print("answered", flush=True)
 
 class TestCaps:
     def test_what_a_cap_refused_does_not_stay_planned(self, engine, records, service):
-        strict = replace(records, limits=Limits(0.0, Caps(per_day=0.01)))
+        strict = limited(records, 0.0, Caps(per_day=0.01))
         with pytest.raises(CapReachedError):
             segment(IMAGE, request_for("a").prompt, engine, records=strict)
         assert service.sent == []
@@ -491,12 +533,6 @@ class TestBrokenRecords:
         with pytest.raises(LedgerError, match="nothing was sent"):
             asked(engine, records)
         assert service.sent == []
-
-    def test_without_a_ledger_free_engines_go_on(self, records, tmp_path):
-        (tmp_path / "data").write_text("a file where the folder should be")
-        request = SegmentationRequest(Pixels(IMAGE), ObjectPrompt((Point(4, 6),)))
-        free = RecordedEngine(BuiltinEngine(), records).segment(request)
-        assert free.notices == BuiltinEngine().segment(request).notices
 
     def test_an_answer_that_cannot_be_stored_is_delivered_with_a_notice(
         self, engine, records, service, tmp_path
@@ -576,65 +612,16 @@ def test_a_fork_does_not_take_its_parents_questions_for_its_own(
     with monkeypatch.context() as patch:
         patch.setattr(owners, "here", lambda: other_process)
         asked_by_parent = [(key_for(engine, "a"), "a")]
-        (entry_id,) = records.ledger.plan(records.origin(), "paid", "paid 1", asked_by_parent, 0.05)
+        (entry_id,) = records.ledger.plan(
+            records.accounts().origin(), "paid", "paid 1", asked_by_parent, 0.05
+        )
         records.ledger.submit(entry_id)
-    assert records.unfinished() == []
+    assert records.accounts().unfinished() == []
     assert [*iter_collect(records)] == []
     assert states(records) == ["submitted"]
 
 
-class TestTogether:
-    """Several questions about one picture, to an engine that answers them together."""
-
-    def requests(self):
-        image = np.full((40, 70, 3), 20, np.uint8)
-        image[5:15, 50:62] = 200
-        image[20:34, 8:20] = 170
-        boxes = [Box(4, 49, 16, 63), Box(19, 7, 35, 21)]
-        return [SegmentationRequest(Pixels(image), ObjectPrompt(box=box)) for box in boxes]
-
-    def test_each_answer_is_stored_by_itself(self, records):
-        requests = self.requests()
-        together = RecordedEngine(BuiltinEngine(), records).segment_many(requests)
-        alone = [RecordedEngine(BuiltinEngine(), records).segment(one) for one in requests]
-        assert [result.usage.cached for result in together] == [False, False]
-        assert [result.usage.cached for result in alone] == [True, True]
-        assert [digest(one.instances) for one in together] == [
-            digest(one.instances) for one in alone
-        ]
-
-    def test_what_is_stored_is_not_asked_again(self, records, monkeypatch):
-        first, second = self.requests()
-        RecordedEngine(BuiltinEngine(), records).segment(first)
-        asked = []
-        usual = BuiltinEngine.segment_many
-        monkeypatch.setattr(
-            BuiltinEngine,
-            "segment_many",
-            lambda self, requests, stop=NEVER: (
-                asked.extend(requests) or usual(self, requests, stop)
-            ),
-        )
-        results = RecordedEngine(BuiltinEngine(), records).segment_many([first, second])
-        assert asked == [second]
-        assert [result.usage.cached for result in results] == [True, False]
-
-    def test_one_wrong_box_does_not_lose_those_before_it(self, records):
-        good, other = self.requests()
-        wrong = replace(good, prompt=ObjectPrompt(box=Box(900, 900, 910, 910)))
-        with pytest.raises(PromptError, match="outside of the image"):
-            RecordedEngine(BuiltinEngine(), records).segment_many([good, wrong, other])
-        assert RecordedEngine(BuiltinEngine(), records).segment(good).usage.cached
-
-    def test_what_costs_money_is_asked_one_by_one(self, engine, records, service):
-        results = RecordedEngine(engine, records, ANYTHING).segment_many(
-            [request_for("a"), request_for("b")]
-        )
-        assert len(service.sent) == len(results) == 2
-
-    def test_one_that_cannot_be_answered_is_refused_before_any_is(self, records, monkeypatch):
-        monkeypatch.setattr(BuiltinEngine, "segment_many", lambda *_: pytest.fail("was asked"))
-        image = np.zeros((4, 5, 3), np.uint8)
-        bad = SegmentationRequest(Pixels(image), ConceptPrompt("mitochondria"))
-        with pytest.raises(UnsupportedPromptError):
-            RecordedEngine(BuiltinEngine(), records).segment_many([*self.requests(), bad])
+def test_what_costs_money_is_asked_one_by_one(engine, records, service):
+    requests = [request_for("a"), request_for("b")]
+    results = PaidEngine(engine, records, ANYTHING).segment_many(requests)
+    assert len(service.sent) == len(results) == 2
