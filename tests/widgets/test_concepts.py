@@ -365,15 +365,3 @@ def test_boxes_of_an_image_that_is_gone_change_nothing(viewer, panel):
     assert "“cells” was removed" in said(panel)
     assert panel.prompts.get("examples") is None
     assert panel.question == "everything"
-
-
-def test_what_is_drawn_next_keeps_its_sign(viewer, panel):
-    panel.form.question.value = "concept"
-    panel.draw("examples", positive=False)
-    panel.take_examples(viewer.layers["cells"], plane_of(panel), BOXES, True)
-    panel.prompts.get("examples").add_rectangles(BOX)
-    assert panel.prompts.get("examples").features["polarity"].tolist() == [
-        "positive",
-        "positive",
-        "negative",
-    ]

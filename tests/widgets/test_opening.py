@@ -95,19 +95,6 @@ def test_labels_of_another_shape_than_their_record_say_so(layer, tmp_path):
         open_again(tmp_path / "cells.json")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"shape": [60, 91]}, {"shown": [1, 0]}, {"shown": [1, 2], "fixed": [0]}],
-)
-def test_objects_of_a_plane_that_the_labels_do_not_have_are_refused(layer, tmp_path, change):
-    save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
-    said = json.loads((tmp_path / "cells.json").read_text())
-    said["objects"]["planes"][0] |= change
-    (tmp_path / "cells.json").write_text(json.dumps(said))
-    with pytest.raises(ProvenanceError, match="is none of labels"):
-        open_again(tmp_path / "cells.json")
-
-
 def test_a_place_that_is_none_is_refused_with_a_sentence(layer, tmp_path):
     save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
     path = tmp_path / "cells.json"
