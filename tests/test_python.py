@@ -104,7 +104,7 @@ RESULT = sam3.SegmentationResult(
         (RESULT, ("SegmentationResult(1 object, 40 × 60 pixels, $0.0060, 4.8 s, from cache, "
                  "1 picture, 1 notice)")),
         (sam3.SegmentationRequest(sam3.Pixels(PICTURE), sam3.Everything(diameter=9), 0.5),
-         ("SegmentationRequest(Everything(points_per_side=32, min_iou=0.88, diameter=9), "
+         ("SegmentationRequest(Everything(points_per_side=32, min_iou=0.88, diameter=9.0), "
          "40 × 60 pixels, min_score=0.5, max_masks=0)")),
         (sam3.SegmentAnswer((RESULT, RESULT), IMAGE.shape),
          "SegmentAnswer(2 objects, 40 × 60 pixels, 2 prompts, $0.0120, 9.5 s, from cache)"),
