@@ -69,6 +69,12 @@ class TestToUint8:
             warnings.simplefilter("error")
             assert to_uint8(plane, (0, 1)).tolist() == [[0, 255, 0, 128]]
 
+    def test_limits_that_are_no_single_precision_numbers_count_to_the_last_digit(self):
+        plane = np.array([[1e6, 1e6 + 0.0625, 1e6 + 0.1875]], np.float32)
+        low, high = 1e6 + 0.05, 1e6 + 0.2
+        expected = np.rint(naive(plane, low, high)).astype(int).tolist()
+        assert to_uint8(plane, (low, high)).tolist() == expected == [[0, 21, 234]]
+
     def test_equal_limits_part_black_from_white(self):
         assert to_uint8([[4, 5, 6]], (5, 5)).tolist() == [[0, 0, 255]]
 
@@ -146,6 +152,17 @@ class TestAnyPlane:
     def test_shows_what_the_plain_formula_gives(self, plane, limits, gamma):
         shown = to_uint8(plane, limits, gamma)
         assert np.abs(shown - naive(plane, *limits, gamma)).max() <= 1
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+    @given(st.floats(-1000, 1000), st.floats(0.3, 600), st.floats(0.01, 90), st.booleans())
+    def test_is_rounded_from_the_plain_formula_in_every_precision(
+        self, dtype, low, width, gamma, inverted
+    ):
+        values = np.linspace(low - width / 9, low + 10 / 9 * width, 700).reshape(28, 25)
+        plane = values.astype(dtype)
+        shown = to_uint8(plane, (low, low + width), gamma, inverted=inverted)
+        exact = naive(plane, low, low + width, gamma)
+        assert np.abs(shown - (255 - exact if inverted else exact)).max() < 0.56
 
     @given(planes, limits)
     def test_keeps_the_order_of_values(self, plane, limits):

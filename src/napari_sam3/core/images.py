@@ -24,7 +24,8 @@ Blending = Literal[
 ]
 BLENDINGS: tuple[Blending, ...] = get_args(Blending)
 
-_BLOCK_CELLS = 1 << 18
+_BLOCK_CELLS = 1 << 17
+_TABLE_STEPS = (1 << 16) - 1
 
 
 def to_uint8(
@@ -253,30 +254,78 @@ class _Display:
             raise ImageError(f"Gamma must be a number above 0, but it is {gamma:g}.")
         return cls(low, high, float(gamma), inverted)
 
-    def levels(self, values: npt.NDArray[Any]) -> UInt8Array:
-        # float64 keeps every integer up to 2**53 apart; limits may span all of it
-        with np.errstate(over="ignore", invalid="ignore"):
-            level = self._fraction(values.astype(np.float64))
-        if self.gamma != 1:
-            np.power(level, self.gamma, out=level)
-        level *= 255
-        if self.inverted:
-            np.subtract(255, level, out=level)
-            level[np.isnan(values)] = 0
-        np.rint(level, out=level)
-        return level.astype(np.uint8)
+    def write(self, pixels: npt.NDArray[Any], shown: UInt8Array) -> None:
+        """Write the levels of an array, some rows at a time, so that they stay in the cache."""
+        number = self._number(pixels.dtype)
+        buffer = np.empty((_rows_at_once(pixels.shape), *pixels.shape[1:]), number)
+        indices = np.empty(buffer.shape, np.int32)
+        passes, table = self._bend()
+        for rows in _row_blocks(pixels.shape):
+            values = pixels[rows]
+            level = buffer[: len(values)]
+            self._write_fractions(values, level)
+            lost = np.isnan(values) if values.dtype.kind == "f" else None
+            if lost is not None and lost.any():
+                level[lost] = 0
+            for bend in passes:
+                bend(level, out=level)
+            level *= 255 if table is None else len(table) - 1
+            if table is None and self.inverted:
+                np.subtract(255, level, out=level)
+            np.rint(level, out=level)
+            if table is None:
+                shown[rows] = level
+            else:
+                # no index is out of range, and this mode is the fastest
+                np.copyto(indices[: len(level)], level, casting="unsafe")
+                np.take(table, indices[: len(level)], out=shown[rows], mode="wrap")
+            if lost is not None and self.inverted:
+                shown[rows][lost] = 0
 
-    def _fraction(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if self.low == self.high:
-            return (values > self.low).astype(np.float64)
-        # halved, as the difference of two large limits is more than a float can be
-        half = self.high / 2 - self.low / 2
-        values /= 2
-        values -= self.low / 2
-        values /= half
-        # unlike maximum, fmax takes the number where the other is NaN
-        np.fmax(values, 0, out=values)
-        return np.minimum(values, 1, out=values)
+    def _number(self, dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+        # float64 keeps every integer up to 2**53 apart
+        is_short = dtype.kind == "f" and dtype.itemsize <= 4
+        width, farthest = self.high - self.low, max(abs(self.low), abs(self.high))
+        return np.float32 if is_short and width > 1e-30 and farthest < 1e30 else np.float64
+
+    def _write_fractions(self, values: npt.NDArray[Any], level: npt.NDArray[Any]) -> None:
+        """Write where values lie between the limits, 0–1; NaN stays."""
+        number = level.dtype.type
+        low, width = self.low, self.high - self.low
+        if width == 0:
+            np.greater(values, low, out=level)
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(width):
+                np.subtract(values, number(low), out=level)
+            else:
+                # the difference of two large limits is more than a float can be
+                low, width = low / 2, self.high / 2 - low / 2
+                np.divide(values, number(2), out=level)
+                level -= low
+            level /= number(width)
+            if beside := (low - float(number(low))) / width:
+                level -= number(beside)
+        np.clip(level, 0, 1, out=level)
+
+    def _bend(self) -> tuple[list[np.ufunc], UInt8Array | None]:
+        """Return what brings gamma about: roots or squares, and a table for what is left.
+
+        So little is left that no step of the table is as large as a level.
+        """
+        passes: list[np.ufunc] = []
+        gamma = self.gamma
+        while gamma < 0.75:
+            passes.append(np.sqrt)
+            gamma *= 2
+        while gamma >= 1.5:
+            passes.append(np.square)
+            gamma /= 2
+        if gamma == 1:
+            return passes, None
+        levels = 255 * np.linspace(0, 1, _TABLE_STEPS + 1) ** gamma
+        table = np.rint(255 - levels if self.inverted else levels).astype(np.uint8)
+        return passes, table
 
 
 def _levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
@@ -284,9 +333,8 @@ def _levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
     kind, bits = pixels.dtype.kind, 8 * pixels.dtype.itemsize
     if kind in "iu" and bits <= 16 and pixels.size >= 1 << bits:
         _look_up(pixels, display, shown)
-        return shown
-    for rows in _row_blocks(pixels.shape):
-        shown[rows] = display.levels(pixels[rows])
+    else:
+        display.write(pixels, shown)
     return shown
 
 
@@ -294,7 +342,8 @@ def _look_up(pixels: npt.NDArray[Any], display: _Display, shown: UInt8Array) -> 
     native = pixels.dtype.newbyteorder("=")
     unsigned = np.dtype(f"u{native.itemsize}")
     codes = np.arange(1 << 8 * native.itemsize).astype(unsigned)
-    table = display.levels(codes.view(native))
+    table = np.empty(codes.shape, np.uint8)
+    display.write(codes.view(native), table)
     for rows in _row_blocks(pixels.shape):
         block = pixels[rows].astype(native, copy=False).view(unsigned)
         # no code is out of range; any mode but the default spares a buffer and a check
@@ -320,9 +369,13 @@ def _rgb_levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
 
 
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    cells_per_row = max(1, int(np.prod(shape[1:])))
-    step = max(1, _BLOCK_CELLS // cells_per_row)
+    step = _rows_at_once(shape)
     return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def _rows_at_once(shape: tuple[int, ...]) -> int:
+    cells_per_row = max(1, int(np.prod(shape[1:])))
+    return min(shape[0], max(1, _BLOCK_CELLS // cells_per_row))
 
 
 def without_colours(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
