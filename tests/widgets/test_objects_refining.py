@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array
 import numpy as np
 import pytest
 
@@ -80,6 +81,39 @@ def paid_under_way(objects, paid, asked):
 def in_step(objects, qtbot):
     """Wait for the record alone, while an engine is still asked."""
     return lambda: qtbot.waitUntil(lambda: not objects.keeper.is_busy, timeout=LIMIT_MS)
+
+
+# ---------------------------------------------------------------------- what is read
+
+
+def test_only_the_crop_is_read_and_once_for_all_clicks(seen, objects, finer, refine, still):
+    image = seen.layers["cells"]
+    reads = []
+
+    def load(block, block_info=None):
+        reads.append(block_info[0]["chunk-location"])
+        return block
+
+    lazy = dask.array.from_array(np.asarray(image.data), chunks=(8, 8))
+    image.data = lazy.map_blocks(load, dtype=image.dtype, meta=image.data[:0, :0])
+    reads.clear()
+    refine(2)
+    points = clicks(seen)
+    points.add([30, 50])
+    still()
+    first, second = (request.pixels for request in finer.requests)
+    assert second is first
+    rows, cols = first.shape
+    assert (rows, cols) != image.data.shape
+    # the crop begins at (24, 44)
+    wanted = {
+        (r, c) for r in range(3, -(-(24 + rows) // 8)) for c in range(5, -(-(44 + cols) // 8))
+    }
+    assert sorted(reads) == sorted(wanted)
+    image.refresh()
+    points.add([33, 52])
+    still()
+    assert finer.requests[-1].pixels is not first
 
 
 # ---------------------------------------------------------------------- where an answer goes
