@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_sam3.core.blending import Overlay, compose
 from napari_sam3.core.flatness import FLAT_LEVELS, Part, find_flatness, is_flat
-from napari_sam3.core.images import Overlay, compose, to_rgb8
+from napari_sam3.core.images import to_rgb8
 from napari_sam3.samples import fluorescence, histology, stack
 
 

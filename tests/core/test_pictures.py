@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_sam3.core.channels import Channel
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.pictures import Channel, Picture, Pixels
+from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.slabs import Slab
 from napari_sam3.errors import ImageError
 
@@ -262,11 +263,17 @@ class TestLaziness:
         assert set(chunks.reads.values()) == {1}
         assert first.sha256 is first.sha256
 
-    def test_what_was_read_is_not_changed_by_who_writes_to_the_image(self):
+    @pytest.mark.parametrize(
+        "read", [Pixels, lambda image: Picture.from_array(image).read()], ids=["pixels", "picture"]
+    )
+    def test_what_was_read_is_changed_by_nobody(self, read):
         image = COLOURS.copy()
-        pixels = Picture.from_array(image).read()
+        pixels = read(image)
         image[:] = 7
         np.testing.assert_array_equal(pixels.rgb, COLOURS)
+        for kind in KINDS.values():
+            with pytest.raises(ValueError, match="read-only"):
+                kind.read().rgb[2, 3] = 7
 
 
 class TestLooks:

@@ -9,7 +9,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_sam3.core.images import Overlay, compose, to_rgb8, to_uint8
+from napari_sam3.core.blending import Overlay, compose
+from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.progress import drain
 from napari_sam3.layers.describing import describe_image, describe_placement, describe_plane
 from napari_sam3.layers.output import find_output_place, iter_is_empty, picture_kwargs

@@ -1,15 +1,15 @@
-"""Pictures as the user sees them: any plane, or several channels, to 8-bit RGB.
+"""Pictures as the user sees them: any plane, gray or in colours, to 8-bit RGB.
 
-What an engine gets is what is on the screen: contrast limits, gamma, colours and
-blending included.  The grey level of a pixel depends on its value and on the
-limits only, never on the rest of the plane, so that tiles and frames fit together.
+What an engine gets is what is on the screen: contrast limits and gamma included.  The grey
+level of a pixel depends on its value and on the limits only, never on the rest of the plane,
+so that tiles and frames fit together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,6 @@ from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
 from napari_sam3.errors import ImageError
 
 UInt8Array = npt.NDArray[np.uint8]
-
-Blending = Literal[
-    "opaque", "translucent", "translucent_no_depth", "additive", "multiplicative", "minimum"
-]
-BLENDINGS: tuple[Blending, ...] = get_args(Blending)
 
 _BLOCK_CELLS = 1 << 17
 _TABLE_STEPS = (1 << 16) - 1
@@ -102,12 +97,7 @@ def to_rgb8(
     ImageError
         If the image has other axes, does not hold real numbers, or has no pixel.
     """
-    pixels = real_array(image)
-    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
-        raise ImageError(
-            f"The image has the shape {pixels.shape}, but a picture to segment has the axes "
-            "(rows, cols) or (rows, cols, 3 or 4); choose one plane of it."
-        )
+    pixels = gray_or_colours(image)
     limits = auto_contrast_limits(pixels) if contrast_limits is None else contrast_limits
     display = _Display.checked(limits, gamma, inverted=False)
     if pixels.ndim == 3:
@@ -116,118 +106,21 @@ def to_rgb8(
     return np.broadcast_to(gray[..., np.newaxis], (*gray.shape, 3))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Overlay:
-    """One image of those that are put on top of each other, as displayed.
-
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (rows, cols) or (rows, cols, 3)
-        Grey levels as displayed, or RGB.
-    lut : ndarray of uint8, shape (256, 3), optional
-        Colour of each grey level; gray if not given.
-    opacity : float
-        0–1.
-    blending : str
-        How it combines with what lies below, one of `BLENDINGS`, by napari's names.
-    covered : ndarray of bool, shape (rows, cols), optional
-        Where it is; it changes nothing elsewhere.  Everywhere if not given.
+def gray_or_colours(image: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return an image as an array of shape (rows, cols) or (rows, cols, 3 or 4).
 
     Raises
     ------
-    ValueError
-        If a parameter has another shape, type or range.
+    ImageError
+        As in `to_rgb8`.
     """
-
-    picture: UInt8Array
-    lut: UInt8Array | None = None
-    opacity: float = 1.0
-    blending: Blending = "translucent"
-    covered: npt.NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        shape, dtype = self.picture.shape, self.picture.dtype
-        if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-            raise ValueError(f"an overlay is 8-bit gray or RGB, not {dtype} of shape {shape}")
-        if self.lut is not None and (self.lut.shape != (256, 3) or self.lut.dtype != np.uint8):
-            raise ValueError("an overlay's lut is uint8 of shape (256, 3)")
-        if not 0 <= self.opacity <= 1:
-            raise ValueError(f"an opacity lies between 0 and 1, not at {self.opacity}")
-        if self.blending not in BLENDINGS:
-            raise ValueError(f"no blending {self.blending!r}; there are {', '.join(BLENDINGS)}")
-
-    def colors(self, rows: slice) -> npt.NDArray[np.float32]:
-        """Return the colours of some rows as 0–255, shape (rows, cols, 3 or 1)."""
-        block = self.picture[rows]
-        if block.ndim == 3:
-            return block.astype(np.float32)
-        if self.lut is None:
-            return block[..., np.newaxis].astype(np.float32)
-        return self.lut.astype(np.float32)[block]
-
-
-def compose(overlays: Sequence[Overlay], shape: tuple[int, int]) -> UInt8Array:
-    """Put images on top of each other over black, as napari shows them.
-
-    Parameters
-    ----------
-    overlays : sequence of Overlay
-        From bottom to top, each of `shape`.
-    shape : tuple of int
-        (rows, cols) of the picture.
-
-    Returns
-    -------
-    ndarray of uint8, shape (rows, cols, 3)
-        Red, green, blue; black where nothing lies.
-
-    Raises
-    ------
-    ValueError
-        If one has another shape.
-
-    Notes
-    -----
-    Like napari, the lowest one is never darkened by the empty canvas: with
-    ``"minimum"`` it shows as it is, with any other blending by its opacity over
-    black.  Opacity has no effect on ``"minimum"`` and ``"multiplicative"`` above it.
-    """
-    for overlay in overlays:
-        if overlay.picture.shape[:2] != tuple(shape):
-            raise ValueError(
-                f"an overlay of shape {overlay.picture.shape[:2]} in a picture of shape {shape}"
-            )
-    picture = np.zeros((*shape, 3), np.uint8)
-    for rows in _row_blocks(picture.shape):
-        mixed = np.zeros(picture[rows].shape, np.float32)
-        for index, overlay in enumerate(overlays):
-            where = True if overlay.covered is None else overlay.covered[rows, :, np.newaxis]
-            below = mixed if overlay.covered is None else mixed.copy()
-            _blend(below, overlay.colors(rows), overlay, is_lowest=index == 0)
-            np.copyto(mixed, below, where=where)
-        picture[rows] = np.rint(mixed)
-    return picture
-
-
-def _blend(
-    below: npt.NDArray[np.float32],
-    colors: npt.NDArray[np.float32],
-    overlay: Overlay,
-    *,
-    is_lowest: bool,
-) -> None:
-    mode, opacity = overlay.blending, np.float32(overlay.opacity)
-    if mode == "minimum":
-        below[...] = colors if is_lowest else np.minimum(below, colors)
-    elif mode == "opaque" or is_lowest:
-        below[...] = colors * opacity
-    elif mode == "additive":
-        below += colors * opacity
-        np.minimum(below, 255, out=below)
-    elif mode == "multiplicative":
-        below *= colors / 255
-    else:
-        below += (colors - below) * opacity
+    pixels = real_array(image)
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
+        raise ImageError(
+            f"The image has the shape {pixels.shape}, but a picture to segment has the axes "
+            "(rows, cols) or (rows, cols, 3 or 4); choose one plane of it."
+        )
+    return pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +153,7 @@ class _Display:
         buffer = np.empty((_rows_at_once(pixels.shape), *pixels.shape[1:]), number)
         indices = np.empty(buffer.shape, np.int32)
         passes, table = self._bend()
-        for rows in _row_blocks(pixels.shape):
+        for rows in row_blocks(pixels.shape):
             values = pixels[rows]
             level = buffer[: len(values)]
             self._write_fractions(values, level)
@@ -344,7 +237,7 @@ def _look_up(pixels: npt.NDArray[Any], display: _Display, shown: UInt8Array) -> 
     codes = np.arange(1 << 8 * native.itemsize).astype(unsigned)
     table = np.empty(codes.shape, np.uint8)
     display.write(codes.view(native), table)
-    for rows in _row_blocks(pixels.shape):
+    for rows in row_blocks(pixels.shape):
         block = pixels[rows].astype(native, copy=False).view(unsigned)
         # no code is out of range; any mode but the default spares a buffer and a check
         np.take(table, block, out=shown[rows], mode="clip")
@@ -362,13 +255,14 @@ def _rgb_levels(pixels: npt.NDArray[Any], display: _Display) -> UInt8Array:
     opaque = float(np.iinfo(pixels.dtype).max) if is_short else 1.0
     alphas = _levels(pixels[..., 3], _Display(0.0, opaque))
     over_black = np.empty(colors.shape, np.uint8)
-    for rows in _row_blocks(colors.shape):
+    for rows in row_blocks(colors.shape):
         alpha = alphas[rows, :, np.newaxis].astype(np.float32) / 255
         over_black[rows] = np.rint(colors[rows] * alpha)
     return over_black
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut an array into some rows at a time, so that what is made of them stays in the cache."""
     step = _rows_at_once(shape)
     return (slice(start, start + step) for start in range(0, shape[0], step))
 

@@ -16,20 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
+from napari_sam3.core.blending import compose
+from napari_sam3.core.channels import RGB8, Channel
+from napari_sam3.core.contrast import Limits, auto_contrast_limits
 from napari_sam3.core.flatness import Flatness, Part, find_flatness
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.images import Blending, Overlay, compose, to_rgb8, to_uint8
+from napari_sam3.core.images import gray_or_colours
 from napari_sam3.core.masked import refuse_masked
-from napari_sam3.core.slabs import Slab
 from napari_sam3.errors import ImageError
 
-_LONGEST_REASON = 200
 _BLOCK_BYTES = 1 << 20
-_SINGLE = Slab()
-
-RGB8 = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +35,7 @@ class Pixels:
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-        Red, green, blue.  Whoever writes to it later makes new `Pixels` of it.
+        Red, green, blue.  Copied, unless it is read-only.
 
     Raises
     ------
@@ -58,6 +54,7 @@ class Pixels:
             )
         if rgb.size == 0:
             raise ImageError("The image is empty: it has no pixel to segment.")
+        object.__setattr__(self, "rgb", _sealed(rgb))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,209 +81,8 @@ class Pixels:
 
     def cut(self, box: Box) -> Pixels:
         """Return a part, which keeps nothing else of it in memory."""
-        return Pixels(_own_copy(self.rgb[box.slices]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Channel:
-    """One image of a picture: where its values come from, and how they are shown.
-
-    Parameters
-    ----------
-    data : array-like
-        Possibly lazy; only what is shown of them is read.
-    shape : tuple of int
-        (rows, cols) of what is shown.
-    rgb : bool
-        Whether the last axis of `data` is colour.
-    dtype : str
-        Of the data, as NumPy calls it.
-    contrast_limits : tuple of float
-        Values that are shown black and white.
-    gamma : float
-    inverted : bool
-        Whether high values of gray are shown dark.
-    slab : Slab
-        The planes that are shown at once.
-    shown : tuple of int
-        The axes of `data` shown as rows and as columns.
-    tells_slab : bool
-        Whether `slab` is more, or another one, than the plane that the picture is known by.
-    name : str
-        For the user; empty where there is only one.
-    key : hashable
-        Tells it from the others.
-    lut : ndarray of uint8, shape (256, 3), optional
-        Colour of each grey level, where several are put together.
-    colormap : str
-        What `lut` is called.
-    opacity, blending
-        As in `napari_sam3.core.images.Overlay`.
-    mapping : pair of ndarray, optional
-        (matrix, offset) from (row, col) of the picture to (row, col) of this; None where equal.
-    """
-
-    data: Any
-    shape: tuple[int, int]
-    rgb: bool
-    dtype: str
-    contrast_limits: Limits
-    gamma: float = 1.0
-    inverted: bool = False
-    slab: Slab = _SINGLE
-    shown: tuple[int, int] = (0, 1)
-    tells_slab: bool = False
-    name: str = ""
-    key: Hashable = None
-    lut: RGB8 | None = None
-    colormap: str = ""
-    opacity: float = 1.0
-    blending: Blending = "translucent"
-    mapping: tuple[FloatArray, FloatArray] | None = None
-
-    def pixels(self, box: Box | None = None) -> npt.NDArray[Any]:
-        """Read the values that are shown, or a part of them, and nothing else.
-
-        Raises
-        ------
-        ImageError
-            If whatever the data come from fails.
-        """
-        try:
-            return self.slab.read(self.data, self.shown, box)
-        except Exception as error:  # a closed file, a lost share, a failed computation: anything
-            what = f"“{self.name}”" if self.name else "The image"
-            raise ImageError(f"{what} cannot be read: {_reason(error)}.") from error
-
-    def levels(self, box: Box, *, inverted: bool) -> RGB8:
-        """Return grey levels, (rows, cols), or colours, (rows, cols, 3), of a part."""
-        pixels = self.pixels(box)
-        if not self.rgb:
-            return to_uint8(pixels, self.contrast_limits, self.gamma, inverted=inverted)
-        colours = to_rgb8(pixels, self.contrast_limits, self.gamma)
-        # what belongs to others may be written to, or its file be closed
-        return colours if colours.base is None else _own_copy(colours)
-
-    def overlay(self, box: Box) -> Overlay:
-        """Return what lies on a part of the picture."""
-        covered: npt.NDArray[np.bool_] | None = None
-        if self.mapping is None:
-            # it is the colormap that turns bright and dark round here
-            levels = self.levels(box, inverted=False)
-        else:
-            levels, covered = self._resampled(self.mapping, box)
-        return Overlay(levels, self.lut, self.opacity, self.blending, covered)
-
-    def under(self, box: Box) -> Box | None:
-        """Return the part of this image that a part of the picture shows; None if there is none."""
-        if self.mapping is None:
-            return box
-        # rounded sums rise with each of their terms, so that the corners are the farthest
-        rows, cols = _sources(self.mapping, np.array([box.top, box.bottom - 1]), box, self.shape)
-        spans = []
-        for places, size in ((rows, self.shape[0]), (cols, self.shape[1])):
-            first, last = max(int(places.min()), 0), min(int(places.max()), size - 1)
-            if first > last:
-                return None
-            spans.append((first, last + 1))
-        (top, bottom), (left, right) = spans
-        return Box(top, left, bottom, right)
-
-    def describe(self) -> dict[str, Any]:
-        """Return how its values become grey levels or colours, as JSON values."""
-        slab = {"slab": self.slab.to_json()} if self.tells_slab else {}
-        low, high = self.contrast_limits
-        said = {
-            "kind": "rgb" if self.rgb else "gray",
-            "dtype": self.dtype,
-            **slab,
-            "contrast_limits": [float(low), float(high)],
-            "gamma": self.gamma,
-        }
-        return said if self.rgb else said | {"inverted": self.inverted}
-
-    def describe_overlay(self) -> dict[str, Any]:
-        """Return how it becomes a part of a picture of several, as JSON values."""
-        said = self.describe() | {
-            "name": self.name,
-            "opacity": self.opacity,
-            "blending": self.blending,
-        }
-        if self.lut is not None:
-            # what the colormap does to the levels is all in its table
-            said |= {
-                "inverted": False,
-                "colormap": self.colormap,
-                "colors": self.lut.tobytes().hex(),
-            }
-        if self.mapping is not None:
-            matrix, offset = self.mapping
-            said |= {"matrix": matrix.tolist(), "offset": offset.tolist()}
-        return said
-
-    @property
-    def look(self) -> Hashable:
-        """What tells how it looks from how others look, as long as its data are kept."""
-        return (
-            (id(self.data), self.shape, self.rgb, self.dtype, self.slab, self.shown),
-            (self.contrast_limits, self.gamma, self.inverted),
-            (self.name, self.key, self.tells_slab, self.colormap),
-            (None if self.lut is None else self.lut.tobytes(), self.opacity, self.blending),
-            None if self.mapping is None else tuple(part.tobytes() for part in self.mapping),
-        )
-
-    def _resampled(
-        self, mapping: tuple[FloatArray, FloatArray], box: Box
-    ) -> tuple[RGB8, npt.NDArray[np.bool_]]:
-        """Return it on the pixels of the picture, and where it is.
-
-        As napari shows it: each pixel is a square of one colour, nothing lies beyond the last.
-        """
-        colours = (3,) if self.rgb else ()
-        found = np.zeros((*box.shape, *colours), np.uint8)
-        covered = np.zeros(box.shape, bool)
-        under = self.under(box)
-        if under is None:
-            return found, covered
-        levels = self.levels(under, inverted=False)
-        step = max(1, _BLOCK_BYTES // 8 // box.shape[1])
-        for first in range(0, box.shape[0], step):
-            block = slice(first, first + step)
-            at = np.arange(box.top + first, min(box.top + first + step, box.bottom))
-            rows, cols = _sources(mapping, at, box, self.shape, whole=True)
-            is_row = (rows >= 0) & (rows < self.shape[0])
-            is_col = (cols >= 0) & (cols < self.shape[1])
-            covered[block] = is_row & is_col
-            rows = np.clip(rows - under.top, 0, levels.shape[0] - 1)
-            cols = np.clip(cols - under.left, 0, levels.shape[1] - 1)
-            found[block] = levels[rows, cols]
-        return found, covered
-
-
-def _sources(
-    mapping: tuple[FloatArray, FloatArray],
-    rows: npt.NDArray[np.int_],
-    box: Box,
-    shape: tuple[int, int],
-    *,
-    whole: bool = False,
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the row and the column of an image that lie at rows of a picture's part.
-
-    They are arrays that broadcast to these rows and the columns of the part, or its first and
-    last column only; -1 and the image's side stand for all that lies beyond.
-    """
-    matrix, offset = mapping
-    ends = np.arange(box.left, box.right) if whole else np.array([box.left, box.right - 1])
-    at, cols = rows[:, np.newaxis].astype(float), ends[np.newaxis].astype(float)
-    found = []
-    for axis in range(2):
-        # in places of the whole picture, so that a part rounds as the whole does
-        place = offset[axis] + matrix[axis, 0] * at if matrix[axis, 0] else offset[axis]
-        place = place + matrix[axis, 1] * cols if matrix[axis, 1] else np.atleast_2d(place)
-        nearest = np.clip(np.floor(place + 0.5), -1, shape[axis])
-        found.append(nearest.astype(np.intp))
-    return found[0], found[1]
+        part = self.rgb[box.slices]
+        return Pixels(_one_plane(part[..., 0].copy()) if self.is_one_plane else part.copy())
 
 
 @dataclass(slots=True)
@@ -353,12 +149,7 @@ class Picture:
             If it cannot be shown.
         """
         refuse_masked(image, "The image")
-        pixels = real_array(image)
-        if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
-            raise ImageError(
-                f"The image has the shape {pixels.shape}, but a picture to segment has the axes "
-                "(rows, cols) or (rows, cols, 3 or 4); choose one plane of it."
-            )
+        pixels = gray_or_colours(image)
         limits = auto_contrast_limits(pixels) if contrast_limits is None else contrast_limits
         shape, rgb = (pixels.shape[0], pixels.shape[1]), pixels.ndim == 3
         shown = Channel(
@@ -427,10 +218,14 @@ class Picture:
         if not self.channels:
             raise ImageError("The picture is not kept; open the image again.")
         if self.is_composed:
-            return compose([channel.overlay(box) for channel in self.channels], box.shape)
-        (channel,) = self.channels
-        levels = channel.levels(box, inverted=channel.inverted)
-        return levels if channel.rgb else np.broadcast_to(levels[..., np.newaxis], (*box.shape, 3))
+            rgb = compose([channel.overlay(box) for channel in self.channels], box.shape)
+        else:
+            (channel,) = self.channels
+            levels = channel.levels(box, inverted=channel.inverted)
+            rgb = levels if channel.rgb else _one_plane(levels)
+        # nobody else has it: it need not be copied
+        rgb.flags.writeable = False
+        return rgb
 
     def parts(self) -> tuple[Part, ...]:
         """Return the images that it is made of, as far as it shows them."""
@@ -472,10 +267,16 @@ class Picture:
         }
 
 
-def _own_copy(rgb: RGB8) -> RGB8:
-    if rgb.strides[2] == 0:
-        return np.broadcast_to(rgb[..., :1].copy(), rgb.shape)
-    return np.array(rgb)
+def _one_plane(gray: npt.NDArray[np.uint8]) -> RGB8:
+    return np.broadcast_to(gray[..., np.newaxis], (*gray.shape, 3))
+
+
+def _sealed(rgb: RGB8) -> RGB8:
+    """Return pixels that nobody else writes to."""
+    if rgb.flags.writeable:
+        rgb = _one_plane(rgb[..., 0].copy()) if rgb.strides[2] == 0 else np.array(rgb)
+        rgb.flags.writeable = False
+    return rgb
 
 
 def _blocks(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
@@ -486,8 +287,3 @@ def _blocks(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     step = max(1, _BLOCK_BYTES // pixels[0].size)
     for top in range(0, len(pixels), step):
         yield np.ascontiguousarray(pixels[top : top + step])
-
-
-def _reason(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
-    return first[:_LONGEST_REASON] or type(error).__name__

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from napari.components import Dims
 from napari.layers import Image, Layer
 
-from napari_sam3.core.images import Blending
-from napari_sam3.core.pictures import Channel, Picture
+from napari_sam3.core.blending import Blending
+from napari_sam3.core.channels import Channel
+from napari_sam3.core.pictures import Picture
 from napari_sam3.core.slabs import Projection, Slab
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.planes import Plane, find_plane, level_shapes

@@ -151,18 +151,18 @@ class SceneCache:
         with self._lock:
             scene = self._scenes.get(key)
             if scene is None:
-                scene = self._scenes[key] = Scene(frozen_copy(pixels.rgb))
+                scene = self._scenes[key] = Scene(one_plane(pixels.rgb))
             self._scenes.move_to_end(key)
             while len(self._scenes) > self._size:
                 self._scenes.popitem(last=False)
         return scene
 
 
-def frozen_copy(rgb: RGB8) -> RGB8:
-    """Return a copy that later writes to the caller's array cannot change."""
-    if rgb.strides[2] == 0 or is_gray(rgb):
-        return np.broadcast_to(rgb[:, :, :1].copy(), rgb.shape)
-    return rgb.copy()
+def one_plane(rgb: RGB8) -> RGB8:
+    """Return gray as one plane that is repeated in memory, and colours as they are."""
+    if rgb.strides[2] == 0 or not is_gray(rgb):
+        return rgb
+    return np.broadcast_to(rgb[:, :, :1].copy(), rgb.shape)
 
 
 def is_gray(rgb: RGB8) -> bool:
