@@ -3,7 +3,10 @@
 import dask.array as da
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.slabs import Slab
 
@@ -100,3 +103,33 @@ def test_a_coarse_level_is_read_where_it_holds_the_middles_of_the_fine_planes(fa
 def test_a_slab_and_a_plane_index_name_the_same_plane():
     index = PlaneIndex((2, 0), (3,))
     assert np.array_equal(Slab.single(*index.fixed).read(STACK, index.shown), index.cut(STACK))
+
+
+@pytest.mark.parametrize("shown", [(1, 2), (2, 1), (0, 1), (2, 0)])
+@pytest.mark.parametrize("projection", ["mean", "max", "min", "sum"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint16])
+@given(data=st.data())
+def test_a_part_is_the_same_part_of_the_whole_to_the_last_bit(shown, projection, dtype, data):
+    # so many planes that the order of adding shows
+    stack = np.random.default_rng(4).gamma(2, 30, (41, 43, 47)).astype(dtype)
+    slab = Slab(((1, 40),), projection)
+    whole = slab.read(stack, shown)
+    top = data.draw(st.integers(0, whole.shape[0] - 1))
+    left = data.draw(st.integers(0, whole.shape[1] - 1))
+    bottom = data.draw(st.integers(top + 1, whole.shape[0]))
+    right = data.draw(st.integers(left + 1, whole.shape[1]))
+    part = slab.read(stack, shown, Box(top, left, bottom, right))
+    assert part.dtype == whole.dtype
+    assert part.tobytes() == whole[top:bottom, left:right].tobytes()
+
+
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.int16, np.uint64, np.float16, np.float32, ">f4"]
+)
+@pytest.mark.parametrize(("projection", "of"), [("mean", np.mean), ("sum", np.sum)])
+def test_it_is_what_numpy_makes_of_them(projection, of, dtype):
+    stack = np.random.default_rng(5).integers(0, 90, (6, 7, 8)).astype(dtype)
+    found = Slab(((1, 5),), projection).read(stack, (1, 2))
+    expected = of(stack[1:5], axis=0)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-3 if dtype == np.float16 else 1e-6)
