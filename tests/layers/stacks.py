@@ -2,8 +2,14 @@
 
 import dask.array as da
 import numpy as np
+import pytest
 import zarr
 from napari.components import ViewerModel
+
+ignore_turned = pytest.mark.filterwarnings(
+    # napari says of itself that it shows such planes without the turn out of the plane
+    "ignore:Non-orthogonal slicing:UserWarning"
+)
 
 
 def numbered(*shape, dtype=np.uint16):

@@ -7,15 +7,18 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from napari.layers import Image
 from napari.utils import Colormap
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.pictures import LastPicture, capture_composed, capture_picture
 from napari_sam3.layers.planes import find_plane
 
-from .stacks import Counted, CountingStore, numbered, show
+from .stacks import Counted, CountingStore, ignore_turned, numbered, show
 
 # --- colour
 
@@ -138,6 +141,56 @@ def test_one_plane_of_a_200_chunk_zarr_fetches_one_chunk(order):
     assert store.fetched == 0
     assert np.array_equal(picture.channels[0].pixels(), data[123] if order[1] == 1 else data[123].T)
     assert store.fetched == 1
+
+
+def test_a_part_of_a_plane_fetches_only_the_chunks_under_it():
+    store, data = CountingStore(), numbered(6, 20, 33)
+    array = zarr.create_array(store, shape=data.shape, chunks=(1, 5, 8), dtype=data.dtype)
+    array[:] = data
+    image = Image(array, contrast_limits=(0, 4000))
+    image.projection_mode = "mean"
+    viewer = show(image, at={0: 3})
+    viewer.dims.margin_left = viewer.dims.margin_right = (1, 0, 0)
+    picture = capture_picture(image, find_plane(image, viewer.dims))
+    assert picture.channels[0].slab.ranges == ((2, 5),)
+    store.fetched = 0
+    part = picture.read(Box(6, 9, 9, 17))
+    # of three planes one row and two columns of chunks
+    assert store.fetched == 6
+    assert np.array_equal(part.rgb, picture.read().rgb[6:9, 9:17])
+
+
+@ignore_turned
+@given(st.data())
+def test_a_part_is_the_same_part_of_the_whole_for_all_that_a_viewer_shows(data):
+    fine = numbered(5, 24, 36, dtype=np.float32)
+    pyramid = Image(
+        [fine, fine[:, ::2, ::2]], multiscale=True, contrast_limits=(0, 4000), gamma=0.8
+    )
+    beside = Image(
+        numbered(5, 9, 14),
+        contrast_limits=(0, 600),
+        colormap="magma",
+        blending="additive",
+        scale=(1, 2.3, 1.7),
+        translate=(0, 1.4, -3),
+        rotate=(0, 0, 12),
+        opacity=0.7,
+    )
+    beside.projection_mode = "mean"
+    viewer = show(pyramid, beside, at={0: 2}, order=data.draw(st.permutations(range(3))))
+    viewer.dims.margin_left = viewer.dims.margin_right = (1, 1, 1)
+    plane = find_plane(pyramid, viewer.dims, data.draw(st.sampled_from([20, 100])))
+    pictures = (
+        capture_picture(pyramid, plane),
+        capture_composed([pyramid, beside], plane, viewer.dims),
+    )
+    rows, cols = plane.shape
+    top, left = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
+    bottom, right = data.draw(st.integers(top + 1, rows)), data.draw(st.integers(left + 1, cols))
+    for picture in pictures:
+        part = picture.read(Box(top, left, bottom, right))
+        assert part.rgb.tobytes() == picture.read().rgb[top:bottom, left:right].tobytes()
 
 
 def test_composing_lazy_layers_computes_nothing_before_it_is_read():

@@ -19,12 +19,7 @@ from napari_sam3.layers.prompts import from_pixels, read_points
 from napari_sam3.layers.transforms import LayerTransform
 from tests.tiers import examples
 
-from .stacks import Counted, numbered, show
-
-ignore_turned = pytest.mark.filterwarnings(
-    # napari says of itself that it shows such planes without the turn out of the plane
-    "ignore:Non-orthogonal slicing:UserWarning"
-)
+from .stacks import Counted, ignore_turned, numbered, show
 
 
 def pixels_of(image, viewer):
