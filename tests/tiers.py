@@ -6,9 +6,12 @@ more seeds, more processes that are killed.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from hypothesis import settings
+
+T = TypeVar("T")
 
 USUAL = 100
 """Examples of a property test that names no number."""
@@ -31,6 +34,11 @@ def choose(*, long: bool) -> None:
 def some(of: int, *, fewest: int = FEWEST) -> int:
     """Return how many of the long form's cases the short form has."""
     return of if _is_long else min(of, max(fewest, of // SHARE))
+
+
+def some_of(cases: Iterable[T], start: int = 0) -> list[T]:
+    """Return all cases in the long form, and every fourth in the short one."""
+    return list(cases) if _is_long else list(cases)[start % SHARE :: SHARE]
 
 
 def examples(count: int, *, fewest: int = FEWEST, **others: Any) -> settings:

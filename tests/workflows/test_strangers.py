@@ -22,6 +22,7 @@ from napari_sam3.workflows.provenance import prompts_of
 from napari_sam3.workflows.reasking import follow, picture_of
 from napari_sam3.workflows.replay import altered_questions, rebuild, stored_answers
 from napari_sam3.workflows.sidecars import is_sidecar, read_sidecar
+from tests.tiers import some_of
 
 from .strangers import HOSTILE, SHAPE, altered, full_record, hollowed
 
@@ -78,7 +79,7 @@ def test_a_record_that_nobody_touched_does_all(stranger):
 @pytest.mark.parametrize("value", HOSTILE, ids=str)
 def test_a_senseless_number_anywhere_gives_a_result_or_a_sentence(stranger, value):
     record, path, rest = stranger
-    for place, other in altered(record, [value]):
+    for place, other in some_of(altered(record, [value]), HOSTILE.index(value)):
         path.write_text(json.dumps(other))
         try:
             use(path, *rest)
