@@ -184,7 +184,7 @@ def test_a_small_file_cannot_unfold_to_more_than_is_allowed(tmp_path, monkeypatc
     with pytest.raises(ImageError, match="too large"):
         read_objects(save_json(tmp_path / "a.json", content))
     # each alone would be allowed
-    monkeypatch.setattr(limits.Room.__init__, "__defaults__", (600, 1 << 20, (0, 0)))
+    monkeypatch.setattr(limits.Room.__init__, "__defaults__", (600, 1 << 20))
     square = {"segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]]}
     with pytest.raises(ImageError, match=r"Annotation 1 .*too large"):
         read_objects(save_json(tmp_path / "a.json", dataset(square, square)))

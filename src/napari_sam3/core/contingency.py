@@ -40,21 +40,16 @@ class Contingency:
     def match(self, threshold: float) -> IntArray:
         """Match each object to at most one of the other image.
 
-        Parameters
-        ----------
-        threshold : float
-            Least IoU of a match, above 0 and at most 1.
-
         Returns
         -------
         ndarray of int, shape (matches,)
-            Indices of pairs: as many as can be, and of all such choices the one whose objects
-            agree best.
+            Indices of pairs with at least this IoU: as many as can be, and of all such choices the
+            one whose objects agree best.
 
         Raises
         ------
         ValueError
-            If there is no such threshold.
+            If the threshold is not above 0 and at most 1.
 
         Notes
         -----
@@ -122,24 +117,18 @@ def _best(side: IntArray, other: IntArray, iou: FloatArray, count: int) -> IntAr
 def tabulate_labels(pred: LabelImage, true: LabelImage) -> Contingency:
     """Find all pairs of objects that share pixels, in one pass over the pixels.
 
+    Pixels are counted run by run, and runs are sorted: what takes time and memory is the length of
+    the objects' outlines, not the number of objects squared.
+
     Parameters
     ----------
     pred, true : ndarray of int or bool, of one shape
         Label images of any number of dimensions; 0 is background.
 
-    Returns
-    -------
-    Contingency
-
     Raises
     ------
     ValueError
         If the shapes differ, the values are no whole numbers, or one is below 0.
-
-    Notes
-    -----
-    Pixels are counted run by run, and runs are sorted: what takes time and memory is the length of
-    the objects' outlines, not the number of objects squared.
 
     Examples
     --------

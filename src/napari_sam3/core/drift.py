@@ -20,12 +20,7 @@ Match = dict[int, tuple[int, float]]
 class Drift:
     """What became of the objects of an answer or a label image.
 
-    Parameters
-    ----------
-    ious : tuple of float
-        Of each object that is in both, 0–1.
-    vanished, appeared : int
-        Objects that are only in the old one, only in the new one.
+    Of those that are in both it has the IoUs; the others vanished or appeared.
     """
 
     ious: tuple[float, ...] = ()
@@ -55,10 +50,6 @@ class Drift:
 
 def compare_labels(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Drift:
     """Compare two label images of one shape, label by label.
-
-    Parameters
-    ----------
-    old, new : ndarray of int
 
     Examples
     --------
@@ -90,11 +81,6 @@ def match_objects(
     outside : ndarray of int, shape (rows, cols), optional
         Where the old objects are only what could be seen of them: the label image, by the
         numbers of `old`.  What carries another number is then left out of account.
-
-    Returns
-    -------
-    dict
-        Number of the old object to the index of the new one, and their IoU, above 0.
     """
     pairs = sorted(
         (

@@ -28,16 +28,9 @@ THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was found, made up and missed at one threshold.
+    """What was found (tp), made up (fp) and missed (fn) at one threshold.
 
-    Parameters
-    ----------
-    threshold : float
-        The least IoU of an object that counts as found.
-    tp, fp, fn : int
-        Objects found, made up, missed.
-    iou_sum : float
-        Sum of the IoUs of those found.
+    An object counts as found from an IoU of ``threshold`` on; ``iou_sum`` is of those found.
     """
 
     threshold: float
@@ -177,19 +170,7 @@ class ImageScores:
 
 
 class Metric(NamedTuple):
-    """One number about a segmentation.
-
-    Parameters
-    ----------
-    key : str
-        For programs.
-    name : str
-        For people.
-    value : float or None
-        None where it is not defined.
-    meaning : str
-        What it is, in one line.
-    """
+    """One number about a segmentation; its value is None where it is not defined."""
 
     key: str
     name: str
@@ -201,15 +182,13 @@ class Metric(NamedTuple):
 class Evaluation:
     """How well one image, or several, were segmented; evaluations add up.
 
+    Without any image it has the scores of images without objects.
+
     Parameters
     ----------
     images : tuple of ImageScores
     notices : tuple of str
         Sentences about what the user should know.
-
-    Notes
-    -----
-    Without any image it has the scores of images without objects.
     """
 
     images: tuple[ImageScores, ...] = ()
@@ -340,11 +319,6 @@ def evaluate(pred: LabelImage, truth: LabelImage, name: str = "") -> Evaluation:
     name : str
         Of the image.
 
-    Returns
-    -------
-    Evaluation
-        Of one image.
-
     Raises
     ------
     ValueError
@@ -362,23 +336,7 @@ def evaluate(pred: LabelImage, truth: LabelImage, name: str = "") -> Evaluation:
 
 
 def count_matches(table: Contingency, threshold: float) -> Counts:
-    """Count what was found, made up and missed.
-
-    Parameters
-    ----------
-    table : Contingency
-    threshold : float
-        The least IoU of an object that counts as found, above 0 and at most 1.
-
-    Returns
-    -------
-    Counts
-
-    Raises
-    ------
-    ValueError
-        If there is no such threshold.
-    """
+    """Count what was found, made up and missed, as found from this IoU on."""
     pairs = table.match(threshold)
     found = len(pairs)
     return Counts(

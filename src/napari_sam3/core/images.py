@@ -30,7 +30,7 @@ def to_uint8(
     *,
     inverted: bool = False,
 ) -> UInt8Array:
-    """Return a gray plane as it is displayed.
+    """Return a gray plane as it is displayed, in a new array; NaN is 0, whether inverted or not.
 
     Parameters
     ----------
@@ -43,11 +43,6 @@ def to_uint8(
         Exponent applied to the level between the limits, above 0.
     inverted : bool
         Whether low values are bright, as with an inverted gray colormap.
-
-    Returns
-    -------
-    ndarray of uint8, shape (rows, cols)
-        A new array.  NaN is 0, whether inverted or not.
 
     Raises
     ------
@@ -107,13 +102,7 @@ def to_rgb8(
 
 
 def gray_or_colours(image: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return an image as an array of shape (rows, cols) or (rows, cols, 3 or 4).
-
-    Raises
-    ------
-    ImageError
-        As in `to_rgb8`.
-    """
+    """Return an image as an array of shape (rows, cols) or (rows, cols, 3 or 4)."""
     pixels = real_array(image)
     if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
         raise ImageError(
@@ -274,10 +263,6 @@ def _rows_at_once(shape: tuple[int, ...]) -> int:
 
 def without_colours(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the one channel of a gray image that was saved as colours; others as they are.
-
-    Parameters
-    ----------
-    pixels : ndarray, shape (rows, cols) or (rows, cols, 3 or 4)
 
     Examples
     --------

@@ -6,7 +6,7 @@ Coordinates are (row, col) of *pixel edges*: pixel (r, c) reaches from (r, c) to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,31 +50,12 @@ class Outline:
         """The outer ring, then the holes."""
         return self.outer, *self.holes
 
-    @property
-    def area(self) -> float:
-        """Pixels inside, without the holes."""
-        return ring_area(self.outer) - sum(ring_area(hole) for hole in self.holes)
-
-
-def ring_area(ring: Ring) -> float:
-    """Return the area inside a ring of shape (n, 2), by the shoelace formula."""
-    # from its first point, as far from the origin products lose their last digits
-    rows, cols = (ring - ring[0]).T.astype(float)
-    return abs(float(np.dot(cols, np.roll(rows, -1)) - np.dot(rows, np.roll(cols, -1)))) / 2
-
 
 def trace_outlines(mask: BoolArray) -> list[Outline]:
-    """Return the exact outlines of a mask.
+    """Return the exact outlines of a mask, shape (rows, cols).
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (rows, cols)
-
-    Returns
-    -------
-    list of Outline
-        One for each part whose pixels share edges, the topmost first.  Rings turn at each
-        point, and none touches itself; a hole may touch another ring in single points.
+    There is one for each part whose pixels share edges, the topmost first.  Rings turn at each
+    point, and none touches itself; a hole may touch another ring in single points.
     """
     from scipy import ndimage
 
@@ -162,11 +143,7 @@ def _swapped(
 
 
 def instance_of_outlines(
-    outlines: Sequence[Outline],
-    shape: tuple[int, int],
-    score: float | None = None,
-    concept: str = "",
-    max_area: int | None = None,
+    outlines: Sequence[Outline], shape: tuple[int, int], max_area: int | None = None
 ) -> Instance | None:
     """Return the object that polygons outline, cropped; None if it holds no pixel's centre.
 
@@ -176,23 +153,15 @@ def instance_of_outlines(
         They may come from a stranger.
     shape : tuple of int
         (rows, cols) of the image.
-    score, concept
-        As in `Instance`.
     max_area : int, optional
         Most pixels that its box may have; a larger one is refused before it is made.
-
-    Returns
-    -------
-    Instance or None
 
     Raises
     ------
     ValueError
         If a ring is none, has points that are no places, or is too long to be drawn.
     """
-    for outline in outlines:
-        for ring in outline.rings:
-            _check_ring(ring)
+    _check_rings([hole for outline in outlines for hole in outline.holes])
     box = _box_around([outline.outer for outline in outlines], shape, max_area)
     if box is None:
         return None
@@ -203,44 +172,22 @@ def instance_of_outlines(
         if outline.holes:
             part &= ~_fill([hole - corner for hole in outline.holes], box.shape)
         mask |= part
-    return _placed(mask, corner, score, concept)
+    return _placed(mask, corner)
 
 
 def instance_of_rings(
-    rings: Sequence[Ring],
-    shape: tuple[int, int],
-    score: float | None = None,
-    concept: str = "",
-    max_area: int | None = None,
+    rings: Sequence[Ring], shape: tuple[int, int], max_area: int | None = None
 ) -> Instance | None:
-    """Return the object inside an odd number of rings, cropped; None if it holds no pixel's centre.
-
-    Parameters
-    ----------
-    rings : sequence of ndarray, shape (n, 2)
-        (row, col) of pixel edges; they may come from a stranger.
-    shape, score, concept, max_area
-        As in `instance_of_outlines`.
-
-    Returns
-    -------
-    Instance or None
-
-    Raises
-    ------
-    ValueError
-        As `instance_of_outlines`.
-    """
-    for ring in rings:
-        _check_ring(ring)
+    """Return the object inside an odd number of rings; otherwise as `instance_of_outlines`."""
     box = _box_around(rings, shape, max_area)
     if box is None:
         return None
     corner = (box.top, box.left)
-    return _placed(_fill([ring - corner for ring in rings], box.shape), corner, score, concept)
+    return _placed(_fill([ring - corner for ring in rings], box.shape), corner)
 
 
 def _box_around(rings: Sequence[Ring], shape: tuple[int, int], max_area: int | None) -> Box | None:
+    _check_rings(rings)
     if not rings:
         return None
     (top, left), (bottom, right) = (
@@ -255,40 +202,33 @@ def _box_around(rings: Sequence[Ring], shape: tuple[int, int], max_area: int | N
     return box
 
 
-def _placed(
-    mask: BoolArray, corner: tuple[int, int], score: float | None, concept: str
-) -> Instance | None:
-    found = Instance.from_mask(mask, score, concept)
+def _placed(mask: BoolArray, corner: tuple[int, int]) -> Instance | None:
+    found = Instance.from_mask(mask)
     return None if found is None else found.shifted(*corner)
 
 
 def count_crossings(rings: Sequence[Ring], rows: int) -> int:
     """Return about how often rings cross the rows of an image: the work of filling them.
 
-    Parameters
-    ----------
-    rings : sequence of ndarray, shape (n, 2)
-    rows : int
-        Of the image.
-
     Raises
     ------
     ValueError
         If a ring is none, or has points that are no places.
     """
+    _check_rings(rings)
     count = 0
     for ring in rings:
-        _check_ring(ring)
         heights = np.clip(ring[:, 0], 0, rows)
         count += int(np.abs(heights - np.roll(heights, 1)).sum())
     return count
 
 
-def _check_ring(ring: Ring) -> None:
-    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
-        raise ValueError("a ring has at least three points")
-    if not np.all(np.abs(ring) < _FARTHEST):
-        raise ValueError("a point is at no place of an image")
+def _check_rings(rings: Iterable[Ring]) -> None:
+    for ring in rings:
+        if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
+            raise ValueError("a ring has at least three points")
+        if not np.all(np.abs(ring) < _FARTHEST):
+            raise ValueError("a point is at no place of an image")
 
 
 def _pixels(place: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[int, int]:

@@ -30,21 +30,6 @@ _LIMITS = np.array([1 << (_BITS * n - 1) for n in range(1, _MAX_GROUPS)], np.int
 _SHIFTS = np.arange(_MAX_GROUPS, dtype=np.int64) * _BITS
 
 
-def encode_rle(mask: BoolArray) -> str:
-    """Return a mask as a compressed COCO string.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (rows, cols)
-
-    Returns
-    -------
-    str
-        The same that ``pycocotools.mask.encode`` puts in ``counts``.
-    """
-    return encode_rles([mask])[0]
-
-
 def encode_rles(masks: Sequence[BoolArray]) -> list[str]:
     """Return masks as compressed COCO strings, faster than one after the other.
 
@@ -52,6 +37,11 @@ def encode_rles(masks: Sequence[BoolArray]) -> list[str]:
     ----------
     masks : sequence of ndarray of bool, shape (rows, cols)
         Each of its own shape.
+
+    Returns
+    -------
+    list of str
+        The same that ``pycocotools.mask.encode`` puts in ``counts``.
     """
     texts: list[str] = []
     some: list[BoolArray] = []
@@ -68,16 +58,7 @@ def encode_rles(masks: Sequence[BoolArray]) -> list[str]:
 def whole_image_rle(instance: Instance, image_shape: tuple[int, int]) -> str:
     """Return an object's mask in the whole image as a compressed COCO string.
 
-    Parameters
-    ----------
-    instance : Instance
-        Only its crop is read; no mask of the image's size is made.
-    image_shape : tuple of int
-        (rows, cols) of the image.
-
-    Returns
-    -------
-    str
+    No mask of the image's size is made.
 
     Raises
     ------
@@ -92,18 +73,14 @@ def whole_image_rle(instance: Instance, image_shape: tuple[int, int]) -> str:
 
 
 def decode_rle(text: str, shape: tuple[int, int]) -> BoolArray:
-    """Return the mask that a compressed COCO string stands for.
+    """Return the mask of shape (rows, cols) that a compressed COCO string stands for.
 
     Parameters
     ----------
     text : str
-        As `encode_rle` returns it; it may come from a stranger.
+        As `encode_rles` returns it; it may come from a stranger.
     shape : tuple of int
         (rows, cols) of the mask.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows, cols)
 
     Raises
     ------
@@ -116,17 +93,9 @@ def decode_rle(text: str, shape: tuple[int, int]) -> BoolArray:
 
 
 def counts_of(text: str) -> Counts:
-    """Return the run lengths that a compressed COCO string stands for.
+    """Return the run lengths that a compressed COCO string of a stranger stands for.
 
-    Parameters
-    ----------
-    text : str
-        It may come from a stranger.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Of background and object in turn.  They may be negative, or not fit any mask.
+    They are of background and object in turn, may be negative, and need not fit any mask.
 
     Raises
     ------
@@ -154,11 +123,7 @@ def counts_of(text: str) -> Counts:
 
 
 def instance_of_counts(
-    counts: Sequence[int] | Counts,
-    shape: tuple[int, int],
-    score: float | None = None,
-    concept: str = "",
-    max_area: int | None = None,
+    counts: Sequence[int] | Counts, shape: tuple[int, int], max_area: int | None = None
 ) -> Instance | None:
     """Return the object that run lengths stand for, cropped; None if it has no pixel.
 
@@ -168,14 +133,8 @@ def instance_of_counts(
         Of background and object in turn, column by column; they may come from a stranger.
     shape : tuple of int
         (rows, cols) of the image.
-    score, concept
-        As in `Instance`.
     max_area : int, optional
         Most pixels that its box may have; a larger one is refused before it is made.
-
-    Returns
-    -------
-    Instance or None
 
     Raises
     ------
@@ -198,7 +157,7 @@ def instance_of_counts(
     first, last = left * rows, right * rows
     within = np.diff(np.clip(np.concatenate(([0], edges)), first, last))
     mask = _filled(within, rows, right - left)[top:bottom]
-    return Instance(np.ascontiguousarray(mask), box, score, concept)
+    return Instance(np.ascontiguousarray(mask), box)
 
 
 def _row_range(starts: Counts, ends: Counts, rows: int) -> tuple[int, int]:
@@ -255,14 +214,7 @@ def _encode(masks: Sequence[BoolArray]) -> list[str]:
 
 
 def _to_texts(counts: Counts, firsts: Counts) -> list[str]:
-    """Return the strings of several masks, whose run lengths lie behind one another.
-
-    Parameters
-    ----------
-    counts : ndarray of int64, shape (n,)
-    firsts : ndarray of int64, shape (masks,)
-        Where the lengths of each mask begin.
-    """
+    """Return the strings of several masks; the lengths of each lie from one of `firsts` on."""
     numbers = counts.copy()
     place = np.arange(counts.size) - np.repeat(firsts, np.diff(firsts, append=counts.size))
     is_later = np.flatnonzero(place > 2)

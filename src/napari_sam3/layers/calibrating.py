@@ -20,16 +20,7 @@ def axis_steps(layer: Layer) -> tuple[float, ...]:
 def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
     """Return what takes (row, col, 1) of a plane to the world's axes of the same numbers.
 
-    Parameters
-    ----------
-    layer : Layer
-    index : PlaneIndex
-        Of the layer's own data.
-
-    Returns
-    -------
-    ndarray, shape (2, 3)
-        To pixels where rows and columns have different units, as `pixel_size` says.
+    Of shape (2, 3); to pixels where rows and columns have different units, as `pixel_size` says.
     """
     if len({str(layer.units[axis]) for axis in index.shown}) > 1:
         return np.eye(2, 3)
@@ -39,19 +30,10 @@ def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
 
 
 def pixel_size(layer: Layer, index: PlaneIndex) -> PixelSize:
-    """Return the size of a pixel of a plane.
+    """Return the size of a pixel of a plane of the layer's own data.
 
-    Parameters
-    ----------
-    layer : Layer
-    index : PlaneIndex
-        Of the layer's own data.
-
-    Returns
-    -------
-    PixelSize
-        In pixels where the layer says neither a scale nor a unit, or a different unit for
-        rows and for columns.
+    It is in pixels where the layer says neither a scale nor a unit, or a different unit for rows
+    and for columns.
     """
     steps = axis_steps(layer)
     row, col = (steps[axis] for axis in index.shown)

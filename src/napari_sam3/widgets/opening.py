@@ -19,10 +19,10 @@ from napari_sam3.layers.describing import PLACEMENT
 from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
 from napari_sam3.workflows.exporting.found import MAX_PIXELS
+from napari_sam3.workflows.exporting.from_ome_zarr import label_groups
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
-from napari_sam3.workflows.exporting.ome_zarr_folders import label_groups
-from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import OBJECTS, objects_of_bundle, stored_objects
 from napari_sam3.workflows.paths import is_folder

@@ -52,14 +52,14 @@ _NOTHING_TO_DO = {"PROTO", "FRAME"}
 
 @dataclass(slots=True, eq=False)
 class _Named:
-    """Something that a file names by module and name."""
+    """What a file names by module and name."""
 
     name: str
 
 
 @dataclass(slots=True, eq=False)
 class _Made:
-    """What a file says that is to be called, with what, and what is to be set on the outcome."""
+    """What is to be called, with what, and what is to be set on the outcome."""
 
     name: str
     arguments: Any
@@ -76,12 +76,7 @@ def is_pickled(path: Path) -> bool:
 
 
 def read_masks(path: Path) -> npt.NDArray[Any]:
-    """Return the masks in a ``_seg.npy``, whatever type they have.
-
-    Parameters
-    ----------
-    path : Path
-        Of a file for which `is_pickled` is true.
+    """Return the masks in a ``_seg.npy`` for which `is_pickled` is true, whatever type they have.
 
     Raises
     ------
@@ -165,69 +160,57 @@ class _Machine:
             found.append(value)
         return found[::-1]
 
-    def memoize(self, _: Any) -> None:
-        """Set the topmost value aside, under the next number."""
+    def _memoize(self, _: Any) -> None:
         self._aside[len(self._aside)] = self.stack[-1]
 
-    def name(self, argument: Any) -> None:
-        """Note what is named, as one text."""
+    def _name(self, argument: Any) -> None:
         self.stack.append(_Named(str(argument)))
 
-    def stack_name(self, _: Any) -> None:
-        """Note what is named, as two texts."""
+    def _stack_name(self, _: Any) -> None:
         module, name = self._pop(2)
         if not (isinstance(module, str) and isinstance(name, str)):
             raise _ForeignError("what it names is no text")
         self.stack.append(_Named(f"{module} {name}"))
 
-    def call(self, _: Any) -> None:
+    def _call(self, _: Any) -> None:
         """Note a call; nothing is called."""
         called, arguments = self._pop(2)
         self.stack.append(_Made(called.name if isinstance(called, _Named) else "", arguments))
 
-    def set_state(self, _: Any) -> None:
+    def _set_state(self, _: Any) -> None:
         """Note what is to be set; nothing is set."""
         (state,) = self._pop(1)
         made = self.stack[-1]
         if isinstance(made, _Made):
             made.state = state
 
-    def make_tuple(self, _: Any) -> None:
-        """Make a tuple of what is above the mark."""
+    def _make_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
 
-    def make_list(self, _: Any) -> None:
-        """Make a list of what is above the mark."""
+    def _make_list(self, _: Any) -> None:
         self.stack.append(self._since_mark())
 
-    def make_dict(self, _: Any) -> None:
-        """Make a mapping of what is above the mark."""
+    def _make_dict(self, _: Any) -> None:
         found = self._since_mark()
         self.stack.append({})
         self._put_into(found)
 
-    def append(self, _: Any) -> None:
-        """Put one value into a list."""
+    def _append(self, _: Any) -> None:
         self._add_to(list(self._pop(1)))
 
-    def extend(self, _: Any) -> None:
-        """Put several values into a list."""
+    def _extend(self, _: Any) -> None:
         self._add_to(self._since_mark())
 
-    def put(self, _: Any) -> None:
-        """Put one pair into a mapping."""
+    def _put(self, _: Any) -> None:
         self._put_into(list(self._pop(2)))
 
-    def update(self, _: Any) -> None:
-        """Put several pairs into a mapping."""
+    def _update(self, _: Any) -> None:
         self._put_into(self._since_mark())
 
-    def drop(self, _: Any) -> None:
-        """Take the topmost value away."""
+    def _drop(self, _: Any) -> None:
         self._pop(1)
 
-    def drop_to_mark(self, _: Any) -> None:
-        """Take all values above the mark away."""
+    def _drop_to_mark(self, _: Any) -> None:
         self._since_mark()
 
     def _add_to(self, values: list[Any]) -> None:
@@ -242,21 +225,21 @@ class _Machine:
 
 
 _FOLLOWED: dict[str, Callable[[_Machine, Any], None]] = {
-    "MEMOIZE": _Machine.memoize,
-    "GLOBAL": _Machine.name,
-    "STACK_GLOBAL": _Machine.stack_name,
-    "REDUCE": _Machine.call,
-    "NEWOBJ": _Machine.call,
-    "BUILD": _Machine.set_state,
-    "TUPLE": _Machine.make_tuple,
-    "LIST": _Machine.make_list,
-    "DICT": _Machine.make_dict,
-    "APPEND": _Machine.append,
-    "APPENDS": _Machine.extend,
-    "SETITEM": _Machine.put,
-    "SETITEMS": _Machine.update,
-    "POP": _Machine.drop,
-    "POP_MARK": _Machine.drop_to_mark,
+    "MEMOIZE": _Machine._memoize,
+    "GLOBAL": _Machine._name,
+    "STACK_GLOBAL": _Machine._stack_name,
+    "REDUCE": _Machine._call,
+    "NEWOBJ": _Machine._call,
+    "BUILD": _Machine._set_state,
+    "TUPLE": _Machine._make_tuple,
+    "LIST": _Machine._make_list,
+    "DICT": _Machine._make_dict,
+    "APPEND": _Machine._append,
+    "APPENDS": _Machine._extend,
+    "SETITEM": _Machine._put,
+    "SETITEMS": _Machine._update,
+    "POP": _Machine._drop,
+    "POP_MARK": _Machine._drop_to_mark,
 }
 
 

@@ -81,17 +81,9 @@ Service = Literal["none", "vendor", "stand-in", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """What to say of labels.
+    """What to say of labels: sentences, references, what licences ask for.
 
-    Parameters
-    ----------
-    methods : str
-        Sentences for the methods section.
-    references : tuple of str
-    acknowledgements : tuple of str
-        What licences ask for.
-    warnings : tuple of str
-        What the author should read first, and not print.
+    The author should read the warnings first, and not print them.
     """
 
     methods: str
@@ -173,7 +165,7 @@ def _gave(run: Run) -> bool:
 def _service(engine: Mapping[str, Any]) -> Service:
     if engine["name"] != "segmind":
         return "none"
-    address = str((engine.get("parameters") or {}).get("service") or VENDOR)
+    address = str(_parameter(engine, "service") or VENDOR)
     if address == VENDOR:
         return "vendor"
     try:
@@ -187,8 +179,12 @@ def _is_sam3(engine: Mapping[str, Any]) -> bool:
     return engine["name"] in SAM3_ENGINES and _service(engine) in ("none", "vendor")
 
 
+def _parameter(engine: Mapping[str, Any], name: str) -> Any:
+    return (engine.get("parameters") or {}).get(name)
+
+
 def _is_overlay(run: Run) -> bool:
-    return bool((run["engine"].get("parameters") or {}).get("answer") == "overlay")
+    return bool(_parameter(run["engine"], "answer") == "overlay")
 
 
 def _own_reference(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -228,7 +224,7 @@ def _engine(engine: Mapping[str, Any]) -> str:
     title, service = _title(engine), _service(engine)
     if service == "none":
         return f"the engine {title} ({engine['name']}{model})"
-    address = (engine.get("parameters") or {}).get("service") or VENDOR
+    address = _parameter(engine, "service") or VENDOR
     if service == "vendor":
         return f"the hosted service {title} ({engine['name']}{model}, at {address})"
     if service == "stand-in":
@@ -290,14 +286,11 @@ def _pictures(runs: list[Run]) -> list[str]:
     return [f"Shown to the engine were {_listed(shown, 'or')}."] if shown else []
 
 
-def _slabs(layer: Mapping[str, Any]) -> list[str]:
-    return [slab.words for slab in slabs_in(layer)]
-
-
 def _mapping(picture: Mapping[str, Any]) -> str:
     if picture["kind"] == "composed":
         layers = [
-            f"“{layer.get('name', '')}” ({', '.join([*_slabs(layer), _mapping(layer)])})"
+            f"“{layer.get('name', '')}” "
+            f"({', '.join([*(slab.words for slab in slabs_in(layer)), _mapping(layer)])})"
             for layer in picture.get("layers", ())
             if layer.get("contrast_limits")
         ]
@@ -333,14 +326,14 @@ def _sent(runs: list[Run]) -> list[str]:
     """Say in which form a hosted service got the picture, and gave its answer."""
     hosted = [run for run in runs if _service(run["engine"]) != "none"]
     sentences = [words for run in hosted if (words := _shrunk(run))]
-    if any(_parameter(run, "image_format") == "jpeg" for run in hosted):
+    if any(_parameter(run["engine"], "image_format") == "jpeg" for run in hosted):
         sentences.append("Pictures were sent as JPEG, which changes them a little.")
     if any(_is_split(run) for run in hosted):
         sentences.append(
             "The service returned one mask for all objects of a request, which was split into its "
             "connected parts, so that objects that touch are one."
         )
-    if any(_parameter(run, "answer") == "separate masks" for run in hosted):
+    if any(_parameter(run["engine"], "answer") == "separate masks" for run in hosted):
         sentences.append("The service gave a separate mask for each object.")
     if any(_is_overlay(run) for run in hosted):
         sentences.append(
@@ -349,12 +342,8 @@ def _sent(runs: list[Run]) -> list[str]:
     return _distinct(sentences)
 
 
-def _parameter(run: Run, name: str) -> Any:
-    return (run["engine"].get("parameters") or {}).get(name)
-
-
 def _shrunk(run: Run) -> str:
-    most, (rows, cols) = _parameter(run, "max_side"), run["plane"]["shape"]
+    most, (rows, cols) = _parameter(run["engine"], "max_side"), run["plane"]["shape"]
     if not isinstance(most, int) or max(rows, cols) <= most:
         return ""
     return (
@@ -470,7 +459,7 @@ def _labels(
 ) -> list[str]:
     if labels is None and not own and runs and all(_is_overlay(run) for run in runs):
         return []
-    there = own if labels is None else _there(labels)
+    there = own if labels is None else {int(label) for label in np.unique(labels) if label > 0}
     is_edited = labels is not None and _is_edited(record, own, there, labels)
     counted = there if is_edited or not own else there & own
     count, former = len(counted), len(there) - len(counted)
@@ -498,10 +487,6 @@ def _left(record: Mapping[str, Any]) -> set[int]:
             left -= set((question.get("replaced") or {}).values())
         left |= own_labels({"runs": [run]})
     return left
-
-
-def _there(labels: npt.NDArray[Any]) -> set[int]:
-    return {int(label) for label in np.unique(labels) if label > 0}
 
 
 def _is_edited(

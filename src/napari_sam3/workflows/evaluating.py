@@ -14,7 +14,7 @@ from typing import Any
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
 from napari_sam3.core.label_runs import LabelImage
 from napari_sam3.core.masked import refuse_masked
-from napari_sam3.core.progress import Progress, drain
+from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.label_files import as_labels, open_labels
@@ -47,19 +47,9 @@ CSV_COLUMNS = ("image", "true_label", "predicted_label", "iou", "outcome")
 
 
 def evaluate_arrays(pred: LabelImage, truth: LabelImage, name: str = "") -> Evaluation:
-    """Compare a segmentation with its annotation.
+    """Compare a segmentation with its annotation, two label images of any number of dimensions.
 
-    Parameters
-    ----------
-    pred, truth : ndarray of one shape
-        Label images of any number of dimensions, of whole numbers; 0 and −1 are background.
-    name : str
-        Of the image, for tables and messages.
-
-    Returns
-    -------
-    Evaluation
-        Of one image.
+    They hold whole numbers; 0 and −1 are background.  The image's name is for tables and messages.
 
     Raises
     ------
@@ -109,11 +99,6 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
         which what belongs together has the same name, but for the suffix and endings such as
         ``_labels``, ``_masks`` or ``_gt`` (`ENDINGS`).
 
-    Yields
-    ------
-    Progress
-        Images.
-
     Returns
     -------
     Evaluation
@@ -146,23 +131,13 @@ def iter_evaluate(pred: str | Path, truth: str | Path) -> Generator[Progress, No
     return found
 
 
-def evaluate_files(pred: str | Path, truth: str | Path) -> Evaluation:
-    """Compare files or folders as `iter_evaluate` does, and show no progress."""
-    return drain(iter_evaluate(pred, truth))
-
-
 def _writable(text: str) -> str:
     """Return a text without what a file's name may hold and UTF-8 may not."""
     return text.encode("utf-8", "replace").decode()
 
 
 def pair_files(pred: Path, truth: Path) -> tuple[list[Pair], tuple[str, ...]]:
-    """Find what belongs together in two folders, by name.
-
-    Parameters
-    ----------
-    pred, truth : Path
-        Folders; what lies deeper is not looked at.
+    """Find what belongs together in two folders, by name; what lies deeper is not looked at.
 
     Returns
     -------
@@ -239,14 +214,7 @@ def _left_out(paths: list[Path], why: str) -> str:
 def to_json(found: Evaluation) -> dict[str, Any]:
     """Return all numbers as JSON values: of all images, at each threshold, of each image.
 
-    Parameters
-    ----------
-    found : Evaluation
-
-    Returns
-    -------
-    dict
-        What is not defined is None.
+    What is not defined is None.
     """
     metrics = found.metrics()
     return {
@@ -287,16 +255,9 @@ def _image_to_json(image: ImageScores) -> dict[str, Any]:
 
 
 def to_csv(found: Evaluation) -> str:
-    """Return one line for each true object, and one for each that was made up.
+    """Return one line for each true object, and one for each that was made up, below a head line.
 
-    Parameters
-    ----------
-    found : Evaluation
-
-    Returns
-    -------
-    str
-        Comma-separated, with a head line; the columns are `CSV_COLUMNS`, see `ObjectScore`.
+    The columns are `CSV_COLUMNS`, see `ObjectScore`.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -143,30 +143,15 @@ def _refuse_unstorable(path: Path, labels: Array, largest: int) -> None:
 
 
 def save_picture(path: str | Path, rgb: npt.NDArray[np.uint8]) -> None:
-    """Write an 8-bit RGB picture of shape (rows, cols, 3) as PNG, whole or not at all.
-
-    Raises
-    ------
-    ImageError
-        If the file cannot be written.
-    """
+    """Write an 8-bit RGB picture of shape (rows, cols, 3) as PNG, whole or not at all."""
     replace_file(Path(path), lambda file: _write_png(file, rgb))
 
 
 def save_text(path: str | Path, text: str) -> None:
-    """Write a text as UTF-8, whole or not at all; an existing file is replaced.
-
-    Raises
-    ------
-    ImageError
-        If the file cannot be written.
-    """
-
-    def write(file: BinaryIO) -> None:
-        # a file's name may hold what UTF-8 may not
-        file.write(text.encode("utf-8", "replace"))
-
-    replace_file(Path(path), write)
+    """Write a text as UTF-8, whole or not at all; an existing file is replaced."""
+    # a file's name may hold what UTF-8 may not
+    content = text.encode("utf-8", "replace")
+    replace_file(Path(path), lambda file: file.write(content))
 
 
 def check_label_path(path: str | Path) -> None:
@@ -183,13 +168,7 @@ def check_label_path(path: str | Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if it is not there, and those above it.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be made.
-    """
+    """Make a folder, if it is not there, and those above it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -199,18 +178,9 @@ def make_folder(folder: Path) -> None:
 def overlay(
     rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.uint8]:
-    """Return a picture with the objects' outlines drawn on it.
+    """Return a picture, shape (rows, cols, 3), with the objects' outlines drawn on a copy of it.
 
-    Parameters
-    ----------
-    rgb : ndarray of uint8, shape (rows, cols, 3)
-    labels : ndarray of int, shape (rows, cols)
-        Outlines lie on each object's outermost pixels; neighbours differ in colour.
-
-    Returns
-    -------
-    ndarray of uint8, shape (rows, cols, 3)
-        A new array.
+    Outlines lie on each object's outermost pixels; neighbours differ in colour.
     """
     outline = np.zeros(labels.shape, bool)
     for axis in range(2):
@@ -225,13 +195,7 @@ def overlay(
 
 
 def first_bytes(path: Path) -> bytes:
-    """Return as much of a file as tells its kind.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read.
-    """
+    """Return as much of a file as tells its kind."""
     require_file(path)
     try:
         with path.open("rb") as file:
@@ -241,13 +205,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def map_npy(path: Path) -> Array:
-    """Return what an NPY file holds, without reading it: its head may claim any size.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read.
-    """
+    """Return what an NPY file holds, without reading it: its head may claim any size."""
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as error:  # a damaged file makes decoders raise anything
@@ -273,20 +231,7 @@ def open_pillow(
     *,
     upright: bool = True,
 ) -> Array:
-    """Read a picture of one of Pillow's kinds.
-
-    Parameters
-    ----------
-    path, plane, tell, upright
-        As in `open_image`.
-    pixels_of : callable
-        Returns the array of a picture of Pillow's.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read.
-    """
+    """Read a picture of one of Pillow's kinds as `open_image` does; `pixels_of` takes its array."""
     from PIL import Image
 
     try:
@@ -350,11 +295,6 @@ def read_tiff(
         Whether all planes are read; ``plane`` is left out then.
     has_colours : bool
         As in `TiffStack`.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read, or it is not clear which plane is meant.
     """
     import tifffile
 
@@ -472,15 +412,10 @@ def _write_npy(file: BinaryIO, labels: Array) -> None:
     np.save(file, labels, allow_pickle=False)
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file, whole or not at all; an existing one is replaced, a link to it is kept.
 
     Who may read an existing one may read the new one, and nobody else.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be written.
     """
     require_place(path)
     target = behind_links(path)

@@ -24,12 +24,9 @@ from napari_sam3.workflows.files import (
 
 Array = npt.NDArray[Any]
 
-BACKGROUND = -1
-"""What some programs write where no object is, beside 0."""
-
 
 def open_labels(path: str | Path, tell: Tell = ignore) -> Array:
-    """Read a label image of any number of dimensions.
+    """Read a label image of any number of dimensions, none of its labels below 0.
 
     Parameters
     ----------
@@ -38,11 +35,6 @@ def open_labels(path: str | Path, tell: Tell = ignore) -> Array:
         with a palette the numbers of its colours are the labels.
     tell : callable, optional
         Is given a sentence about whatever else the user should know.
-
-    Returns
-    -------
-    ndarray of int or bool
-        None of them below 0.
 
     Raises
     ------
@@ -57,16 +49,7 @@ def open_label_plane(
 ) -> tuple[Array, tuple[int, ...]]:
     """Read one plane of a TIFF of labels, as `open_labels`; the rest need not be whole.
 
-    Returns
-    -------
-    labels : ndarray, shape (rows, cols)
-    place : tuple of int
-        Along every axis before rows and columns.
-
-    Raises
-    ------
-    ImageError
-        If there is no such plane, or it holds no labels.
+    Its position comes with it, along every axis before rows and columns.
     """
     return _open(Path(path), plane, tell)
 
@@ -79,7 +62,8 @@ def _open(path: Path, plane: Sequence[int] | None, tell: Tell) -> tuple[Array, t
         if "S" in names:
             raise _is_coloured(path)
     elif head.startswith(NPY_MAGIC):
-        values = _open_npy(path)
+        is_pickled = cellpose.is_pickled(path)
+        values = cellpose.read_masks(path) if is_pickled else np.array(map_npy(path))
     else:
         values = open_pillow(path, None, tell, lambda image: _pillow_labels(image, path))
     return as_labels(values, str(path), tell), place
@@ -94,10 +78,11 @@ def _is_coloured(path: Path) -> ImageError:
 def as_labels(values: Array, what: str, tell: Tell = ignore) -> Array:
     """Return values as labels, if that is what they are: whole numbers, none below −1.
 
+    −1 counts as background, as 0 does.
+
     Parameters
     ----------
     values : ndarray
-        −1 counts as background, as 0 does.
     what : str
         What holds them, as the start of a sentence.
     tell : callable, optional
@@ -116,12 +101,12 @@ def as_labels(values: Array, what: str, tell: Tell = ignore) -> Array:
     if kind == "f":
         _refuse_fractions(values, what)
     lowest = int(values.min(initial=0))
-    if lowest < BACKGROUND:
+    if lowest < -1:
         raise ImageError(
             f"{what} holds no labels: it goes down to {lowest}, and only −1 (background) may be "
             "below 0."
         )
-    if lowest == BACKGROUND:
+    if lowest == -1:
         tell(f"{what}: −1 was read as background.")
         values = np.maximum(values, 0)
     return values if kind == "i" else values.astype(np.int64)
@@ -139,12 +124,6 @@ def _refuse_fractions(values: Array, what: str) -> None:
         )
     if values.max(initial=0) >= 2 ** (np.finfo(values.dtype).nmant + 1):
         raise ImageError(f"{what} holds labels that {values.dtype} cannot tell apart.")
-
-
-def _open_npy(path: Path) -> Array:
-    if cellpose.is_pickled(path):
-        return cellpose.read_masks(path)
-    return np.array(map_npy(path))
 
 
 def _pillow_labels(image: Any, path: Path) -> Array:

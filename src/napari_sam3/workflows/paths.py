@@ -15,10 +15,7 @@ Kind = Literal["nothing", "file", "folder", "other"]
 def kind_at(path: Path) -> Kind:
     """Return what lies at a path, links followed; a pipe or a device is ``other``.
 
-    Raises
-    ------
-    ImageError
-        If the name is none, or nobody may look.
+    Raises `ImageError` if the name is none, or nobody may look.
     """
     try:
         mode = path.stat().st_mode
@@ -53,13 +50,7 @@ def are_same(one: Path, other: Path) -> bool:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what cannot be read as a file: a pipe would be waited for without end.
-
-    Raises
-    ------
-    ImageError
-        If there is no file.
-    """
+    """Refuse what cannot be read as a file: a pipe would be waited for without end."""
     kind = kind_at(path)
     if kind == "nothing" and str(path) == "-":
         raise ImageError("Standard input cannot be read: save it to a file, and name that.")
@@ -72,13 +63,7 @@ def require_file(path: Path) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Refuse where no file can be written.
-
-    Raises
-    ------
-    ImageError
-        If there is no such folder, or what lies there is no file.
-    """
+    """Refuse where no file can be written: in no folder, or in the place of what is no file."""
     if kind_at(path.parent) != "folder":
         raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
     kind = kind_at(path)
@@ -89,13 +74,7 @@ def require_place(path: Path) -> None:
 
 
 def behind_links(path: Path) -> Path:
-    """Return where a file or folder is really written, so that a link to it stays one.
-
-    Raises
-    ------
-    ImageError
-        If the link leads to no folder.
-    """
+    """Return where a file or folder is really written, so that a link to it stays one."""
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))

@@ -38,7 +38,10 @@ _DARK = _Colors("#262930", "#d8dade", "#4a4f5a", "#6aa9e0", "#f0914e")
 def iou_histogram_svg(
     ious: Iterable[float], title: str = "IoU with ground truth, by object", *, dark: bool = False
 ) -> str:
-    """Draw a histogram of the true objects' IoUs.
+    """Draw a histogram of the true objects' IoUs, as an SVG of 320 × 180 pixels.
+
+    The bin below 0.05, objects that nothing was predicted for, has a colour of its own; a line at
+    0.5 parts what counts as found from what does not.
 
     Parameters
     ----------
@@ -48,12 +51,6 @@ def iou_histogram_svg(
         Stands above, and is read aloud; shortened above where it is long.
     dark : bool
         Light on dark.
-
-    Returns
-    -------
-    str
-        An SVG of 320 × 180 pixels.  The bin below 0.05, objects that nothing was predicted for, has
-        a colour of its own; a line at 0.5 parts what counts as found from what does not.
 
     Raises
     ------

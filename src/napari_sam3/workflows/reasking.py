@@ -67,10 +67,8 @@ def picture_of(
 
     Raises
     ------
-    ImageError
-        If it cannot be read.
     ProvenanceError
-        If it is not the image that was asked about.
+        If it is not the image that was asked about, or cannot be read.
     """
     said = run["picture"]
     wanted = said.get("sha256")
@@ -79,14 +77,15 @@ def picture_of(
             "The record does not tell which picture was asked about, so that it cannot be asked "
             "about again."
         )
-    reason = ""
+    reason, source = "", _Source(record, run, path, plane)
+    ways = source.as_recorded, source.as_it_is, source.as_gray
     # napari shows pictures as they are stored, whatever the file says of turning them
-    for make, upright in itertools.product((_as_recorded, _as_it_is, _as_gray), (True, False)):
+    for make, upright in itertools.product(ways, (True, False)):
         try:
-            pixels = Pixels(make(record, run, path, plane, upright))
+            pixels = Pixels(make(upright))
         except (ProvenanceError, ImageError) as error:
             # the other ways are a last resort, whose failure tells nothing
-            reason = f" {error}" if make is _as_recorded else reason
+            reason = f" {error}" if make is ways[0] else reason
             continue
         crop = crop_of(run)
         if crop is not None and pixels.shape == tuple(run["plane"]["shape"]):
@@ -100,95 +99,83 @@ def picture_of(
     )
 
 
-def _as_recorded(
-    record: Mapping[str, Any],
-    run: Mapping[str, Any],
-    path: str | Path,
-    plane: Sequence[int] | None,
-    upright: bool,
-) -> RGB:
-    said = run["picture"]
-    if said["kind"] == "unknown":
-        raise ProvenanceError("The record does not tell how the image was shown.")
-    if said["kind"] == "composed":
-        raise ProvenanceError(
-            "It was put together from several layers: give the picture itself as an 8-bit RGB file."
-        )
-    if run["plane"]["level"]:
-        raise ProvenanceError(
-            f"It was level {run['plane']['level']} of a multiscale image: give the picture itself "
-            "as an 8-bit RGB file."
-        )
-    pixels = _read_plane(image_of(record, run), run, path, plane, upright)
-    low, high = said["contrast_limits"]
-    if said["kind"] == "rgb":
-        return to_rgb8(pixels, (low, high), said["gamma"])
-    return to_rgb8(to_uint8(pixels, (low, high), said["gamma"], inverted=said["inverted"]))
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file that may hold the picture of a run, and the ways to make it of that."""
 
+    record: Mapping[str, Any]
+    run: Mapping[str, Any]
+    path: str | Path
+    plane: Sequence[int] | None
 
-def _as_it_is(
-    _record: Mapping[str, Any],
-    _run: Mapping[str, Any],
-    path: str | Path,
-    plane: Sequence[int] | None,
-    upright: bool,
-) -> RGB:
-    pixels = open_image(path, plane, upright=upright)
-    if pixels.dtype != np.uint8:
-        raise ImageError("It is no 8-bit picture.")
-    return to_rgb8(pixels)
+    def as_recorded(self, upright: bool) -> RGB:
+        """Return the image as the record says that it was shown."""
+        said = self.run["picture"]
+        if said["kind"] == "unknown":
+            raise ProvenanceError("The record does not tell how the image was shown.")
+        if said["kind"] == "composed":
+            raise ProvenanceError(
+                "It was put together from several layers: give the picture itself as an 8-bit RGB "
+                "file."
+            )
+        if level := self.run["plane"]["level"]:
+            raise ProvenanceError(
+                f"It was level {level} of a multiscale image: give the picture itself as an 8-bit "
+                "RGB file."
+            )
+        pixels = self._read_plane(upright)
+        low, high = said["contrast_limits"]
+        if said["kind"] == "rgb":
+            return to_rgb8(pixels, (low, high), said["gamma"])
+        return to_rgb8(to_uint8(pixels, (low, high), said["gamma"], inverted=said["inverted"]))
 
+    def as_it_is(self, upright: bool) -> RGB:
+        """Return the very picture that was sent."""
+        pixels = open_image(self.path, self.plane, upright=upright)
+        if pixels.dtype != np.uint8:
+            raise ImageError("It is no 8-bit picture.")
+        return to_rgb8(pixels)
 
-def _as_gray(
-    record: Mapping[str, Any],
-    run: Mapping[str, Any],
-    path: str | Path,
-    plane: Sequence[int] | None,
-    upright: bool,
-) -> RGB:
-    """Return a picture that was gray when it was asked about, and was saved as colours."""
-    pixels = _as_it_is(record, run, path, plane, upright)
-    if (pixels != pixels[..., :1]).any():
-        raise ImageError("It is not gray.")
-    return to_rgb8(to_uint8(pixels[..., 0], (0, 255)))
+    def as_gray(self, upright: bool) -> RGB:
+        """Return a picture that was gray when it was asked about, and was saved as colours."""
+        pixels = self.as_it_is(upright)
+        if (pixels != pixels[..., :1]).any():
+            raise ImageError("It is not gray.")
+        return to_rgb8(to_uint8(pixels[..., 0], (0, 255)))
 
-
-def _read_plane(
-    image: Mapping[str, Any],
-    run: Mapping[str, Any],
-    path: str | Path,
-    plane: Sequence[int] | None,
-    upright: bool,
-) -> npt.NDArray[Any]:
-    def read(place: Sequence[int] | None) -> npt.NDArray[Any]:
+    def _read(self, place: Sequence[int] | None, upright: bool) -> npt.NDArray[Any]:
         # gray was shown by the values that are stored, even where they stand for colours
-        if run["picture"]["kind"] == "rgb":
-            return open_picture(path, place, upright=upright).channels[0].pixels()
-        return open_image(path, place, upright=upright)
+        if self.run["picture"]["kind"] == "rgb":
+            return open_picture(self.path, place, upright=upright).channels[0].pixels()
+        return open_image(self.path, place, upright=upright)
 
-    if plane is not None or "plane" in image:
-        # JSON's whole numbers may be written as 3.0
-        return read(plane if plane is not None else [*map(int, image["plane"])])
-    rows, cols = map(int, run["plane"]["shown"])
-    slab, shape = slab_of(run), list(image.get("shape", ()))
-    hidden = [axis for axis in range(len(shape)) if axis not in (rows, cols)]
-    if len(hidden) != len(slab.ranges) or len(shape) != len(hidden) + 2:
-        raise ProvenanceError(_NO_SUCH_PLANE)
-    ranges = dict(zip(hidden, slab.ranges, strict=True))
-    # a turned view takes a line of each of the file's planes
-    leading = [ranges.get(axis, (0, shape[axis])) for axis in range(len(hidden))]
-    if math.prod(after - first for first, after in leading) > MAX_PLANES:
-        raise ProvenanceError(_NO_SUCH_PLANE)
-    places = itertools.product(*(range(first, after) for first, after in leading))
-    planes = [read(place or None) for place in places]
-    sizes = [after - first for first, after in leading]
-    # of the file's axes before rows and columns, only these planes are there
-    own = [(0, sizes[axis]) if axis < len(sizes) else ranges[axis] for axis in hidden]
-    try:
-        stack = np.stack(planes).reshape(*sizes, *planes[0].shape)
-        return Slab(tuple(own), slab.projection).read(stack, (rows, cols))
-    except (ValueError, IndexError) as error:
-        raise ProvenanceError(_NO_SUCH_PLANE) from error
+    def _read_plane(self, upright: bool) -> npt.NDArray[Any]:
+        image, run = image_of(self.record, self.run), self.run
+        if self.plane is not None:
+            return self._read(self.plane, upright)
+        if "plane" in image:
+            # JSON's whole numbers may be written as 3.0
+            return self._read([*map(int, image["plane"])], upright)
+        rows, cols = map(int, run["plane"]["shown"])
+        slab, shape = slab_of(run), list(image.get("shape", ()))
+        hidden = [axis for axis in range(len(shape)) if axis not in (rows, cols)]
+        if len(hidden) != len(slab.ranges) or len(shape) != len(hidden) + 2:
+            raise ProvenanceError(_NO_SUCH_PLANE)
+        ranges = dict(zip(hidden, slab.ranges, strict=True))
+        # a turned view takes a line of each of the file's planes
+        leading = [ranges.get(axis, (0, shape[axis])) for axis in range(len(hidden))]
+        if math.prod(after - first for first, after in leading) > MAX_PLANES:
+            raise ProvenanceError(_NO_SUCH_PLANE)
+        places = itertools.product(*(range(first, after) for first, after in leading))
+        planes = [self._read(place or None, upright) for place in places]
+        sizes = [after - first for first, after in leading]
+        # of the file's axes before rows and columns, only these planes are there
+        own = [(0, sizes[axis]) if axis < len(sizes) else ranges[axis] for axis in hidden]
+        try:
+            stack = np.stack(planes).reshape(*sizes, *planes[0].shape)
+            return Slab(tuple(own), slab.projection).read(stack, (rows, cols))
+        except (ValueError, IndexError) as error:
+            raise ProvenanceError(_NO_SUCH_PLANE) from error
 
 
 def iter_asked_again(
@@ -218,11 +205,6 @@ def iter_asked_again(
     -------
     dict
         (run id, question's index) to its objects.
-
-    Raises
-    ------
-    Sam3Error
-        As in `iter_accounted`; and if a picture is not the recorded one.
     """
     from napari_sam3.workflows.accounted import iter_accounted
 
@@ -254,13 +236,7 @@ def estimate_again(
     *,
     newer_than: float = 0.0,
 ) -> Estimate:
-    """Say what `iter_asked_again` would take for all runs together, without sending anything.
-
-    Parameters
-    ----------
-    record, pictures, engines, records, newer_than
-        As in `iter_asked_again`.
-    """
+    """Say what `iter_asked_again` would take for all runs together, without sending anything."""
     from napari_sam3.workflows.paying import estimate_run
 
     found = [
@@ -408,9 +384,8 @@ def _compare(
     view: npt.NDArray[Any] | None,
     own: Mapping[int, int],
 ) -> _Compared:
-    same = dict(zip(range(len(new)), range(len(new)), strict=True))
     if digest(new) == question.get("answer_sha256"):
-        return _Compared(same, (), Drift((1.0,) * len(new)))
+        return _Compared({i: i for i in range(len(new))}, (), Drift((1.0,) * len(new)))
     if old is not None:
         by_index = match_objects(dict(enumerate(old)), new)
         matched = {i: index for i, (index, _) in by_index.items()}

@@ -15,6 +15,7 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.images import without_colours
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.masked import refuse_masked
+from napari_sam3.core.progress import drain
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import ImageError
@@ -147,10 +148,10 @@ def evaluate(pred: Objects | Path, truth: Objects | Path) -> Evaluation:
     >>> evaluate(np.array([[1, 1, 2]]), np.array([[5, 5, 0]]))
     Evaluation(1 image, 2 predicted, 1 true, AP50 0.5000, mean AP 0.5000, F1 0.6667)
     """
-    from napari_sam3.workflows.evaluating import evaluate_arrays, evaluate_files
+    from napari_sam3.workflows.evaluating import evaluate_arrays, iter_evaluate
 
     if isinstance(pred, str | Path) and isinstance(truth, str | Path):
-        return evaluate_files(pred, truth)
+        return drain(iter_evaluate(pred, truth))
     if isinstance(pred, str | Path) or isinstance(truth, str | Path):
         raise ImageError("Compare two files, or two results: open the file first.")
     return evaluate_arrays(_labels(pred), _labels(truth))

@@ -13,7 +13,6 @@ import tifffile
 
 Array = npt.NDArray[Any]
 
-_ORIENTATION = "Orientation"
 # whose shape is what was found, not what the file says
 _COUNTED = ("generic", "uniform")
 _NAMED_AT_MOST = 4
@@ -45,18 +44,14 @@ class _Stored(NamedTuple):
 class TiffStack:
     """The first image of a TIFF, with all its planes.
 
+    Rows, columns and colours are Y, X and S in its axes' `names`.
+
     Parameters
     ----------
     tiff : tifffile.TiffFile
     has_colours : bool
         Whether samples that lie apart are colours; of labels they are planes, which programs
         save like this where there are three or four.
-
-    Attributes
-    ----------
-    names : list of str
-        Of its axes; rows, columns and colours are Y, X and S.
-    shape : tuple of int
     """
 
     def __init__(self, tiff: tifffile.TiffFile, *, has_colours: bool = True) -> None:
@@ -82,35 +77,18 @@ class TiffStack:
     @property
     def orientation(self) -> int:
         """How it is to be turned, as EXIF numbers it; 1 is not at all."""
-        tag = self._tiff.pages.first.tags.get(_ORIENTATION)
+        tag = self._tiff.pages.first.tags.get("Orientation")
         # a file may say anything there: a text, two numbers, NaN
         return tag.value if tag is not None and isinstance(tag.value, int) else 1
 
     def whole(self) -> TiffPixels:
-        """Read all planes.
-
-        Raises
-        ------
-        CutOffError
-            If some are missing.
-        """
+        """Read all planes; `CutOffError` if some are missing."""
         if self._is_cut_off:
             raise CutOffError("not all of its planes are in it; choose one that is")
         return TiffPixels(np.asarray(self._series.asarray()), self.names, ())
 
     def plane(self, chosen: Sequence[int]) -> TiffPixels:
-        """Read one plane; colours come last.
-
-        Parameters
-        ----------
-        chosen : sequence of int
-            The position along each of `choices`.
-
-        Raises
-        ------
-        CutOffError
-            If it is missing.
-        """
+        """Read the plane at this place along `choices`; `CutOffError` if it is missing."""
         rest = iter(chosen)
         index = tuple(slice(None) if name in "YXS" else next(rest) for name in self.names)
         kept = [name for name in self.names if name in "YXS"]
@@ -132,14 +110,16 @@ class TiffStack:
         """Yield what the user should know, as the end of a sentence about the file."""
         others = [series.shape for series in self._tiff.series[1:]]
         if others:
-            shown = [_shape(shape) for shape in (self.shape, *others)[:_NAMED_AT_MOST]]
+            named = (self.shape, *others)[:_NAMED_AT_MOST]
+            shown = [" × ".join(map(str, shape)) for shape in named]
             yield (
                 f"holds {len(others) + 1} images ({', '.join(shown)}"
                 f"{', …' if len(others) >= _NAMED_AT_MOST else ''}); the first one was read. To "
                 "use another one, save it as a file of its own."
             )
         if self._series.kind in _COUNTED and _is_chain_broken(self._tiff):
-            yield f"was cut off: {_counted(len(self._series.pages))} of it could be read."
+            pages = len(self._series.pages)
+            yield f"was cut off: {pages} plane{'' if pages == 1 else 's'} of it could be read."
 
     def _read(self, index: tuple[int | slice, ...]) -> Array:
         if self._stored is not None:
@@ -180,14 +160,6 @@ class TiffStack:
 
 def _is_place(place: int | slice) -> TypeGuard[int]:
     return isinstance(place, int)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
-
-
-def _counted(pages: int) -> str:
-    return "1 plane" if pages == 1 else f"{pages} planes"
 
 
 def _axis_names(series: tifffile.TiffPageSeries, has_colours: bool) -> list[str]:

@@ -21,6 +21,16 @@ NO_CONCEPT = "object"
 """The category of what was found without a name."""
 
 _AT_ONCE = 500
+# Okabe and Ito's palette, which is told apart by colour-blind eyes too; black left out
+_PALETTE = (
+    (0, 158, 115),
+    (230, 159, 0),
+    (86, 180, 233),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 114, 178),
+    (240, 228, 66),
+)
 
 
 def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None]:
@@ -48,6 +58,11 @@ def category_ids(objects: tuple[PlaneObject, ...]) -> dict[str, int]:
     """Return a number for each concept, from 1, in the order in which they occur."""
     names = dict.fromkeys(one.instance.concept or NO_CONCEPT for one in objects)
     return {name: number for number, name in enumerate(names or [NO_CONCEPT], start=1)}
+
+
+def class_color(number: int) -> tuple[int, int, int]:
+    """Return red, green and blue, 0–255, of the class with this number, from 1."""
+    return _PALETTE[(number - 1) % len(_PALETTE)]
 
 
 def described_plane(exported: Exported) -> dict[str, Any]:

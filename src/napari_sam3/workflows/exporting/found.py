@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from napari_sam3.core.outlines import (
 )
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import place_along
+from napari_sam3.workflows.exporting.coco import NO_CONCEPT
 
 MAX_PIXELS = 1 << 31
 """A file that says that its image is larger is refused."""
@@ -53,33 +54,39 @@ class NoObjectError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """One object of a file.
-
-    Parameters
-    ----------
-    instance : Instance
-    label : int
-        0 if it has none.
-    engine, state
-        As in `PlaneObject`.
-    """
+    """One object of a file; its label is 0 if it has none."""
 
     instance: Instance
-    label: int = 0
-    engine: str = ""
-    state: ReviewState = "unreviewed"
+    label: int
+    engine: str
+    state: ReviewState
+
+    @classmethod
+    def of(
+        cls,
+        instance: Instance,
+        label: Any = 0,
+        score: Any = None,
+        concept: Any = "",
+        engine: Any = "",
+        state: Any = None,
+    ) -> Found:
+        """Take what a file says of an object, as far as it makes sense."""
+        named = "" if concept in (None, NO_CONCEPT) else str(concept)
+        described = replace(instance, score=_score(score), concept=named)
+        return cls(described, _label(label), str(engine or ""), _state(state))
 
 
 @dataclass(slots=True)
 class Room:
-    """How much more may be unfolded from one file."""
+    """How much more may be unfolded from one file, about an image of this shape."""
 
+    shape: tuple[int, int]
     pixels: int = MAX_MASK_PIXELS
     crossings: int = MAX_CROSSINGS
-    shape: tuple[int, int] = field(default=(0, 0))
 
-    def outlined(self, outlines: Sequence[Outline], score: float | None, concept: str) -> Instance:
-        """Return what polygons outline in an image of this shape.
+    def outlined(self, outlines: Sequence[Outline]) -> Instance:
+        """Return what polygons outline.
 
         Raises
         ------
@@ -90,14 +97,12 @@ class Room:
         """
         rings = [ring for outline in outlines for ring in outline.rings]
         self._count_crossings(rings)
-        item = instance_of_outlines(outlines, self.shape, score, concept, max_area=self.pixels)
-        return self.counted(item, rings)
+        return self.counted(instance_of_outlines(outlines, self.shape, self.pixels), rings)
 
-    def ringed(self, rings: Sequence[Ring], score: float | None, concept: str) -> Instance:
+    def ringed(self, rings: Sequence[Ring]) -> Instance:
         """Return what an odd number of rings goes around; raises as `outlined`."""
         self._count_crossings(rings)
-        item = instance_of_rings(rings, self.shape, score, concept, max_area=self.pixels)
-        return self.counted(item, rings)
+        return self.counted(instance_of_rings(rings, self.shape, self.pixels), rings)
 
     def _count_crossings(self, rings: Sequence[Ring]) -> None:
         self.crossings -= count_crossings(rings, self.shape[0])
@@ -105,21 +110,7 @@ class Room:
             raise ValueError("the outlines are too long")
 
     def counted(self, instance: Instance | None, rings: Sequence[Ring] = ()) -> Instance:
-        """Take an object's pixels from what is left.
-
-        Parameters
-        ----------
-        instance : Instance or None
-        rings : sequence of Ring
-            Around it; they tell why there is none.
-
-        Raises
-        ------
-        NoObjectError
-            If there is none.
-        ValueError
-            If it is too large.
-        """
+        """Take an object's pixels from what is left; the rings around it tell why there is none."""
         if instance is None:
             raise NoObjectError(self._why_nothing(rings))
         self.pixels -= instance.box.area
@@ -153,13 +144,7 @@ def _reason(error: Exception) -> str:
 
 
 def entries_of(listed: Any) -> list[dict[str, Any]]:
-    """Return the entries of a list, without empty ones.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or one of them is of another kind.
-    """
+    """Return the entries of a list, without empty ones."""
     if not isinstance(listed, list):
         raise ValueError("there is no list where one should be")
     if not all(one is None or isinstance(one, dict) for one in listed):
@@ -167,14 +152,7 @@ def entries_of(listed: Any) -> list[dict[str, Any]]:
     return [dict(one) for one in listed if one is not None]
 
 
-def checked_shape(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
-    """Return the shape of an image if it has one that may be allocated.
-
-    Raises
-    ------
-    ImageError
-        If it has not.
-    """
+def _allocatable(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
     if not (type(rows) is int and type(cols) is int and rows > 0 and cols > 0):
         raise ImageError(f"{path} does not say how large its image is.")
     if rows * cols > MAX_PIXELS:
@@ -186,44 +164,41 @@ def checked_shape(rows: Any, cols: Any, path: Path) -> tuple[int, int]:
 
 
 def said_shape(rows: Any, cols: Any, wanted: tuple[int, int] | None, path: Path) -> tuple[int, int]:
-    """Return the shape that a file says its image has, unless another one is wanted.
-
-    Raises
-    ------
-    ImageError
-        If it is none, a hostile one, or that of another image.
-    """
+    """Return the shape that a file says its image has, if it is wanted and not hostile."""
     rows, cols = whole_number(rows), whole_number(cols)
     if wanted is None:
-        return checked_shape(rows, cols, path)
+        return _allocatable(rows, cols, path)
     if (rows, cols) != tuple(wanted):
         raise ImageError(
             f"{path} is about an image of {rows!r:.20} × {cols!r:.20} pixels (rows × columns), "
             f"but this one has {wanted[0]} × {wanted[1]}."
         )
-    return known_shape(wanted)
+    return wanted
 
 
-def known_shape(wanted: tuple[int, int]) -> tuple[int, int]:
-    """Return the shape of an image that somebody has, so that it may be of any size."""
-    rows, cols = wanted
-    return int(rows), int(cols)
+def shape_around(rings: Sequence[Ring], path: Path) -> tuple[int, int]:
+    """Return the shape of the smallest image that holds rings."""
+    if not rings:
+        return 1, 1
+    with malformed_as_sentence(str(path)):
+        # refuses what is no ring of an image
+        count_crossings(rings, 1)
+        farthest = np.max([ring.max(axis=0) for ring in rings], axis=0)
+        rows, cols = np.maximum(np.ceil(farthest), 1).astype(int)
+    return _allocatable(int(rows), int(cols), path)
 
 
-def score_of(value: Any) -> float | None:
-    """Return a score if it is one: a number from 0 to 1."""
+def _score(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
     return None
 
 
-def state_of(value: Any) -> ReviewState:
-    """Return a state if it is one."""
+def _state(value: Any) -> ReviewState:
     return next((state for state in REVIEW_STATES if state == value), "unreviewed")
 
 
-def label_of(value: Any) -> int:
-    """Return a label if it is one, else 0."""
+def _label(value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
     return value if type(value) is int and value > 0 else 0
@@ -237,22 +212,18 @@ def pixel_size_of(value: Any) -> PixelSize:
         return PixelSize()
 
 
-def plane_of(value: Any) -> tuple[int, ...] | None:
-    """Return where a plane lies in its stack, as this program writes it, or None."""
-    said = value if isinstance(value, list) else ()
-    is_place = all(isinstance(at, int) and not isinstance(at, bool) and at >= 0 for at in said)
-    return tuple(said) if said and is_place and len(said) <= _MOST_AXES else None
-
-
 def place_of(image: Mapping[str, Any]) -> dict[str, int]:
-    """Return the position of an image in its stack, by the letters of the axes; see `plane_of`.
+    """Return where an image lies in its stack, by the letters of the axes; empty if unknown.
 
     Raises
     ------
     ValueError
         If no stack is so long.
     """
-    at = plane_of(image.get("plane")) or ()
+    said = image.get("plane")
+    at = tuple(said) if isinstance(said, list) and len(said) <= _MOST_AXES else ()
+    if not all(type(place) is int and place >= 0 for place in at):
+        return {}
     if max(at, default=0) > MAX_PLANE:
         raise ValueError(f"no stack has a plane {max(at)}")
     return place_along(at, str(image.get("plane_axes") or ""))
@@ -268,17 +239,3 @@ def whole_number(value: Any) -> Any:
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
     return value
-
-
-def reach_of(rings: Sequence[Ring]) -> tuple[int, int]:
-    """Return the (rows, cols) of the smallest image that holds rings.
-
-    Raises
-    ------
-    ValueError
-        If they are no rings of an image.
-    """
-    count_crossings(rings, 1)
-    farthest = np.max([ring.max(axis=0) for ring in rings], axis=0)
-    rows, cols = np.maximum(np.ceil(farthest), 1).astype(int)
-    return int(rows), int(cols)

@@ -13,21 +13,16 @@ from napari_sam3.core.outlines import Outline
 from napari_sam3.core.rle import counts_of, instance_of_counts
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT
 from napari_sam3.workflows.exporting.entries import Entries
 from napari_sam3.workflows.exporting.found import (
     Found,
     NoObjectError,
     Room,
     entries_of,
-    known_shape,
-    label_of,
     malformed_as_sentence,
     pixel_size_of,
     place_of,
     said_shape,
-    score_of,
-    state_of,
     whole_number,
 )
 
@@ -51,17 +46,8 @@ def objects_of_coco(
         The parsed JSON: a data set, or a list of results.
     path : Path
         For messages.
-    image_shape : tuple of int, optional
-        (rows, cols) that the image must have; a list of results does not say.
-    image_name : str, optional
-        Which image, if there are several.
-    plane : sequence of int, optional
-        Which plane, if the objects are of several.
-
-    Raises
-    ------
-    ImageError
-        If it is no such file, or it is not clear which image is meant.
+    image_shape, image_name, plane
+        As in `read_objects`; a list of results does not say how large the image is.
     """
     with malformed_as_sentence(str(path)):
         if isinstance(content, list):
@@ -75,7 +61,7 @@ def objects_of_coco(
         image = next(iter(images.values()), {})
         chosen = [one for one in annotations if not images or _image_id(one) in images]
         shape = _shape(image, chosen, path, image_shape)
-    entries, room = Entries("annotation"), Room(shape=shape)
+    entries, room = Entries("annotation"), Room(shape)
     entries.leave_out("an empty entry", len(content["annotations"]) - len(annotations))
     entries.leave_out("another image", len(annotations) - len(chosen))
     for one in chosen:
@@ -144,36 +130,32 @@ def _shape(
             rows, cols = segmentation["size"]
             break
     if rows is None and wanted is not None:
-        return known_shape(wanted)
+        return wanted
     return said_shape(rows, cols, wanted, path)
 
 
 def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
-    name = names.get(_id(said.get("category_id")), NO_CONCEPT)
-    instance = _instance(
-        said, score_of(said.get("score")), "" if name == NO_CONCEPT else name, room
-    )
-    return Found(
-        instance,
-        label_of(said.get("label")),
-        str(said.get("engine") or ""),
-        state_of(said.get("state")),
+    return Found.of(
+        _instance(said, room),
+        said.get("label"),
+        said.get("score"),
+        names.get(_id(said.get("category_id"))),
+        said.get("engine"),
+        said.get("state"),
     )
 
 
-def _instance(said: Entry, score: float | None, concept: str, room: Room) -> Instance:
+def _instance(said: Entry, room: Room) -> Instance:
     segmentation = said.get("segmentation")
     if isinstance(segmentation, dict):
         if tuple(map(whole_number, segmentation.get("size") or ())) != room.shape:
             raise ValueError("its mask has another size than the image")
         counts = segmentation["counts"]
         lengths = counts_of(counts) if isinstance(counts, str) else counts
-        return room.counted(
-            instance_of_counts(lengths, room.shape, score, concept, max_area=room.pixels)
-        )
+        return room.counted(instance_of_counts(lengths, room.shape, room.pixels))
     if not segmentation:
         raise NoObjectError("a bounding box and no mask" if said.get("bbox") else "no mask")
-    return room.outlined(_outlines(segmentation), score, concept)
+    return room.outlined(_outlines(segmentation))
 
 
 def _outlines(polygons: Sequence[Any]) -> list[Outline]:

@@ -10,24 +10,18 @@ import numpy as np
 
 from napari_sam3.core.outlines import Outline, Ring
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT
 from napari_sam3.workflows.exporting.entries import Entries, Place
 from napari_sam3.workflows.exporting.found import (
     MAX_PLANE,
     Found,
     NoObjectError,
     Room,
-    checked_shape,
     entries_of,
-    known_shape,
-    label_of,
     malformed_as_sentence,
     pixel_size_of,
     place_of,
-    reach_of,
     said_shape,
-    score_of,
-    state_of,
+    shape_around,
     whole_number,
 )
 
@@ -48,16 +42,9 @@ def objects_of_geojson(
         The parsed JSON.
     path : Path
         For messages.
-    image_shape : tuple of int, optional
-        (rows, cols) of the image; what reaches out of it is cut off.  By default as the file
-        says, or the smallest that holds all objects.
-    plane : sequence of int, optional
-        Which plane of a stack, if the objects are of several.
-
-    Raises
-    ------
-    ImageError
-        If it is no such file.
+    image_shape, plane
+        As in `read_objects`; what reaches out of the image is cut off.  By default it is as large
+        as the file says, or just holds all objects.
     """
     with malformed_as_sentence(str(path)):
         listed = _features(content)
@@ -68,19 +55,24 @@ def objects_of_geojson(
     entries, outlined = Entries("feature"), []
     entries.leave_out("an empty entry", len(listed) - len(features))
     for number, feature in enumerate(features, start=1):
-        with entries.reading(f"Feature {number} of {path}"):
+        what = f"Feature {number} of {path}"
+        with entries.reading(what):
             geometry = feature.get("geometry")
-            outlined.append((number, feature, _outlines(geometry), _place(geometry)))
-    shape = _shape(image, [part for _, _, part, _ in outlined], path, image_shape)
-    room = Room(shape=shape)
+            outlined.append((what, feature, _outlines(geometry), _place(geometry)))
+    if "height" in image:
+        shape = said_shape(image["height"], image.get("width"), image_shape, path)
+    else:
+        outer = [outline.outer for _, _, outlines, _ in outlined for outline in outlines]
+        shape = image_shape or shape_around(outer, path)
+    room = Room(shape)
     # QuPath says 0 also along the axes that an image does not have
     named = {letter for *_, at in outlined for letter in at}
     axes = {letter for *_, at in outlined for letter, place in at.items() if place}
-    for number, feature, outlines, said in outlined:
+    for what, feature, outlines, said in outlined:
         # and nothing at all of the first plane
         at = here or {**dict.fromkeys(axes - {"C"}, 0), **said}
         at = {letter: place for letter, place in at.items() if here or letter in axes}
-        with entries.reading(f"Feature {number} of {path}"):
+        with entries.reading(what):
             entries.add(_object(feature, outlines, room), at)
     return entries.assembled(
         path,
@@ -151,31 +143,16 @@ def _ring(said: Any) -> Ring:
     return corners if len(corners) > 2 else corners[:0]
 
 
-def _shape(
-    image: Mapping[str, Any],
-    outlined: list[list[Outline]],
-    path: Path,
-    wanted: tuple[int, int] | None,
-) -> tuple[int, int]:
-    if "height" in image:
-        return said_shape(image["height"], image.get("width"), wanted, path)
-    if wanted is not None:
-        return known_shape(wanted)
-    with malformed_as_sentence(str(path)):
-        outer = [outline.outer for outlines in outlined for outline in outlines]
-        rows, cols = reach_of(outer) if outer else (1, 1)
-    return checked_shape(rows, cols, path)
-
-
 def _object(feature: Feature, outlines: list[Outline], room: Room) -> Found:
     said = feature.get("properties") or {}
-    instance = room.outlined(outlines, _score(said.get("measurements")), _concept(said))
     about = said.get("metadata") or {}
-    return Found(
-        instance,
-        label_of(said.get("name")),
-        str(about.get("engine", "")),
-        state_of(about.get("state")),
+    return Found.of(
+        room.outlined(outlines),
+        said.get("name"),
+        _score(said.get("measurements")),
+        _concept(said),
+        about.get("engine"),
+        about.get("state"),
     )
 
 
@@ -184,13 +161,12 @@ def _concept(said: Mapping[str, Any]) -> str:
     if isinstance(what, str):
         what = {"name": what}
     # QuPath has a list where a class is derived from others
-    name = what.get("name") or ": ".join(map(str, what.get("names") or ()))
-    return "" if name == NO_CONCEPT else str(name)
+    return str(what.get("name") or ": ".join(map(str, what.get("names") or ())))
 
 
-def _score(measurements: Any) -> float | None:
+def _score(measurements: Any) -> Any:
     if isinstance(measurements, list):
         # as older versions of QuPath have them
         measurements = {str(one["name"]): one["value"] for one in measurements}
     known = {str(name).lower(): value for name, value in (measurements or {}).items()}
-    return score_of(known.get("score"))
+    return known.get("score")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,20 +17,13 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.outlines import Ring
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT
 from napari_sam3.workflows.exporting.entries import Entries
 from napari_sam3.workflows.exporting.found import (
     MAX_BYTES,
     Found,
     NoObjectError,
     Room,
-    checked_shape,
-    known_shape,
-    label_of,
-    malformed_as_sentence,
-    reach_of,
-    score_of,
-    state_of,
+    shape_around,
 )
 
 _MAX_REGIONS = 1_000_000
@@ -39,34 +33,27 @@ _PLACED = re.compile(r"(?:(\d{4,5})-)?\d{4,5}-\d{4,5}")
 
 
 def read_rois(
-    path: Path,
-    image_shape: tuple[int, int] | None = None,
-    plane: Sequence[int] | None = None,
+    path: Path, image_shape: tuple[int, int] | None = None, plane: Sequence[int] | None = None
 ) -> Exported:
     """Return the objects that regions outline: of a ``.roi`` file, or a zip of them.
 
     Parameters
     ----------
     path : Path
-    image_shape : tuple of int, optional
-        (rows, cols) of the image; what reaches out of it is cut off.  By default the
-        smallest that holds all objects.
-    plane : sequence of int, optional
-        Which plane of a stack, if the regions are of several.
-
-    Raises
-    ------
-    ImageError
-        If it is no such file, or a part of it is damaged.
+    image_shape, plane
+        As in `read_objects`; what reaches out of the image is cut off.  By default it just holds
+        all objects.
     """
     entries, regions = Entries("region"), []
     for name, data in _entries(path):
-        with entries.reading(f"The region {name!r:.80} of {path}"):
-            regions.append((name, _Region(name, data)))
-    shape = _shape([region for _, region in regions], path, image_shape)
-    room = Room(shape=shape)
-    for name, region in regions:
-        with entries.reading(f"The region {name!r:.80} of {path}"):
+        what = f"The region {name!r:.80} of {path}"
+        with entries.reading(what):
+            regions.append((what, _Region(name, data)))
+    reach = [ring for _, region in regions for ring in region.reach]
+    shape = image_shape or shape_around(reach, path)
+    room = Room(shape)
+    for what, region in regions:
+        with entries.reading(what):
             entries.add(region.object(room), region.place)
     return entries.assembled(path, shape, plane, has_edges=image_shape is not None)
 
@@ -114,23 +101,8 @@ def _unpacked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bytes
         yield Path(entry.filename).stem, data
 
 
-def _shape(regions: list[_Region], path: Path, wanted: tuple[int, int] | None) -> tuple[int, int]:
-    if wanted is not None:
-        return known_shape(wanted)
-    with malformed_as_sentence(str(path)):
-        rings = [ring for region in regions for ring in region.reach]
-        rows, cols = reach_of(rings) if rings else (1, 1)
-    return checked_shape(rows, cols, path)
-
-
 class _Region:
-    """One region, and what its name and its properties say.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read.
-    """
+    """One region, and what its name and its properties say."""
 
     def __init__(self, name: str, data: bytes) -> None:
         import roifile
@@ -189,53 +161,45 @@ class _Region:
     def object(self, room: Room) -> Found:
         """Return the object; NoObjectError if the region holds no pixels."""
         label, concept = self._label_and_concept()
-        score = score_of(_number(self.said.get("score", "")))
-        instance = self._instance(room, score, concept)
-        state = state_of(self.said.get("state"))
-        return Found(instance, label, self.said.get("engine", ""), state)
+        return Found.of(
+            self._instance(room),
+            label,
+            _number(self.said.get("score", "")),
+            concept,
+            self.said.get("engine"),
+            self.said.get("state"),
+        )
 
-    def _label_and_concept(self) -> tuple[int, str]:
-        numbered = None if _PLACED.fullmatch(self.name) else _NUMBERED.fullmatch(self.name)
-        label, concept = numbered.groups() if numbered else ("", self.name)
+    def _label_and_concept(self) -> tuple[str, str]:
         if "label" in self.said:
             # this program's own: a name was made fit to be a file's
-            return label_of(self.said["label"]), self.said.get("concept", "")
-        is_placed = _PLACED.fullmatch(self.name) is not None
-        named = "" if is_placed or concept in (None, NO_CONCEPT) else str(concept)
-        return label_of(label), named
+            return self.said["label"], self.said.get("concept", "")
+        if _PLACED.fullmatch(self.name):
+            return "", ""
+        numbered = _NUMBERED.fullmatch(self.name)
+        return (numbered[1], numbered[2] or "") if numbered else ("", self.name)
 
-    def _instance(self, room: Room, score: float | None, concept: str) -> Instance:
+    def _instance(self, room: Room) -> Instance:
         if self.is_oval:
-            return room.counted(_oval(self.corners, room, score, concept), self.reach)
+            return room.counted(_oval(self.corners, room), self.reach)
         # by the rule of Java's paths: inside is what an odd number of rings goes around
-        return room.ringed(self.rings, score, concept)
+        return room.ringed(self.rings)
 
 
-def _oval(
-    corners: tuple[float, ...], room: Room, score: float | None, concept: str
-) -> Instance | None:
+def _oval(corners: tuple[float, ...], room: Room) -> Instance | None:
     top, left, bottom, right = corners
-    box = Box.of_shape(room.shape).intersection(
-        Box(
-            int(np.floor(top)),
-            int(np.floor(left)),
-            max(int(np.ceil(bottom)), int(np.floor(top)) + 1),
-            max(int(np.ceil(right)), int(np.floor(left)) + 1),
-        )
-    )
+    first_row, first_col = math.floor(top), math.floor(left)
+    last_row, last_col = max(math.ceil(bottom), first_row + 1), max(math.ceil(right), first_col + 1)
+    box = Box(first_row, first_col, last_row, last_col).intersection(Box.of_shape(room.shape))
     if box is None or bottom <= top or right <= left:
         return None
     if box.area > room.pixels:
         raise ValueError("the objects are too large")
-    rows, cols = (np.arange(start, stop) + 0.5 for start, stop in _ranges(box))
+    rows, cols = np.arange(box.top, box.bottom) + 0.5, np.arange(box.left, box.right) + 0.5
     row = (rows - (top + bottom) / 2) / ((bottom - top) / 2)
     col = (cols - (left + right) / 2) / ((right - left) / 2)
-    found = Instance.from_mask(row[:, np.newaxis] ** 2 + col**2 <= 1, score, concept)
+    found = Instance.from_mask(row[:, np.newaxis] ** 2 + col**2 <= 1)
     return None if found is None else found.shifted(box.top, box.left)
-
-
-def _ranges(box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (box.top, box.bottom), (box.left, box.right)
 
 
 def _properties(text: str) -> dict[str, str]:

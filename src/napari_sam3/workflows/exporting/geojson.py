@@ -18,8 +18,12 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import Outline, Ring, trace_outlines
 from napari_sam3.core.progress import Progress
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, described_plane
-from napari_sam3.workflows.exporting.colors import class_color
+from napari_sam3.workflows.exporting.coco import (
+    NO_CONCEPT,
+    category_ids,
+    class_color,
+    described_plane,
+)
 from napari_sam3.workflows.files import save_text
 
 _AT_ONCE = 500

@@ -22,7 +22,6 @@ _WRITTEN = [suffix for each in FORMATS if each.can_be_read for suffix in each.su
 READABLE = tuple(dict.fromkeys((*_WRITTEN, ".geojson.gz", ".roi", *LABEL_SUFFIXES)))
 """The ends of the names of files that can be read."""
 
-
 _JSON_MARKS = (b'"annotations"', b'"segmentation"', b'"Feature"', b'"FeatureCollection"')
 _LONGEST_MARK = max(map(len, _JSON_MARKS))
 _BLOCK = 1 << 20
@@ -67,8 +66,10 @@ def read_objects(
     path = Path(path)
     if not is_folder(path):
         require_file(path)
+    if image_shape is not None:
+        image_shape = int(image_shape[0]), int(image_shape[1])
     found = _read(path, image_shape, image_name, plane)
-    if image_shape is not None and found.image_shape != tuple(image_shape):
+    if image_shape is not None and found.image_shape != image_shape:
         rows, cols = found.image_shape
         raise ImageError(
             f"{path} has {rows} × {cols} pixels (rows × columns), but the image has "
@@ -117,7 +118,8 @@ def _read(
     image_name: str | None,
     plane: Sequence[int] | None,
 ) -> Exported:
-    from napari_sam3.workflows.exporting.from_labels import read_label_file, read_ome_zarr
+    from napari_sam3.workflows.exporting.from_labels import read_label_file
+    from napari_sam3.workflows.exporting.from_ome_zarr import read_ome_zarr
     from napari_sam3.workflows.exporting.from_rois import read_rois
 
     suffix = path.suffix.lower()

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.progress import Progress
 from napari_sam3.workflows.exporting.bundle import Exported, LabelImage, label_image
-from napari_sam3.workflows.exporting.units import METERS, full_name, imagej_name
+from napari_sam3.workflows.exporting.calibration import METERS, full_name, imagej_name
 from napari_sam3.workflows.files import replace_file
 
 # ImageJ's own order of axes, and the most bytes that it finds behind one another

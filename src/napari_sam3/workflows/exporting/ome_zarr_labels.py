@@ -25,9 +25,8 @@ from napari_sam3.workflows.exporting.bundle import (
     LabelImage,
     label_image,
 )
-from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
-from napari_sam3.workflows.exporting.colors import class_color
-from napari_sam3.workflows.exporting.units import METERS, SECONDS, full_name
+from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
+from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, class_color
 from napari_sam3.workflows.paths import behind_links, is_folder
 
 if TYPE_CHECKING:
@@ -169,19 +168,7 @@ def _about_labels(exported: Exported) -> dict[str, Any]:
 
 
 def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder, whole or not at all; an existing one is replaced.
-
-    Parameters
-    ----------
-    path : Path
-    write : callable
-        Fills the new folder it is given.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be written.
-    """
+    """Write a folder by what fills a new one, whole or not at all; an existing one is replaced."""
     target = behind_links(path)
     # beside its place, as only a move within one disk happens at once; not named after it,
     # as its name may be as long as names can be

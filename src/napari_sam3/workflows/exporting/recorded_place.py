@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam3.core.calibration import UNNAMED, PixelSize
 from napari_sam3.workflows.exporting.bundle import Array, Exported
-from napari_sam3.workflows.exporting.units import full_name
+from napari_sam3.workflows.exporting.calibration import full_name
 
 
 def placed(found: Exported, layer: Mapping[str, Any]) -> Exported:

@@ -53,13 +53,7 @@ def export(path: str | Path, exported: Exported, overwrite: bool = False) -> lis
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse to write where something is that must not be replaced.
-
-    Raises
-    ------
-    ImageError
-        If there is.
-    """
+    """Raise `ImageError` where something is that must not be replaced."""
     chosen = format_of(path)
     if kind_at(path.parent) != "folder":
         raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
@@ -80,12 +74,7 @@ def check_target(path: Path, overwrite: bool) -> None:
 
 
 def refuse_unfit(chosen: Format, exported: Exported) -> None:
-    """Refuse a stack of labels whose objects are not known, where objects are asked for.
-
-    Raises
-    ------
-    ImageError
-    """
+    """Refuse a stack of labels whose objects are not known, where objects are asked for."""
     if chosen.keeps_overlaps and exported.is_stack and not exported.everything:
         raise ImageError(
             f"{chosen.title} holds the objects of one plane, but the labels are a stack; "
