@@ -30,7 +30,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import sizes_asked_for
-from napari_sam3.engines.segmind.decode import decode, split_into_instances
+from napari_sam3.engines.segmind.decode import decode
+from napari_sam3.engines.segmind.results import split_into_instances
 from napari_sam3.errors import ResponseError, Sam3Error
 
 SHAPE = (24, 40)

@@ -12,8 +12,8 @@ from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import SegmentationRequest
 from napari_sam3.engines.segmind import engine as engine_module
+from napari_sam3.engines.segmind import failures, probe
 from napari_sam3.engines.segmind import key as key_module
-from napari_sam3.engines.segmind import retry
 from napari_sam3.engines.segmind.engine import SegmindEngine
 from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey
 from napari_sam3.engines.segmind.options import SegmindOptions
@@ -66,8 +66,9 @@ def at_once(monkeypatch):
     """Nothing waits for its own sake, and no key of the person who runs the tests is used."""
     monkeypatch.setattr(engine_module, "POLL_S", 0.002)
     monkeypatch.setattr(engine_module, "LONGEST_POLL_S", 0.002)
-    monkeypatch.setattr(retry, "BACKOFF_S", (0.002, 0.002, 0.002, 0.002))
-    monkeypatch.setattr(retry, "RATE_LIMIT_WAIT_S", 0.004)
+    monkeypatch.setattr(probe, "POLL_S", 0.002)
+    monkeypatch.setattr(failures, "BACKOFF_S", (0.002, 0.002, 0.002, 0.002))
+    monkeypatch.setattr(failures, "RATE_LIMIT_WAIT_S", 0.004)
     monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(key_module, "_session", [])
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):

@@ -117,7 +117,7 @@ def test_whatever_the_service_answers_it_is_an_error_with_a_sentence(
         ({"detail": [{"loc": ["body"], "msg": "one"}, {"msg": "two"}]}, "one; two"),
         ({"error": {"message": "deep"}}, "deep"),
         ({"error": None, "message": "m"}, "m"),
-        ({"error": 7}, ""),
+        ({"error": 7}, "7"),
         ([{"msg": "x"}], "x"),
         ("text", "text"),
         ({}, ""),

@@ -21,11 +21,11 @@ from napari_sam3.core.prompts import (
     Point,
 )
 from napari_sam3.engines.base import SegmentationRequest
-from napari_sam3.engines.segmind.decode import fit_mask
 from napari_sam3.engines.segmind.engine import SegmindEngine
 from napari_sam3.engines.segmind.key import ApiKey
 from napari_sam3.engines.segmind.options import SegmindOptions
 from napari_sam3.engines.segmind.payload import _ToSent, build_payload
+from napari_sam3.engines.segmind.results import fit_mask
 from napari_sam3.errors import PromptError, UnsupportedPromptError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (30, 44, 3), np.uint8)

@@ -1,9 +1,10 @@
 """The policy as a table: what may be asked again, after how long, and what never."""
 
+from typing import get_args
+
 import pytest
 
-from napari_sam3.engines.segmind.failures import Failure
-from napari_sam3.engines.segmind.retry import LOOKING, retry_delay
+from napari_sam3.engines.segmind.failures import PAID, Failure, RequestKind, retry_delay
 from napari_sam3.errors import EngineError
 
 BACKOFF = (1.0, 2.0, 4.0, 8.0)
@@ -55,5 +56,6 @@ def test_policy(step, kind, more, expected):
     assert delays(step, kind, **more) == expected
 
 
-def test_only_what_costs_nothing_counts_as_looking():
-    assert set(LOOKS) == LOOKING
+def test_all_kinds_of_requests_stand_in_the_table():
+    assert set(POSTS) == PAID
+    assert {*POSTS, *LOOKS} == set(get_args(RequestKind))

@@ -14,9 +14,9 @@ import pytest
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import CombinedPrompt, ConceptPrompt, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationRequest
-from napari_sam3.engines.segmind import retry
-from napari_sam3.engines.segmind.engine import SegmindEngine, SegmindTicket, _json_object
-from napari_sam3.engines.segmind.wire import Reply
+from napari_sam3.engines.segmind import failures
+from napari_sam3.engines.segmind.engine import SegmindEngine, SegmindTicket
+from napari_sam3.engines.segmind.json_values import json_object
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
@@ -106,7 +106,7 @@ def test_cancelled_while_it_waits_the_answer_can_still_be_collected_for_nothing(
 def test_cancelled_while_it_waits_for_the_limit_nothing_was_accepted(
     start, engine_for, kit, monkeypatch
 ):
-    monkeypatch.setattr(retry, "RATE_LIMIT_WAIT_S", 100.0)
+    monkeypatch.setattr(failures, "RATE_LIMIT_WAIT_S", 100.0)
     server = start(Behaviour(faults={"submit": Fault(429)}))
     with stopped_once(server, arrived("submit")) as stop, pytest.raises(CancelledError):
         engine_for(server, deadline_s=600.0).segment(kit.question(), stop)
@@ -124,8 +124,6 @@ def test_a_cancel_between_v2_and_v1_sends_no_second_request(start, engine_for, k
 
 
 def _setting(stop, name):
-    from napari_sam3.engines.segmind import failures
-
     def wrapped(*args, **kwargs):
         stop.set()
         return getattr(failures, name)(*args, **kwargs)
@@ -272,9 +270,8 @@ def test_one_object_in_several_parts_stays_one(start, engine_for):
 
 
 def test_an_answer_too_long_for_a_receipt_is_read_as_an_answer():
-    large = Reply(200, {}, b'{"request_id": "r"' + b" " * 2**20 + b"}")
-    assert _json_object(large) == {}
-    assert _json_object(Reply(200, {}, b'["r"]')) == {}
+    assert json_object(b'{"request_id": "r"' + b" " * 2**20 + b"}") == {}
+    assert json_object(b'["r"]') == {}
 
 
 # ---------------------------------------------------------------------- the balance

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -20,14 +19,13 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from napari_sam3.engines.base import NEVER
 from napari_sam3.engines.segmind.engine import SegmindEngine
+from napari_sam3.engines.segmind.failures import NOT_SENT_RETRIES
 from napari_sam3.engines.segmind.http import SegmindHttp
+from napari_sam3.engines.segmind.json_values import checked_request_id
 from napari_sam3.engines.segmind.key import ApiKey
 from napari_sam3.engines.segmind.options import SegmindOptions
-from napari_sam3.engines.segmind.retry import NOT_SENT_RETRIES
 from napari_sam3.engines.segmind.wire import (
-    checked_request_id,
     new_session,
     proxies_for,
     split_address,
@@ -263,16 +261,16 @@ def test_only_proof_lets_a_submit_be_sent_again(error, proven):
     ],
 )
 def test_an_output_is_fetched_from_the_service_only(url):
-    http = SegmindHttp(SegmindOptions(), ApiKey(KEY))
+    http = SegmindHttp(SegmindOptions(), ApiKey(KEY), 5.0)
     with pytest.raises(ResponseError, match="not fetched"):
-        http.download(url, NEVER, time.monotonic() + 5)
+        http.download(url)
 
 
 @pytest.mark.parametrize("url", ["http://evil.example\\@127.0.0.1/", "http://x@127.0.0.1:1/"])
 def test_a_stand_in_is_no_way_around_that(start, url):
-    http = SegmindHttp(SegmindOptions(url="http://127.0.0.1:9"), ApiKey(KEY))
+    http = SegmindHttp(SegmindOptions(url="http://127.0.0.1:9"), ApiKey(KEY), 5.0)
     with pytest.raises(ResponseError, match="not fetched"):
-        http.download(url, NEVER, time.monotonic() + 5)
+        http.download(url)
 
 
 def test_the_service_itself_may_be_fetched_from(monkeypatch):
@@ -283,19 +281,19 @@ def test_the_service_itself_may_be_fetched_from(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    http = SegmindHttp(SegmindOptions(), ApiKey(KEY))
+    http = SegmindHttp(SegmindOptions(), ApiKey(KEY), 5.0)
     for url in ("https://images.segmind.com/a.png", "https://SEGMIND.com/a?b#c"):
         with pytest.raises(EngineUnavailableError):
-            http.download(url, NEVER, time.monotonic() + 5)
+            http.download(url)
     assert set(asked) == {"images.segmind.com", "segmind.com"}
 
 
 def test_a_redirect_to_nonsense_is_refused():
     answer = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n"
     with raw_server(answer) as (url, _):
-        http = SegmindHttp(SegmindOptions(url=url), ApiKey(KEY))
+        http = SegmindHttp(SegmindOptions(url=url), ApiKey(KEY), 5.0)
         with pytest.raises(ResponseError, match="not fetched"):
-            http.download(f"{url}/a.png", NEVER, time.monotonic() + 5)
+            http.download(f"{url}/a.png")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +318,7 @@ def test_an_address_is_split_only_where_all_programs_agree():
 
 
 def test_it_does_not_show_the_key():
-    http = SegmindHttp(SegmindOptions(), ApiKey(KEY))
+    http = SegmindHttp(SegmindOptions(), ApiKey(KEY), 5.0)
     assert repr(http) == "SegmindHttp(https://api.segmind.com)"
     assert KEY not in repr(vars(http))
 

@@ -7,7 +7,7 @@ the content type is only told in errors, and everything is bounded by `DecodeLim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.instances import BoolArray
+from napari_sam3.engines.base import Usage
 from napari_sam3.engines.segmind.bodies import (
     PICTURES,
     Budget,
@@ -30,12 +31,8 @@ from napari_sam3.engines.segmind.bodies import (
 )
 from napari_sam3.engines.segmind.failures import detail_of
 from napari_sam3.engines.segmind.json_answer import JsonAnswer, read_json
-from napari_sam3.engines.segmind.json_values import JSON
-from napari_sam3.engines.segmind.parts import fit_mask, split_into_instances
 from napari_sam3.engines.segmind.pixels import read_masks, read_rgb
 from napari_sam3.errors import ResponseError
-
-__all__ = ["DecodeLimits", "Decoded", "decode", "fit_mask", "split_into_instances"]
 
 DEFAULT_LIMITS = DecodeLimits()
 HEAD = 64
@@ -57,31 +54,26 @@ class Decoded:
         that must still be downloaded, maybe beside some that came along.  ``pending``:
         a receipt for a job under `request_id`.  ``empty``: nothing was found.
     masks : tuple of ndarray of bool, shape (rows, cols)
-        None empty, each of the size it came in; see `fit_mask`.
+        None empty, each of the size it came in.
     pictures : tuple of ndarray of uint8, shape (rows, cols, 3)
         Only where an overlay was asked for.
     urls : tuple of str
         In their order, unchecked.
-    request_id : str, optional
-        Under which the service knows the request.
-    credits, credits_left, seconds : float, optional
-        What it took and what is left, if the answer says so.
+    usage : Usage
+        What it took, as far as the answer says.
+    credits_left : float, optional
+        The balance, if it is told.
     notices : tuple of str
         Sentences that the user should read beside the result.
-    extra : dict
-        What else a JSON answer says, pictures left out.
     """
 
     kind: AnswerKind
     masks: tuple[BoolArray, ...] = ()
     pictures: tuple[npt.NDArray[np.uint8], ...] = ()
     urls: tuple[str, ...] = ()
-    request_id: str | None = None
-    credits: float | None = None
+    usage: Usage = field(default_factory=Usage)
     credits_left: float | None = None
-    seconds: float | None = None
     notices: tuple[str, ...] = ()
-    extra: Mapping[str, JSON] = field(default_factory=dict)
 
 
 def decode(
@@ -153,13 +145,9 @@ class _Decoder:
             tuple(self._masks),
             tuple(self._pictures),
             urls,
-            answer.request_id,
-            answer.metrics.credits,
-            answer.metrics.credits_left,
-            answer.metrics.seconds,
-            # each sentence once
+            answer.usage,
+            answer.credits_left,
             tuple(dict.fromkeys([*answer.notices, *self._notices])),
-            answer.extra,
         )
 
     def _unpacked(self, data: bytes) -> tuple[bytes, Kind]:

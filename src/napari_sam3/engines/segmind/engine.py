@@ -21,12 +21,23 @@ from napari_sam3.engines.base import (
     raise_if_stopped,
 )
 from napari_sam3.engines.segmind import CAPABILITIES
-from napari_sam3.engines.segmind.bodies import UnreadableError
-from napari_sam3.engines.segmind.decode import Decoded, DecodeLimits, decode
-from napari_sam3.engines.segmind.failures import MAYBE_BILLED, NOT_BILLED, detail_of, job_failed
-from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request_id
-from napari_sam3.engines.segmind.json_answer import DONE, FAILED, OUTPUT_KEYS
-from napari_sam3.engines.segmind.json_values import balance, parse_json
+from napari_sam3.engines.segmind.decode import Decoded, decode
+from napari_sam3.engines.segmind.failures import (
+    FAILED,
+    MAYBE_BILLED,
+    NOT_BILLED,
+    detail_of,
+    job_failed,
+    words_of,
+)
+from napari_sam3.engines.segmind.http import SegmindHttp
+from napari_sam3.engines.segmind.json_answer import DONE, OUTPUT_KEYS
+from napari_sam3.engines.segmind.json_values import (
+    balance,
+    checked_request_id,
+    json_object,
+    status_of,
+)
 from napari_sam3.engines.segmind.key import ENVIRONMENT_VARIABLE, ApiKey, find_key, redacted
 from napari_sam3.engines.segmind.options import (
     DEFAULT_URL,
@@ -39,6 +50,7 @@ from napari_sam3.engines.segmind.options import (
 from napari_sam3.engines.segmind.payload import Sent, build_payload
 from napari_sam3.engines.segmind.results import make_result, usage_of
 from napari_sam3.engines.segmind.ticket import SegmindTicket, pack_ticket, unpack_ticket
+from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import (
     AuthenticationError,
     CancelledError,
@@ -56,9 +68,6 @@ POLLS_PER_ELAPSED = 10
 
 KEPT_S = 3600.0
 """The service forgets a request an hour after it was submitted (its documents)."""
-
-MAX_CONTROL_BODY = 2**20
-"""Bytes of an answer that holds no picture: larger ones are not parsed for a request id."""
 
 UNKNOWN_API = (404, 405)
 """Answers that mean: there is no such address, or not for this verb."""
@@ -152,34 +161,32 @@ class SegmindEngine:
         """
         sent = self.payload(request)
         raise_if_stopped(stop)
-        http, deadline = self._http(), self._deadline()
+        http = self._http(self.options.deadline_s, stop)
         self.state = "sending"
         if self.options.api == "v1" or (self.options.api == "auto" and self._v2_is_missing):
-            return self._submit_v1(http, sent, stop, deadline)
+            return self._submit_v1(http, sent)
         try:
-            reply = http.post("v2", sent.body, stop, deadline)
+            reply = http.post("v2", sent.body)
         except RequestRejectedError as error:
             if self.options.api == "v2" or error.status not in UNKNOWN_API:
                 raise
             # 404 and 405 are never billed, so asking the other way costs nothing
             self._v2_is_missing = True
-            return self._submit_v1(http, sent, stop, deadline)
+            return self._submit_v1(http, sent)
         return self._accepted(sent, reply)
 
-    def _submit_v1(
-        self, http: SegmindHttp, sent: Sent, stop: threading.Event, deadline: float
-    ) -> SegmindTicket:
+    def _submit_v1(self, http: SegmindHttp, sent: Sent) -> SegmindTicket:
         self.state = "running"
-        reply = http.post("v1", sent.body, stop, deadline)
+        reply = http.post("v1", sent.body)
         return SegmindTicket(sent, checked_request_id(reply.headers.get("x-request-id")), reply)
 
     def _accepted(self, sent: Sent, reply: Reply) -> SegmindTicket:
-        value = _json_object(reply)
+        value = json_object(reply.body)
         request_id = checked_request_id(value.get("request_id"))
         if request_id is not None:
             return SegmindTicket(sent, request_id, since=time.monotonic())
         if value and not value.keys() & set(OUTPUT_KEYS):
-            said = detail_of(reply.body)[0]
+            said = words_of(value)
             told = f" It said: “{redacted(said, self._key)}”." if said else ""
             raise OutcomeUnknownError(
                 "The service took the request but gave no usable request id, so its answer cannot "
@@ -200,17 +207,16 @@ class SegmindEngine:
         CancelledError
             If stopped; the answer can still be collected.
         """
-        http, deadline = self._http(), self._deadline()
+        http = self._http(self.options.deadline_s, stop)
         with self._explained(ticket):
-            reply, answer = self._outcome(http, ticket, stop, deadline)
+            reply, answer = self._outcome(http, ticket)
+            if answer.kind != "pending":
+                outputs = self._downloads(http, answer, ticket)
+                answers = [answer, *self._read(outputs, ticket)]
         if answer.kind == "pending":
             # v1 gave a receipt
-            return self.collect(SegmindTicket(ticket.sent, answer.request_id), stop)
-        request_id = ticket.request_id or answer.request_id
-        with self._explained(ticket):
-            outputs = self._downloads(http, answer, ticket, stop, deadline)
-            answers = [answer, *self._read(outputs, ticket)]
-        usage, self.credits_left = usage_of(reply, answer, request_id)
+            return self.collect(SegmindTicket(ticket.sent, answer.usage.request_id), stop)
+        usage, self.credits_left = usage_of(reply, answer, ticket.request_id)
         result = make_result(ticket.sent, self.options.answer, answers, usage)
         raw = tuple(RawPart(part.content_type, part.body) for part in (reply, *outputs))
         return replace(result, raw=raw)
@@ -219,20 +225,16 @@ class SegmindEngine:
         """Return all that is needed to collect a ticket's answer later: no key, no picture."""
         return pack_ticket(ticket, self.options)
 
-    def _outcome(
-        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
-    ) -> tuple[Reply, Decoded]:
+    def _outcome(self, http: SegmindHttp, ticket: SegmindTicket) -> tuple[Reply, Decoded]:
         if ticket.reply is not None:
             return ticket.reply, self._decoded(ticket.reply, ticket.sent)
         self.state = "queued"
         since = time.monotonic() - POLL_S if ticket.since is None else ticket.since
         # not asked at once: nothing is done so soon, and each question may count
         due = since + POLL_S
-        while due < deadline:
-            stop.wait(max(0.0, due - time.monotonic()))
-            raise_if_stopped(stop)
-            if self._is_done(http, ticket, stop, deadline):
-                reply = self._completed(http, ticket, stop, deadline)
+        while http.wait_until(due):
+            if self._is_done(http, ticket):
+                reply = self._completed(http, ticket)
                 answer = self._decoded(reply, ticket.sent)
                 if answer.kind != "pending":
                     return reply, answer
@@ -240,18 +242,11 @@ class SegmindEngine:
             due = now + min(LONGEST_POLL_S, max(POLL_S, (now - since) / POLLS_PER_ELAPSED))
         raise OutcomeUnknownError(f"The service is not done after {self.options.deadline_s:.0f} s.")
 
-    def _downloads(
-        self,
-        http: SegmindHttp,
-        answer: Decoded,
-        ticket: SegmindTicket,
-        stop: threading.Event,
-        deadline: float,
-    ) -> list[Reply]:
+    def _downloads(self, http: SegmindHttp, answer: Decoded, ticket: SegmindTicket) -> list[Reply]:
         outputs = []
         for url in answer.urls:
             self.state = "downloading"
-            outputs.append(http.download(url, stop, deadline, ticket.request_id or ""))
+            outputs.append(http.download(url, ticket.request_id))
         return outputs
 
     def _read(self, outputs: list[Reply], ticket: SegmindTicket) -> list[Decoded]:
@@ -260,26 +255,17 @@ class SegmindEngine:
             raise ResponseError("The output's address leads to another address, not to a picture.")
         return found
 
-    def _is_done(
-        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
-    ) -> bool:
-        path = f"v2/requests/{ticket.request_id}/status"
-        reply = http.get("status", path, stop, deadline, ticket.request_id or "")
-        status = _status(_json_object(reply))
-        if status in FAILED:
-            raise job_failed(detail_of(reply.body)[0], ticket.request_id)
+    def _is_done(self, http: SegmindHttp, ticket: SegmindTicket) -> bool:
+        reply = http.get("status", f"v2/requests/{ticket.request_id}/status", ticket.request_id)
+        status = _refused_if_failed(reply, ticket)
         if status == "PROCESSING":
             self.state = "running"
         return status in DONE
 
-    def _completed(
-        self, http: SegmindHttp, ticket: SegmindTicket, stop: threading.Event, deadline: float
-    ) -> Reply:
+    def _completed(self, http: SegmindHttp, ticket: SegmindTicket) -> Reply:
         self.state = "downloading"
-        path = f"v2/requests/{ticket.request_id}"
-        reply = http.get("result", path, stop, deadline, ticket.request_id or "")
-        if _status(_json_object(reply)) in FAILED:
-            raise job_failed(detail_of(reply.body)[0], ticket.request_id)
+        reply = http.get("result", f"v2/requests/{ticket.request_id}", ticket.request_id)
+        _refused_if_failed(reply, ticket)
         return reply
 
     def _decoded(self, reply: Reply, sent: Sent) -> Decoded:
@@ -326,25 +312,21 @@ class SegmindEngine:
         EngineError
             If the service cannot be asked.
         """
-        http = self._http()
-        deadline = time.monotonic() + self.options.read_timeout_s
+        http = self._http(self.options.read_timeout_s, stop)
         try:
-            reply = http.get("credits", "v1/get-user-credits", stop, deadline)
+            reply = http.get("credits", "v1/get-user-credits")
         except RequestRejectedError as error:
             if error.status in UNKNOWN_API:
                 return None
             raise
-        value = _json_object(reply)
+        value = json_object(reply.body)
         known = [balance(value.get(name)) for name in ("credits", "free-credits")]
         amounts = [amount for amount in known if amount is not None]
         self.credits_left = sum(amounts) if amounts else None
         return self.credits_left
 
-    def _http(self) -> SegmindHttp:
-        return SegmindHttp(self.options, self._key or _found_key())
-
-    def _deadline(self) -> float:
-        return time.monotonic() + self.options.deadline_s
+    def _http(self, within_s: float, stop: threading.Event) -> SegmindHttp:
+        return SegmindHttp(self.options, self._key or _found_key(), within_s, stop)
 
 
 def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, SegmindTicket]:
@@ -375,8 +357,12 @@ def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Segmin
     return SegmindEngine(options), ticket
 
 
-def _status(value: dict[str, Any]) -> str:
-    return str(value.get("status", "")).strip().upper()
+def _refused_if_failed(reply: Reply, ticket: SegmindTicket) -> str:
+    """Return how far a job is, or raise its error."""
+    status = status_of(json_object(reply.body))
+    if status in FAILED:
+        raise job_failed(detail_of(reply.body)[0], ticket.request_id)
+    return status
 
 
 def _what_remains(ticket: SegmindTicket, status: int | None = None) -> str:
@@ -400,14 +386,3 @@ def _found_key() -> ApiKey:
             "The built-in engine needs none."
         )
     return found[0]
-
-
-def _json_object(reply: Reply) -> dict[str, Any]:
-    """Return a JSON object, or an empty one where the answer is none."""
-    if len(reply.body) > MAX_CONTROL_BODY:
-        return {}
-    try:
-        value = parse_json(reply.body.decode("utf-8", "replace"), DecodeLimits())
-    except UnreadableError:
-        return {}
-    return value if isinstance(value, dict) else {}

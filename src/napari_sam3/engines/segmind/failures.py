@@ -1,4 +1,4 @@
-"""What went wrong on the wire → the typed error and its sentence.
+"""What went wrong on the wire → the typed error and its sentence, and whether to ask again.
 
 Statuses, bodies and their meaning: the service's documents, and what public clients
 report.  "Only HTTP 200 is billed" is the vendor's word; so an error that came as an
@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from napari_sam3.engines.segmind.json_values import seconds
+from napari_sam3.engines.base import MAX_SECONDS, possible
+from napari_sam3.engines.segmind.json_values import json_object, number, status_of
 from napari_sam3.errors import (
     AuthenticationError,
     CreditsError,
@@ -25,13 +26,22 @@ from napari_sam3.errors import (
     RequestRejectedError,
 )
 
+RequestKind = Literal["v1", "submit", "status", "result", "download", "credits"]
 Kind = Literal["not sent", "broken", "rate limit", "server", "refused"]
+
+PAID: frozenset[RequestKind] = frozenset({"v1", "submit"})
+FAILED = frozenset({"FAILED", "FAILURE", "ERROR", "CANCELLED", "CANCELED"})
+
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
+NOT_SENT_RETRIES = 2
+"""The user waits meanwhile, and a network that is down stays down for longer than that."""
+RATE_LIMIT_WAIT_S = 60.0
+LONGEST_WAIT_S = 300.0
 
 NOT_BILLED = "Nothing was billed."
 MAYBE_BILLED = "It may have been billed."
 MAX_DETAIL = 300
 MAX_PAGE = 4000
-MAX_WORD = 2**20
 GATEWAY = (502, 504)
 MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.S | re.I)
 
@@ -71,14 +81,10 @@ def from_status(
     headers : dict
         With lower-case names.
     body : bytes
-        Already free of keys, or not: what is taken from it is redacted later.
     paid : bool
         Whether the request could cost money.
     request_id : str, optional
-
-    Returns
-    -------
-    Failure
+        Of the request that is asked about.
     """
     detail, is_json = detail_of(body)
     said = f" It said: “{detail}”." if detail else ""
@@ -197,13 +203,7 @@ def unknown_outcome(what: str) -> OutcomeUnknownError:
 
 def says_failed(body: bytes) -> bool:
     """Whether an answer, whatever its status, is the word of a job that failed."""
-    if len(body) > MAX_WORD:
-        return False
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and str(value.get("status")).strip().upper() == "FAILED"
+    return status_of(json_object(body)) == "FAILED"
 
 
 def job_failed(detail: str, request_id: str | None) -> RequestRejectedError:
@@ -222,22 +222,32 @@ def detail_of(body: bytes) -> tuple[str, bool]:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         return _short(MARKUP.sub(" ", text[:MAX_PAGE])), False
-    return _short(_detail(value)), True
+    return words_of(value), True
 
 
-def _detail(value: Any, depth: int = 4) -> str:
-    if isinstance(value, dict) and depth:
-        for name in ("error_description", "error", "message", "detail", "msg"):
-            if value.get(name):
-                return _detail(value[name], depth - 1)
+def words_of(value: Any) -> str:
+    """Return what JSON says in words, from where errors are told, shortened to plain text."""
+    return _short(_told(value))
+
+
+def _told(value: Any, depth: int = 4) -> str:
+    if isinstance(value, bool) or not value:
         return ""
-    if isinstance(value, list) and depth:
-        return "; ".join(filter(None, (_detail(item, depth - 1) for item in value[:5])))
-    return value if isinstance(value, str) else ""
+    if isinstance(value, int | float | str):
+        return str(value)
+    if not depth:
+        return "…"
+    if isinstance(value, list):
+        return "; ".join(filter(None, (_told(item, depth - 1) for item in value[:5])))
+    for name in ("error_description", "error", "message", "detail", "msg"):
+        if value.get(name):
+            return _told(value[name], depth - 1)
+    return ""
 
 
 def _short(text: str) -> str:
-    # no control characters: they could move a terminal's cursor
+    # JSON can spell halves of characters, and control characters could move a terminal's cursor
+    text = text.encode("utf-8", "replace").decode()
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]} …"
 
@@ -245,7 +255,7 @@ def _short(text: str) -> str:
 def _seconds_until_reset(headers: dict[str, str]) -> float | None:
     """Read ``retry-after`` or the service's own header, whose format is not documented."""
     after = headers.get("retry-after", "").strip()
-    if (wait := seconds(after)) is not None:
+    if (wait := possible(number(after), MAX_SECONDS)) is not None:
         return wait
     text = (headers.get("x-rate-limit-reset-at-utc") or after).strip()
     when = _moment(text) if text else None
@@ -268,4 +278,39 @@ def _moment(text: str) -> datetime | None:
         except (ValueError, TypeError):
             continue
         return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return None
+
+
+def retry_delay(step: RequestKind, failure: Failure, attempt: int) -> float | None:
+    """Return after how many seconds to try again, or None for never.
+
+    What only looks (polls, downloads, the balance) may be repeated.  A submit may be repeated
+    only when it certainly was not accepted: every accepted one is billed.
+
+    Parameters
+    ----------
+    step : str
+        What failed.
+    failure : Failure
+        How it failed.
+    attempt : int
+        How often this step has failed so far, from 1.
+
+    Returns
+    -------
+    float or None
+    """
+    if attempt > len(BACKOFF_S):
+        return None
+    backoff = BACKOFF_S[attempt - 1]
+    if failure.kind == "rate limit":
+        wait = RATE_LIMIT_WAIT_S if failure.retry_after is None else failure.retry_after
+        return max(backoff, wait) if wait <= LONGEST_WAIT_S else None
+    if failure.kind == "not sent":
+        return backoff if attempt <= NOT_SENT_RETRIES else None
+    if step not in PAID:
+        return backoff if failure.kind in ("broken", "server") else None
+    if step == "submit" and failure.kind == "server" and failure.is_clean and attempt == 1:
+        # the vendor's documents allow this one: a clean 5xx of a v2 submit is no accepted job
+        return backoff
     return None

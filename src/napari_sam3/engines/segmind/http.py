@@ -10,19 +10,21 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from napari_sam3.engines.base import raise_if_stopped
+from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.segmind import wire
 from napari_sam3.engines.segmind.failures import (
     NOT_BILLED,
+    PAID,
     Failure,
     Kind,
+    RequestKind,
     from_status,
+    retry_delay,
     says_failed,
     unknown_outcome,
 )
 from napari_sam3.engines.segmind.key import ApiKey, redacted
 from napari_sam3.engines.segmind.options import MODEL, SegmindOptions, is_loopback
-from napari_sam3.engines.segmind.retry import RequestKind, retry_delay
 from napari_sam3.engines.segmind.wire import (
     WIRE_ERRORS,
     DeadlineError,
@@ -30,7 +32,6 @@ from napari_sam3.engines.segmind.wire import (
     Reply,
     TooLongError,
     WireError,
-    checked_request_id,
     interruptible,
     is_timeout,
     new_session,
@@ -47,39 +48,59 @@ from napari_sam3.errors import (
     ResponseError,
 )
 
-__all__ = ["Reply", "SegmindHttp", "checked_request_id"]
-
 MAX_REDIRECTS = 3
 SHORTEST_TIMEOUT_S = 0.1
 LEAST_KEY = 8
 USER_AGENT = "napari-sam3"
 DOWNLOAD_DOMAIN = "segmind.com"
 
-PAID: frozenset[RequestKind] = frozenset({"v1", "submit"})
-
 
 class SegmindHttp:
-    """Calls of one account.
+    """Calls of one account, until they are stopped or their time is over.
 
     Parameters
     ----------
     options : SegmindOptions
     key : ApiKey
+    within_s : float
+        For all calls together.
+    stop : threading.Event
+        Set by another thread to cancel.
     """
 
-    def __init__(self, options: SegmindOptions, key: ApiKey) -> None:
+    def __init__(
+        self,
+        options: SegmindOptions,
+        key: ApiKey,
+        within_s: float,
+        stop: threading.Event = NEVER,
+    ) -> None:
         self._options = options
         self._key = key
+        self._stop = stop
+        self._deadline = time.monotonic() + within_s
         self._loopback = is_loopback(urlsplit(options.url).hostname)
 
     def __repr__(self) -> str:
         return f"SegmindHttp({self._options.url})"
 
+    def wait_until(self, when: float) -> bool:
+        """Wait for a moment of `time.monotonic`; return False if it is too late by then.
+
+        Raises
+        ------
+        CancelledError
+            If stopped.
+        """
+        if when >= self._deadline:
+            return False
+        self._stop.wait(max(0.0, when - time.monotonic()))
+        raise_if_stopped(self._stop)
+        return True
+
     # ------------------------------------------------------------------ keyed calls
 
-    def post(
-        self, version: str, body: dict[str, Any], stop: threading.Event, deadline: float
-    ) -> Reply:
+    def post(self, version: str, body: dict[str, Any]) -> Reply:
         """Send one request that may be billed; sent again only if it was not accepted.
 
         Raises
@@ -87,58 +108,40 @@ class SegmindHttp:
         OutcomeUnknownError
             If it was sent and its answer was lost.
         """
-        step: RequestKind = "v1" if version == "v1" else "submit"
-        read_s = self._options.block_timeout_s if step == "v1" else self._options.read_timeout_s
-        url = f"{self._options.url}/{version}/{MODEL}"
+        return self._keyed("v1" if version == "v1" else "submit", f"{version}/{MODEL}", json=body)
 
-        def call() -> Reply:
-            return self._keyed(step, url, read_s, deadline, json=body)
-
-        return self._ask(step, call, stop, deadline)
-
-    def get(
-        self,
-        step: RequestKind,
-        path: str,
-        stop: threading.Event,
-        deadline: float,
-        request_id: str = "",
-    ) -> Reply:
+    def get(self, step: RequestKind, path: str, request_id: str | None = None) -> Reply:
         """Ask something that costs nothing; the word of a failed job counts as an answer."""
-        url = f"{self._options.url}/{path}"
-
-        def call() -> Reply:
-            return self._keyed(step, url, self._options.read_timeout_s, deadline, request_id)
-
-        return self._ask(step, call, stop, deadline, request_id)
+        return self._keyed(step, path, request_id)
 
     def _keyed(
         self,
         step: RequestKind,
-        url: str,
-        read_s: float,
-        deadline: float,
-        request_id: str = "",
+        path: str,
+        request_id: str | None = None,
         json: dict[str, Any] | None = None,
     ) -> Reply:
-        reply = self._exchange(step, url, read_s, deadline, request_id, KeyHeader(self._key), json)
-        if 200 <= reply.status < 300 or (step not in PAID and says_failed(reply.body)):
-            return reply
-        raise WireError(
-            from_status(
-                reply.status,
-                reply.headers,
-                redacted(reply.body[:20_000].decode("utf-8", "replace"), self._key).encode(),
-                paid=step in PAID,
-                request_id=request_id or None,
+        def call() -> Reply:
+            url = f"{self._options.url}/{path}"
+            reply = self._exchange(step, url, request_id, KeyHeader(self._key), json)
+            if 200 <= reply.status < 300 or (step not in PAID and says_failed(reply.body)):
+                return reply
+            said = redacted(reply.body[:20_000].decode("utf-8", "replace"), self._key).encode()
+            raise WireError(
+                from_status(
+                    reply.status,
+                    reply.headers,
+                    said,
+                    paid=step in PAID,
+                    request_id=request_id,
+                )
             )
-        )
+
+        return self._ask(step, call, request_id)
 
     # ------------------------------------------------------------------ downloads
 
-    def download(
-        self, url: str, stop: threading.Event, deadline: float, request_id: str = ""
-    ) -> Reply:
+    def download(self, url: str, request_id: str | None = None) -> Reply:
         """Fetch an output, without the key, from hosts that the service is known to use.
 
         Raises
@@ -151,27 +154,15 @@ class SegmindHttp:
             at = url
             for _ in range(MAX_REDIRECTS + 1):
                 self._refuse_foreign(at)
-                reply = self._exchange(
-                    "download", at, self._options.read_timeout_s, deadline, request_id
-                )
+                reply = self._exchange("download", at, request_id)
                 if not 300 <= reply.status < 400:
-                    return self._checked_download(reply)
+                    return _checked_download(reply)
                 at = _next_address(at, reply)
             raise WireError(
                 Failure("refused", ResponseError("The output's address redirects too often."))
             )
 
-        return self._ask("download", call, stop, deadline, request_id)
-
-    def _checked_download(self, reply: Reply) -> Reply:
-        if 200 <= reply.status < 300:
-            return reply
-        kind: Kind = "server" if reply.status >= 500 or reply.status == 429 else "refused"
-        sentence = (
-            f"The answer was computed, but its output cannot be downloaded ({reply.status}); "
-            "it is kept at the service for some days."
-        )
-        raise WireError(Failure(kind, ResponseError(sentence)))
+        return self._ask("download", call, request_id)
 
     def _refuse_foreign(self, url: str) -> None:
         parts = split_address(url)
@@ -193,13 +184,13 @@ class SegmindHttp:
         self,
         step: RequestKind,
         url: str,
-        read_s: float,
-        deadline: float,
-        request_id: str = "",
+        request_id: str | None,
         auth: KeyHeader | None = None,
         json: dict[str, Any] | None = None,
     ) -> Reply:
-        left = max(SHORTEST_TIMEOUT_S, deadline - time.monotonic())
+        options = self._options
+        read_s = options.block_timeout_s if step == "v1" else options.read_timeout_s
+        left = max(SHORTEST_TIMEOUT_S, self._deadline - time.monotonic())
         try:
             with (
                 new_session() as session,
@@ -209,13 +200,13 @@ class SegmindHttp:
                     headers={"User-Agent": USER_AGENT},
                     auth=auth,
                     json=json,
-                    timeout=(min(self._options.connect_timeout_s, left), min(read_s, left)),
+                    timeout=(min(options.connect_timeout_s, left), min(read_s, left)),
                     proxies=proxies_for(url),
                     allow_redirects=False,
                     stream=True,
                 ) as response,
             ):
-                return self._reply(response, read_body(response, deadline))
+                return self._reply(response, read_body(response, self._deadline))
         except WIRE_ERRORS as error:
             failure = self._broken(error, step, request_id)
         # outside of the handler: that error and its frames may hold the key
@@ -229,7 +220,7 @@ class SegmindHttp:
             body = body.replace(self._key.reveal().encode(), "…".encode())
         return Reply(response.status_code, headers, body)
 
-    def _broken(self, error: Exception, step: RequestKind, request_id: str) -> Failure:
+    def _broken(self, error: Exception, step: RequestKind, request_id: str | None) -> Failure:
         # the text of these errors may hold headers: only their kind is told
         is_collecting = bool(request_id) or step == "download"
         if was_not_sent(error):
@@ -240,11 +231,13 @@ class SegmindHttp:
                 EngineUnavailableError(
                     f"The service cannot be reached ({host}): check the network, the proxy and "
                     f"the address.{cost}",
-                    request_id=request_id or None,
+                    request_id=request_id,
                 ),
             )
         if isinstance(error, TooLongError):
-            too_long = ResponseError(_too_long(step))
+            cost = " It may have been billed." if step in PAID else ""
+            size = f"over {wire.MAX_BODY // 2**20} MB"
+            too_long = ResponseError(f"The answer is too large to be read safely ({size}).{cost}")
             too_long.maybe_billed = step in PAID
             return Failure("refused", too_long)
         what = "it took too long" if is_timeout(error) else "the connection broke off"
@@ -252,24 +245,17 @@ class SegmindHttp:
             return Failure("broken", unknown_outcome(what))
         if is_collecting:
             lost = f"The answer could not be fetched: {what}."
-            return Failure("broken", OutcomeUnknownError(lost, request_id=request_id or None))
+            return Failure("broken", OutcomeUnknownError(lost, request_id=request_id))
         return Failure(
             "broken", EngineError(f"Asking the service failed: {what}; try again. {NOT_BILLED}")
         )
 
-    def _ask(
-        self,
-        step: RequestKind,
-        call: Callable[[], Reply],
-        stop: threading.Event,
-        deadline: float,
-        request_id: str = "",
-    ) -> Reply:
+    def _ask(self, step: RequestKind, call: Callable[[], Reply], request_id: str | None) -> Reply:
         attempt = 0
         while True:
-            raise_if_stopped(stop)
+            raise_if_stopped(self._stop)
             try:
-                return interruptible(call, stop, deadline)
+                return interruptible(call, self._stop, self._deadline)
             except WireError as error:
                 failure = error.failure
             except DeadlineError as error:
@@ -278,9 +264,9 @@ class SegmindHttp:
                 raise CancelledError(_stopped(step), was_sent=step in PAID) from None
             attempt += 1
             delay = retry_delay(step, failure, attempt)
-            if delay is None or time.monotonic() + delay > deadline:
+            if delay is None or time.monotonic() + delay > self._deadline:
                 raise failure.error
-            stop.wait(delay)
+            self._stop.wait(delay)
 
 
 def _next_address(at: str, reply: Reply) -> str:
@@ -290,10 +276,15 @@ def _next_address(at: str, reply: Reply) -> str:
         return ""
 
 
-def _too_long(step: RequestKind) -> str:
-    cost = " It may have been billed." if step in PAID else ""
-    limit = wire.MAX_BODY // 2**20
-    return f"The answer is too large to be read safely (over {limit} MB).{cost}"
+def _checked_download(reply: Reply) -> Reply:
+    if 200 <= reply.status < 300:
+        return reply
+    kind: Kind = "server" if reply.status >= 500 or reply.status == 429 else "refused"
+    sentence = (
+        f"The answer was computed, but its output cannot be downloaded ({reply.status}); "
+        "it is kept at the service for some days."
+    )
+    raise WireError(Failure(kind, ResponseError(sentence)))
 
 
 def _stopped(step: RequestKind) -> str:

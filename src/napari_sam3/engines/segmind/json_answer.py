@@ -1,64 +1,40 @@
 """A JSON answer → the pictures and addresses in it, and what it says beside them.
 
 The service documents no fixed set of keys, so known ones are searched in a fixed
-order, the first that yields something wins, and unknown ones are kept as they are.
+order, and the first that yields something wins.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_sam3.engines.segmind.bodies import Budget, DecodeLimits, UnreadableError, read_text
-from napari_sam3.engines.segmind.failures import detail_of, job_failed
+from napari_sam3.engines.base import Usage
+from napari_sam3.engines.segmind.bodies import Budget, UnreadableError, read_text
+from napari_sam3.engines.segmind.failures import FAILED, job_failed, words_of
 from napari_sam3.engines.segmind.json_values import (
-    JSON,
     balance,
+    checked_request_id,
     looks_like_json,
+    number,
     parse_json,
-    price,
-    printable,
-    seconds,
-    without_pictures,
+    status_of,
 )
 
 OUTPUT_KEYS = (
     "masks", "images", "output", "image", "mask", "preview", "overlay", "url", "result", "data",
     "image_url", "b64", "b64_json", "base64",
 )  # fmt: skip
-OWN_KEYS = frozenset({*OUTPUT_KEYS, "error", "request_id", "metrics"})
-"""What is read here; everything else is `extra`."""
 
-FAILED = frozenset({"FAILED", "FAILURE", "ERROR", "CANCELLED", "CANCELED"})
 DONE = frozenset({"COMPLETED", "SUCCESS", "SUCCEEDED", "DONE", "OK"})
 
-REQUEST_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}")
 MAX_TEXTS = 1
+"""How often JSON may stand as a text within JSON."""
 
 OVERLAY_ONLY = (
     "The service answered with an overlay where a mask was asked for; a mask read from it is a "
     "guess."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """What the service says that a call took; None where it does not say.
-
-    Parameters
-    ----------
-    credits, credits_left : float, optional
-        The price, and what is left.
-    seconds : float, optional
-        The model's own time.
-    """
-
-    credits: float | None = None
-    credits_left: float | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,20 +47,18 @@ class JsonAnswer:
         Encoded pictures or archives, and addresses, in their order.
     is_pending : bool
         Whether it is a receipt for a job that still runs.
-    request_id : str, optional
-        Safe to be put into an address.
-    metrics : Metrics
+    usage : Usage
+        What the service says that it took, and its id if that is safe inside an address.
+    credits_left : float, optional
+        The balance, if it is told.
     notices : tuple of str
-    extra : dict
-        The unknown keys, without pictures.
     """
 
     outputs: tuple[bytes | str, ...]
     is_pending: bool = False
-    request_id: str | None = None
-    metrics: Metrics = field(default_factory=Metrics)
+    usage: Usage = field(default_factory=Usage)
+    credits_left: float | None = None
     notices: tuple[str, ...] = ()
-    extra: Mapping[str, JSON] = field(default_factory=dict)
 
 
 def read_json(text: str, budget: Budget, *, overlay: bool = False) -> JsonAnswer:
@@ -108,58 +82,40 @@ def read_json(text: str, budget: Budget, *, overlay: bool = False) -> JsonAnswer
     UnreadableError
         If it is no JSON, holds no output, or more than can be read safely.
     """
-    limits = budget.limits
-    value, texts = parse_json(text, limits), 0
+    value, texts = parse_json(text, budget.limits), 0
     if isinstance(value, str) and looks_like_json(value):
-        value, texts = parse_json(value, limits), MAX_TEXTS
+        value, texts = parse_json(value, budget.limits), MAX_TEXTS
     search = _Search(budget, overlay)
     outputs = search.outputs(value, texts=texts)
-    if not isinstance(value, dict):
-        if outputs is None:
-            raise UnreadableError("The service answered with JSON that holds no picture.")
-        return JsonAnswer(tuple(outputs), notices=search.notices)
-    request_id = checked_id(value.get("request_id"))
-    is_pending = not outputs and request_id is not None and _is_waiting(value)
+    said = value if isinstance(value, dict) else {}
+    request_id = checked_request_id(said.get("request_id"))
+    is_pending = not outputs and request_id is not None and _is_waiting(said)
     if outputs is None and not is_pending:
-        raise UnreadableError(_nothing_to_read(value))
-    return JsonAnswer(
-        tuple(outputs or ()),
-        is_pending,
-        request_id,
-        _metrics(value.get("metrics")),
-        search.notices,
-        {
-            printable(key): without_pictures(item, limits)
-            for key, item in value.items()
-            if key not in OWN_KEYS
-        },
-    )
+        raise UnreadableError(_nothing_to_read(said))
+    metrics = said.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
+    usage = Usage(number(metrics.get("cost")), number(metrics.get("inference_time")), request_id)
+    left = balance(metrics.get("remaining_credits"))
+    return JsonAnswer(tuple(outputs or ()), is_pending, usage, left, search.notices)
 
 
 def _nothing_to_read(value: dict[str, Any]) -> str:
-    said = _detail(value)
+    said = words_of(value)
     told = f" It says: “{said}”." if said else ""
-    if value.get("request_id") is not None and checked_id(value["request_id"]) is None:
+    request_id = value.get("request_id")
+    if request_id is not None and checked_request_id(request_id) is None:
         return f"The service answered with a request id that cannot be used.{told}"
     return f"The service answered with JSON that holds no picture.{told}"
 
 
 def _is_waiting(value: dict[str, Any]) -> bool:
     """Whether an answer with a request id, but without output, is a receipt."""
-    status = _status(value)
+    status = status_of(value)
     named = [value[key] for key in OUTPUT_KEYS if key in value]
     if status in DONE:
         return not named
     # a state that is not known counts as still running
     return bool(status) or all(item is None for item in named)
-
-
-def _status(value: dict[str, Any]) -> str:
-    status = value.get("status")
-    return status.strip().upper() if isinstance(status, str) else ""
-
-
-# ---------------------------------------------------------------------- searching
 
 
 class _Search:
@@ -191,7 +147,8 @@ class _Search:
         return self._of_text(value, depth, texts) if isinstance(value, str) else None
 
     def _of_dict(self, value: dict[str, Any], depth: int, texts: int) -> list[bytes | str] | None:
-        _refuse_failure(value)
+        if value.get("error") or status_of(value) in FAILED:
+            raise job_failed(words_of(value), checked_request_id(value.get("request_id")))
         nothing: list[bytes | str] | None = None
         # the picture for the eye, where that was asked for, goes before all masks
         keys = sorted(OUTPUT_KEYS, key=lambda key: key != "overlay" or not self._overlay)
@@ -230,40 +187,3 @@ class _Search:
             return None
         self._budget.take_item()
         return [output]
-
-
-def _refuse_failure(value: dict[str, Any]) -> None:
-    error = value.get("error")
-    if error or _status(value) in FAILED:
-        raise job_failed(_detail(value), checked_id(value.get("request_id")))
-
-
-def _detail(value: dict[str, Any]) -> str:
-    """Return what an answer says in words, from where its errors are told."""
-    told: dict[str, JSON] = {}
-    for name in ("error_description", "error", "message", "detail", "msg"):
-        item = value.get(name)
-        if isinstance(item, int | float | str) and not isinstance(item, bool):
-            told[name] = printable(str(item))
-        elif item:
-            told[name] = without_pictures(item, DecodeLimits(), 3)
-    detail, _ = detail_of(json.dumps(told).encode())
-    return detail
-
-
-# ---------------------------------------------------------------------- the rest
-
-
-def checked_id(value: object) -> str | None:
-    """Return a request id that is safe inside an address, or None."""
-    return value if isinstance(value, str) and REQUEST_ID.fullmatch(value) else None
-
-
-def _metrics(value: Any) -> Metrics:
-    if not isinstance(value, dict):
-        return Metrics()
-    return Metrics(
-        price(value.get("cost")),
-        balance(value.get("remaining_credits")),
-        seconds(value.get("inference_time")),
-    )

@@ -1,19 +1,21 @@
-"""JSON text → Python values, within limits, and what of them may be kept."""
+"""JSON text → Python values, within limits, and what of them may be believed."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
-from napari_sam3.engines.base import MAX_PRICE, MAX_SECONDS, possible
-from napari_sam3.engines.segmind.bodies import BASE64_HEADS, DecodeLimits, UnreadableError
+from napari_sam3.engines.segmind.bodies import DecodeLimits, UnreadableError
 
-JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
-
-MAX_EXTRA_TEXT = 1000
 MAX_DIGITS = 1000
 MAX_BALANCE = 1e9
+MAX_CONTROL_BODY = 2**20
+"""Bytes of an answer that holds no picture: a larger one is not parsed for a status or an id."""
+
+# never "." or "..": that would lead to another address
+REQUEST_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}")
 
 
 def parse_json(text: str, limits: DecodeLimits) -> Any:
@@ -47,9 +49,31 @@ def _no_number(_name: str) -> None:
     """Read NaN and Infinity, which are no JSON, as null."""
 
 
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a short answer, or an empty one where it holds none."""
+    if len(body) > MAX_CONTROL_BODY:
+        return {}
+    try:
+        value = parse_json(body.decode("utf-8", "replace"), DecodeLimits())
+    except UnreadableError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def looks_like_json(text: str) -> bool:
     """Whether a text begins like JSON that may hold more than a number or a word."""
     return text.lstrip()[:1] in ("{", "[", '"')
+
+
+def status_of(value: dict[str, Any]) -> str:
+    """Return the state of a job in capitals, or an empty text where an answer tells none."""
+    status = value.get("status")
+    return status.strip().upper() if isinstance(status, str) else ""
+
+
+def checked_request_id(value: object) -> str | None:
+    """Return a request id that is safe inside an address, or None."""
+    return value if isinstance(value, str) and REQUEST_ID.fullmatch(value) else None
 
 
 def number(value: object) -> float | None:
@@ -63,47 +87,7 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def price(value: object) -> float | None:
-    """Return what an answer may cost, or None."""
-    return possible(number(value), MAX_PRICE)
-
-
-def seconds(value: object) -> float | None:
-    """Return how long an answer may take, or None."""
-    return possible(number(value), MAX_SECONDS)
-
-
 def balance(value: object) -> float | None:
     """Return what may be left of an account's credits, which may be below 0, or None."""
     found = number(value)
     return found if found is not None and abs(found) <= MAX_BALANCE else None
-
-
-def without_pictures(value: Any, limits: DecodeLimits, depth: int = 1) -> JSON:
-    """Return a value with encoded pictures, long texts and deep nesting left out."""
-    if isinstance(value, str):
-        return _short_text(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if not isinstance(value, dict | list):
-        return value  # type: ignore[no-any-return]  # a JSON scalar: that is all there is
-    if depth >= limits.max_depth:
-        return "…"
-    if isinstance(value, list):
-        return [without_pictures(item, limits, depth + 1) for item in value[: limits.max_items]]
-    return {
-        printable(key): without_pictures(item, limits, depth + 1) for key, item in value.items()
-    }
-
-
-def _short_text(text: str) -> str:
-    is_picture = len(text) > 40 and text.startswith(("data:", *BASE64_HEADS))
-    if is_picture or len(text) > MAX_EXTRA_TEXT:
-        return f"({len(text)} characters left out)"
-    return printable(text)
-
-
-def printable(text: str) -> str:
-    """Return a text, shortened, that any file takes."""
-    # JSON can spell halves of characters, which no file takes
-    return text[:MAX_EXTRA_TEXT].encode("utf-8", "replace").decode()

@@ -10,7 +10,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_sam3.engines.base import NEVER
 from napari_sam3.engines.segmind.decode import decode
-from napari_sam3.engines.segmind.http import Reply, SegmindHttp, checked_request_id
+from napari_sam3.engines.segmind.failures import FAILED
+from napari_sam3.engines.segmind.http import SegmindHttp
+from napari_sam3.engines.segmind.json_answer import DONE
+from napari_sam3.engines.segmind.json_values import checked_request_id, json_object, status_of
 from napari_sam3.engines.segmind.key import ApiKey, redacted
 from napari_sam3.engines.segmind.options import PRICE_RANGE, SegmindOptions
 from napari_sam3.engines.segmind.payload import encode_picture
+from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import Sam3Error
 
 SHAPE = (240, 320)
@@ -96,31 +99,19 @@ def probe_picture() -> npt.NDArray[np.uint8]:
     return np.repeat(gray[..., np.newaxis], 3, axis=2)
 
 
-def iter_probe(
-    options: SegmindOptions, key: ApiKey, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[str]:
+def iter_probe(options: SegmindOptions, key: ApiKey) -> Iterator[str]:
     """Make the calls one by one and yield the lines of the report.
 
-    Parameters
-    ----------
-    options : SegmindOptions
-    key : ApiKey
-    sleep : callable
-        Waits between polls.
-
-    Yields
-    ------
-    str
-        A failed call is reported as such, and the next one follows; a refused key or
-        missing credits end the probe.
+    A failed call is reported as such, and the next one follows; a refused key or missing
+    credits end the probe.
     """
     picture = base64.b64encode(encode_picture(probe_picture(), "png")).decode("ascii")
-    http = SegmindHttp(options, key)
     for number, call in enumerate(CALLS, start=1):
         yield f"{number}. {call.question} ({call.version}, {_told(call.fields)})"
         try:
-            reply = _asked(http, call, {"image": picture, **call.fields}, options, sleep)
-            yield from (redacted(f"   {line}", key) for line in _findings(reply, http, options))
+            http = SegmindHttp(options, key, options.deadline_s)
+            reply = _asked(http, call, {"image": picture, **call.fields})
+            yield from (redacted(f"   {line}", key) for line in _findings(reply, options, key))
         except Sam3Error as error:
             yield redacted(f"   failed: {type(error).__name__}: {error}", key)
             if getattr(error, "status", None) in (401, 403, 406):
@@ -131,40 +122,31 @@ def _told(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items() if value is not False)
 
 
-def _asked(
-    http: SegmindHttp,
-    call: ProbeCall,
-    body: dict[str, Any],
-    options: SegmindOptions,
-    sleep: Callable[[float], None],
-) -> Reply:
-    deadline = time.monotonic() + options.deadline_s
-    reply = http.post(call.version, body, NEVER, deadline)
-    if call.version == "v1":
+def _asked(http: SegmindHttp, call: ProbeCall, body: dict[str, Any]) -> Reply:
+    reply = http.post(call.version, body)
+    request_id = checked_request_id(json_object(reply.body).get("request_id"))
+    if call.version == "v1" or request_id is None:
         return reply
-    request_id = checked_request_id(_json(reply).get("request_id"))
-    if request_id is None:
-        return reply
-    while time.monotonic() < deadline:
-        status = http.get("status", f"v2/requests/{request_id}/status", NEVER, deadline)
-        if _json(status).get("status") in ("COMPLETED", "FAILED"):
+    path, due = f"v2/requests/{request_id}", time.monotonic()
+    while http.wait_until(due):
+        if status_of(json_object(http.get("status", f"{path}/status").body)) in DONE | FAILED:
             break
-        sleep(POLL_S)
-    return http.get("result", f"v2/requests/{request_id}", NEVER, deadline)
+        due = time.monotonic() + POLL_S
+    return http.get("result", path)
 
 
-def _findings(reply: Reply, http: SegmindHttp, options: SegmindOptions) -> Iterator[str]:
+def _findings(reply: Reply, options: SegmindOptions, key: ApiKey) -> Iterator[str]:
     yield f"status {reply.status}, {len(reply.body)} bytes, begins {_magic(reply.body)}"
     headers = {name: reply.headers[name] for name in SHOWN_HEADERS if name in reply.headers}
     yield f"headers: {json.dumps(headers)}"
-    value = _json(reply)
+    value = json_object(reply.body)
     if value:
         yield f"JSON: {json.dumps(_outline(value))}"
     yield from _picture_lines("body", reply.body)
     answer = decode(reply.body, reply.content_type, SHAPE)
     yield f"read as: {answer.kind}, {len(answer.masks)} masks, {len(answer.urls)} addresses"
     for url in answer.urls[:3]:
-        output = http.download(url, NEVER, time.monotonic() + options.read_timeout_s)
+        output = SegmindHttp(options, key, options.read_timeout_s).download(url)
         yield f"output: {output.content_type}, {len(output.body)} bytes, {_magic(output.body)}"
         yield from _picture_lines("output", output.body)
 
@@ -180,14 +162,6 @@ def _picture_lines(name: str, body: bytes) -> Iterator[str]:
             )
     except Exception:  # noqa: BLE001 - Pillow raises anything; what it is was told above
         return
-
-
-def _json(reply: Reply) -> dict[str, Any]:
-    try:
-        value = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _outline(value: Any, depth: int = 3) -> Any:

@@ -1,19 +1,24 @@
-"""Decoded answers → instances, and what they cost."""
+"""Decoded answers → instances in the size of the picture, and what they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from napari_sam3.core.instances import BoolArray, Instance, Instances
+from napari_sam3.core.instances import BoolArray, Instance, Instances, split_labels
 from napari_sam3.engines.base import SegmentationResult, Usage
-from napari_sam3.engines.segmind.decode import Decoded, fit_mask, split_into_instances
-from napari_sam3.engines.segmind.json_values import balance, price, seconds
+from napari_sam3.engines.segmind.decode import Decoded
+from napari_sam3.engines.segmind.json_values import balance, number
 from napari_sam3.engines.segmind.options import Answer
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.wire import Reply
+from napari_sam3.errors import ResponseError
+
+MAX_PARTS = 100_000
 
 SPLIT_NOTICE = (
     "Split from one mask: the service gave one mask for all objects, so those that touch are one. "
@@ -28,20 +33,7 @@ _CONCEPT_FIELDS = {"text_prompt", "boxes_input"}
 def make_result(
     sent: Sent, wanted: Answer, answers: Sequence[Decoded], usage: Usage
 ) -> SegmentationResult:
-    """Put together what an answer and its downloads hold.
-
-    Parameters
-    ----------
-    sent : Sent
-    wanted : str
-        See `napari_sam3.engines.segmind.options.SegmindOptions`.
-    answers : sequence of Decoded
-    usage : Usage
-
-    Returns
-    -------
-    SegmentationResult
-    """
+    """Put together what an answer and its downloads hold."""
     masks = [fit_mask(m, sent.image_shape) for answer in answers for m in answer.masks]
     is_separate = wanted == "separate masks" or any(a.kind == "masks" for a in answers)
     items, notices = _instances(sent, masks, is_separate)
@@ -70,12 +62,50 @@ def _instances(
 
 def usage_of(reply: Reply, answer: Decoded, request_id: str | None) -> tuple[Usage, float | None]:
     """Return what a call took, and the balance, where the answer or its headers say so."""
-    headers = reply.headers
-    cost, took, left = answer.credits, answer.seconds, answer.credits_left
-    if cost is None:
-        cost = price(headers.get("x-cost"))
-    if took is None:
-        took = seconds(headers.get("x-generation-time"))
-    if left is None:
-        left = balance(headers.get("x-remaining-credits"))
-    return Usage(cost, took, request_id), left
+    headers, told, left = reply.headers, answer.usage, answer.credits_left
+    usage = Usage(
+        number(headers.get("x-cost")) if told.credits is None else told.credits,
+        number(headers.get("x-generation-time")) if told.seconds is None else told.seconds,
+        request_id or told.request_id,
+    )
+    return usage, balance(headers.get("x-remaining-credits")) if left is None else left
+
+
+def fit_mask(mask: BoolArray, shape: tuple[int, int]) -> BoolArray:
+    """Map a mask to another size (rows, cols) by nearest neighbour.
+
+    Examples
+    --------
+    >>> fit_mask(np.array([[True, False]]), (1, 4)).tolist()
+    [[True, True, False, False]]
+    """
+    if mask.shape == tuple(shape):
+        return mask
+    rows, cols = (_nearest(old, new) for old, new in zip(mask.shape, shape, strict=True))
+    return mask[rows][:, cols]
+
+
+def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
+    # the old pixel under the middle of each new one, in whole numbers
+    return (2 * np.arange(new, dtype=np.intp) + 1) * old // (2 * new)
+
+
+def split_into_instances(mask: BoolArray) -> tuple[Instance, ...]:
+    """Split a mask into its connected parts, in scan order of their first pixels.
+
+    Pixels that share a corner are connected.
+
+    Raises
+    ------
+    ResponseError
+        If there are more parts than a mask of objects can have.
+    """
+    from scipy import ndimage
+
+    labels: npt.NDArray[Any]
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
+    if count > MAX_PARTS:
+        raise ResponseError(
+            f"The mask falls into {count:,} separate parts: that is noise, not objects."
+        )
+    return tuple(split_labels(labels).values())

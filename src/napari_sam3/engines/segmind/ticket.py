@@ -8,9 +8,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from napari_sam3.engines.segmind.json_values import checked_request_id
 from napari_sam3.engines.segmind.options import SegmindOptions
 from napari_sam3.engines.segmind.payload import Sent
-from napari_sam3.engines.segmind.wire import Reply, checked_request_id
+from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import PromptError, ResponseError
 
 FORMAT = 1

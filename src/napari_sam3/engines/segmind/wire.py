@@ -40,8 +40,6 @@ WIRE_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError)
 HANDSHAKE = frozenset({"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"})
 """What TLS says before anything was sent; its other errors may come later."""
 
-# never "." or "..": that would lead to another address
-REQUEST_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}")
 # no backslash: some programs read it as the end of the host
 HOST = re.compile(r"[a-z0-9.:-]+")
 
@@ -50,15 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
-    """A whole answer.
-
-    Parameters
-    ----------
-    status : int
-    headers : dict
-        With lower-case names.
-    body : bytes
-    """
+    """A whole answer; its headers have lower-case names."""
 
     status: int
     headers: dict[str, str]
@@ -109,7 +99,7 @@ class _Session(requests.Session):
 def new_session() -> requests.Session:
     """Return a session for one exchange, without credentials of any kind."""
     # a new connection each time: one that the host has dropped meanwhile would leave it
-    # open whether the request arrived.  No netrc: it would add credentials of another kind.
+    # open whether the request arrived
     session = _Session()
     session.trust_env = False
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -136,12 +126,7 @@ def split_address(url: str) -> SplitResult | None:
 
 
 def read_body(response: requests.Response, deadline: float) -> bytes:
-    """Read an answer's body, within `MAX_BODY` and until the deadline.
-
-    Raises
-    ------
-    TooLongError, DeadlineError
-    """
+    """Read an answer's body, within `MAX_BODY` and until the deadline."""
     parts, size = [], 0
     # whatever is there: a full chunk of a trickle may take for ever
     for chunk in iter(partial(response.raw.read1, CHUNK, decode_content=True), b""):
@@ -158,11 +143,6 @@ def interruptible(call: Callable[[], T], stop: threading.Event, deadline: float)
     """Run a blocking call so that `stop` and the deadline end the wait for it at once.
 
     The call itself goes on in the background and is forgotten: HTTP cannot be taken back.
-
-    Raises
-    ------
-    CancelledError
-    DeadlineError
     """
     result: list[T] = []
     errors: list[BaseException] = []
@@ -185,11 +165,6 @@ def interruptible(call: Callable[[], T], stop: threading.Event, deadline: float)
     if errors:
         raise errors[0]
     return result[0]
-
-
-def checked_request_id(value: object) -> str | None:
-    """Return a request id that is safe inside an address, or None."""
-    return value if isinstance(value, str) and REQUEST_ID.fullmatch(value) else None
 
 
 def is_timeout(error: Exception) -> bool:
