@@ -13,9 +13,10 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
-from napari_sam3.cli import records as records_module
+from napari_sam3.cli import hosted as hosted_module
 from napari_sam3.engines import creating
 from napari_sam3.engines.builtin.engine import BuiltinEngine
+from napari_sam3.settings import UPLOAD_NOTICE_SEEN, write_setting
 from napari_sam3.testing import SegmindServer
 
 SHAPE = (40, 64)
@@ -204,8 +205,9 @@ class TestCosts:
     def test_it_is_agreed_to_once(self, hosted, server, monkeypatch):
         asked = []
         invoke_limits("--confirm-above", "0.01")
-        monkeypatch.setattr(records_module, "is_terminal", lambda: True)
-        monkeypatch.setattr(records_module.typer, "confirm", lambda *_, **__: asked.append(1) or 1)
+        write_setting(UPLOAD_NOTICE_SEEN, True)
+        monkeypatch.setattr(hosted_module, "is_terminal", lambda: True)
+        monkeypatch.setattr(hosted_module.typer, "confirm", lambda *_, **__: asked.append(1) or 1)
         done = hosted()
         assert done.exit_code == 0, done.stderr
         assert (len(asked), server.ledger.posts) == (1, 3)
@@ -236,13 +238,13 @@ class TestCosts:
     def test_an_image_that_another_took_the_place_of_is_not_paid_for(
         self, hosted, server, images, monkeypatch
     ):
-        agree = records_module.require_key
+        agree = hosted_module.require_key
 
         def exchange():
             draw(images[2], 33, count=1)
             agree()
 
-        monkeypatch.setattr(records_module, "require_key", exchange)
+        monkeypatch.setattr(hosted_module, "require_key", exchange)
         done = hosted()
         assert done.exit_code == 3
         assert f"{images[2]}: The price that was accepted does not include it" in done.stderr

@@ -19,11 +19,17 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
-from napari_sam3.cli import records as records_module
+from napari_sam3.cli import hosted
 from napari_sam3.engines.segmind import engine as segmind_engine
 from napari_sam3.jobs.accounts import open_ledger, read_limits
 from napari_sam3.jobs.records import open_cache, open_records
-from napari_sam3.settings import CACHE_USED, data_folder, settings_path, write_setting
+from napari_sam3.settings import (
+    CACHE_USED,
+    UPLOAD_NOTICE_SEEN,
+    data_folder,
+    settings_path,
+    write_setting,
+)
 from napari_sam3.testing import Behaviour, SegmindServer
 
 SHAPE = (40, 64)
@@ -175,10 +181,11 @@ class TestConsent:
     @pytest.mark.parametrize("agreed", [True, False])
     def test_in_a_terminal_it_is_asked_once(self, segment, server, monkeypatch, agreed):
         invoke("limits", "--confirm-above", 0)
+        write_setting(UPLOAD_NOTICE_SEEN, True)
         asked = []
-        monkeypatch.setattr(records_module, "is_terminal", lambda: True)
+        monkeypatch.setattr(hosted, "is_terminal", lambda: True)
         monkeypatch.setattr(
-            records_module.typer, "confirm", lambda *words, **_: asked.append(words) or agreed
+            hosted.typer, "confirm", lambda *words, **_: asked.append(words) or agreed
         )
         done = segment(*POINTS)
         assert len(asked) == 1

@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from napari_sam3.cli.following import follow
-from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.images import summary
-from napari_sam3.cli.telling import notices_of, tell
+from napari_sam3.cli.telling import errors_as_sentences, notices_of, tell
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")

@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.cli.options import AsJson, Overwrite, Quiet, Verbose, output_option
-from napari_sam3.cli.telling import Voice, print_table
+from napari_sam3.cli.telling import Voice, errors_as_sentences, print_table
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError
 

@@ -43,12 +43,8 @@ def follow(workflow: Generator[Progress, None, SegmentAnswer], about: str = "") 
 def unless_interrupted(work: Callable[[threading.Event], None], stopped: Callable[[], str]) -> None:
     """Do some work; the first Ctrl-C ends it in good order, a second one at once.
 
-    Parameters
-    ----------
-    work : callable
-        Given the event that is set by Ctrl-C.
-    stopped : callable
-        Returns what is said then; the program ends with 130.
+    The work is given the event that is set by Ctrl-C; what `stopped` returns is said then, and the
+    program ends with 130.
     """
     stop = threading.Event()
     try:

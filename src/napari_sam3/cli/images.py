@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3.cli.following import follow
-from napari_sam3.cli.hosted import save_pictures
+from napari_sam3.cli.hosted import paid_answers_kept
 from napari_sam3.cli.parsing import Plane, TypedLimits
-from napari_sam3.cli.records import paid_answers_kept
 from napari_sam3.cli.telling import Voice, notices_of
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import raise_if_stopped
@@ -21,6 +20,7 @@ from napari_sam3.errors import (
     CancelledError,
     CapReachedError,
     CreditsError,
+    EngineError,
     EngineUnavailableError,
     ImageError,
     LedgerError,
@@ -90,17 +90,7 @@ class FileRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileResult:
-    """What became of one image.
-
-    Parameters
-    ----------
-    image : Path
-    answer : SegmentAnswer, optional
-    saved, record : Path, optional
-        Labels or picture, and the record beside them.
-    error : Sam3Error, optional
-        Why there are none.
-    """
+    """What became of one image: answer and files, or the error why there are none."""
 
     image: Path
     answer: SegmentAnswer | None = None
@@ -146,13 +136,7 @@ def _classes(answer: SegmentAnswer) -> dict[str, int | None]:
 
 
 def targets_of(images: Sequence[Path], output: Path | None, folder: Path | None) -> list[Target]:
-    """Return where the labels of each image go.
-
-    Raises
-    ------
-    ImageError
-        If two images would be saved in one place, or one in the place of another.
-    """
+    """Return where the labels of each image go; no two may go to one place."""
     from napari_sam3.workflows.paths import are_same
 
     sources = {os.path.realpath(image): image for image in images}
@@ -175,14 +159,7 @@ def targets_of(images: Sequence[Path], output: Path | None, folder: Path | None)
 
 
 def check_targets(targets: Sequence[Target], *, overwrite: bool) -> None:
-    """Refuse places that cannot be written, or must not be.
-
-    Raises
-    ------
-    ImageError
-    ProvenanceError
-        If there is no name for a record.
-    """
+    """Refuse places that cannot be written, or must not be."""
     from napari_sam3.workflows.files import check_label_path
     from napari_sam3.workflows.paths import is_file, kind_at
     from napari_sam3.workflows.sidecars import own_sidecar_path
@@ -203,10 +180,7 @@ def expected_of(
 ) -> tuple[Estimate, dict[Path, FileResult]]:
     """Read all images, one after the other, and say what all of them together would take.
 
-    Returns
-    -------
-    tuple
-        The estimate, and the images that cannot be segmented.
+    The images that cannot be segmented are returned beside it.
     """
     from napari_sam3.jobs.estimate import estimate
     from napari_sam3.workflows.paying import questions_of
@@ -232,24 +206,10 @@ def segment_each(
     voice: Voice,
     stop: threading.Event,
 ) -> None:
-    """Segment and save one image after the other.
+    """Segment and save one image after the other, until it is stopped.
 
-    Parameters
-    ----------
-    run : FileRun
-    targets : sequence of Target
-    results : dict
-        What became of each image is added; those that are in it are left out.
-    agreed : collection of str
-        Keys of the questions that may be sent to an engine that is billed.
-    voice : Voice
-    stop : threading.Event
-        Ends it after the image that is under way.
-
-    Raises
-    ------
-    CancelledError
-        If it was stopped.
+    What becomes of each is added to `results`; images that are in it already are left out.  Of an
+    engine that is billed, only the questions with these keys are sent.
     """
     left = set(agreed)
     for number, target in enumerate(targets, start=1):
@@ -323,7 +283,7 @@ def _saved(run: FileRun, target: Target, asked: SegmentRun, answer: SegmentAnswe
         name, asked, answer, engine=run.engine.name, plane=run.plane, labels=labels
     )
     if labels is None:
-        save_pictures(path, answer)
+        _save_pictures(path, answer)
     else:
         save_labels(path, labels)
         title = str(record["runs"][-1]["engine"].get("title", ""))
@@ -331,6 +291,19 @@ def _saved(run: FileRun, target: Target, asked: SegmentRun, answer: SegmentAnswe
     write_sidecar(beside, record, labels, path.name)
     settle_answers(record)
     return FileResult(target.image, answer, path, beside)
+
+
+def _save_pictures(target: Path, answer: SegmentAnswer) -> None:
+    """Save what the service drew."""
+    from napari_sam3.workflows.files import save_picture
+
+    pictures = [picture for result in answer.results for picture in result.pictures]
+    if not pictures:
+        raise EngineError("The service sent no picture; ask for masks instead.")
+    for number, picture in enumerate(pictures, start=1):
+        # one for each question, and each was paid for
+        numbered = target.with_stem(f"{target.stem}_{number}") if number > 1 else target
+        save_picture(numbered, picture)
 
 
 def _details(run: FileRun, result: FileResult) -> list[str]:

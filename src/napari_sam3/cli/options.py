@@ -14,13 +14,16 @@ from napari_sam3.cli.parsing import (
     TypedLimits,
     parse_amount,
     parse_box,
+    parse_example,
     parse_limits,
+    parse_negative_example,
+    parse_negative_point,
     parse_outline,
     parse_plane,
     parse_point,
 )
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import Point
+from napari_sam3.core.prompts import Exemplar, Point
 
 find_all_option = partial(typer.Option, rich_help_panel="Find all of a kind")
 one_object_option = partial(typer.Option, rich_help_panel="One object")
@@ -29,6 +32,7 @@ image_option = partial(typer.Option, rich_help_panel="Image")
 output_option = partial(typer.Option, rich_help_panel="Output")
 answers_option = partial(typer.Option, rich_help_panel="Engine and stored results")
 hosted_option = partial(typer.Option, rich_help_panel="Hosted engine")
+usd_option = partial(typer.Option, metavar="USD", parser=parse_amount)
 
 # ---------------------------------------------------------------------- of several commands
 
@@ -59,6 +63,9 @@ PayAgain = Annotated[
 Project = Annotated[
     str | None, hosted_option("--project", metavar="NAME", help="Book the cost under this project.")
 ]
+Fresh = Annotated[
+    bool, answers_option("--fresh", help="Send the request even if its result is in the cache.")
+]
 
 # ---------------------------------------------------------------------- of `segment`
 
@@ -76,20 +83,20 @@ Texts = Annotated[
     ),
 ]
 Exemplars = Annotated[
-    list[Box] | None,
+    list[Exemplar] | None,
     find_all_option(
         "--exemplar",
         metavar="R0,C0,R1,C1",
-        parser=parse_box,
+        parser=parse_example,
         help="A box around an example of what to find.",
     ),
 ]
 NegativeExemplars = Annotated[
-    list[Box] | None,
+    list[Exemplar] | None,
     find_all_option(
         "--negative-exemplar",
         metavar="R0,C0,R1,C1",
-        parser=parse_box,
+        parser=parse_negative_example,
         help="A box around an example of what not to find.",
     ),
 ]
@@ -122,7 +129,7 @@ NegativePoints = Annotated[
     one_object_option(
         "--negative-point",
         metavar="R,C",
-        parser=parse_point,
+        parser=parse_negative_point,
         help="A click on what does not belong to any of the objects.",
     ),
 ]
@@ -198,9 +205,6 @@ OutputDir = Annotated[
 ]
 Estimating = Annotated[
     bool, answers_option("--estimate", help="Print what it would cost, and send nothing.")
-]
-Fresh = Annotated[
-    bool, answers_option("--fresh", help="Send the request even if its result is in the cache.")
 ]
 NoCache = Annotated[bool, answers_option("--no-cache", help="Neither read nor write the cache.")]
 Combine = Annotated[

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import typer
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.core.prompts import Exemplar, ObjectPrompt, Point
 from napari_sam3.errors import PromptError
 
 
@@ -29,6 +32,15 @@ class Plane(tuple[int, ...]):
     """Indices of a plane; typer would count the entries of a plain tuple."""
 
     __slots__ = ()
+
+
+@contextmanager
+def as_usage_error(words: str = "") -> Iterator[None]:
+    """End with a usage error where a prompt cannot be, in these words or its own."""
+    try:
+        yield
+    except PromptError as error:
+        raise typer.BadParameter(words or str(error)) from error
 
 
 def parse_amount(text: str) -> float:
@@ -60,18 +72,29 @@ def _numbers(text: str, kind: type, names: str) -> list[Any]:
 
 def parse_point(text: str) -> Point:
     """Read ``row,col``; refuse anything else with an example."""
-    try:
+    with as_usage_error():
         return Point(*_numbers(text, float, "row,col"))
-    except PromptError as error:
-        raise typer.BadParameter(str(error)) from error
+
+
+def parse_negative_point(text: str) -> Point:
+    """Read ``row,col`` of what does not belong to an object."""
+    return replace(parse_point(text), positive=False)
 
 
 def parse_box(text: str) -> Box:
     """Read ``row0,col0,row1,col1``, half-open."""
-    try:
+    with as_usage_error():
         return Box(*_numbers(text, int, "row0,col0,row1,col1"))
-    except PromptError as error:
-        raise typer.BadParameter(str(error)) from error
+
+
+def parse_example(text: str) -> Exemplar:
+    """Read the box around an example of what to find."""
+    return Exemplar(parse_box(text))
+
+
+def parse_negative_example(text: str) -> Exemplar:
+    """Read the box around an example of what not to find."""
+    return Exemplar(parse_box(text), positive=False)
 
 
 def parse_outline(text: str) -> Outline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,10 +13,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from napari_sam3.cli.hosted import HostedOptions, hosted_options
-from napari_sam3.cli.options import PayAgain
-from napari_sam3.cli.parsing import Plane, parse_amount, parse_plane
-from napari_sam3.cli.records import confirmation, tell_unstored, with_limits
+from napari_sam3.cli.hosted import confirmation, hosted_options, tell_unstored, with_limits
+from napari_sam3.cli.options import Cap, Fresh, PayAgain, Project, Url, Yes
+from napari_sam3.cli.parsing import Plane, parse_plane
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.progress import drain
@@ -84,15 +83,8 @@ def replay(
             help="Which plane of IMAGE, counted from 0; by default the one on record.",
         ),
     ] = None,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh", help="Send the requests again even if the results are in the cache."
-        ),
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Hosted: agree to the price without being asked.")
-    ] = False,
+    fresh: Fresh = False,
+    yes: Yes = False,
     pay_again: PayAgain = False,
     tolerance: Annotated[
         float,
@@ -103,19 +95,9 @@ def replay(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the rebuilt labels.")
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Hosted: the service's address; default: as set."),
-    ] = None,
-    cap: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_amount, metavar="USD", help="Hosted: most that all of it may cost."
-        ),
-    ] = None,
-    project: Annotated[
-        str | None, typer.Option(help="Hosted: count the cost under this project.")
-    ] = None,
+    url: Url = None,
+    cap: Cap = None,
+    project: Project = None,
 ) -> None:
     """Rebuild labels from their record, and compare them.
 
@@ -157,6 +139,7 @@ class _Play:
         confirm: Callable[[Records, str], Callable[[Estimate], bool]],
     ) -> None:
         from napari_sam3.workflows.label_files import open_labels
+        from napari_sam3.workflows.provenance import was_answered
         from napari_sam3.workflows.replay import (
             MAX_PIXELS,
             altered_questions,
@@ -173,6 +156,12 @@ class _Play:
                 f"{path} is of overlay pictures only: there are no labels to rebuild."
             )
         self._image, self._plane, self._url, self._confirm = image, plane, url, confirm
+        self._answered = {
+            (run["id"], index): (run, question)
+            for run in self.record["runs"]
+            for index, question in enumerate(run["questions"])
+            if was_answered(question)
+        }
         if altered := altered_questions(self.record):
             raise ProvenanceError(f"{ALTERED.format(count=len(altered))} It is not used.")
         self._pictures: dict[str, Picture] = {}
@@ -219,27 +208,18 @@ class _Play:
     def _asked_again(
         self, stored: Stored, records: Records, *, fresh: bool
     ) -> dict[QuestionId, Instances]:
-        from napari_sam3.workflows.provenance import was_answered
         from napari_sam3.workflows.reasking import estimate_again, iter_asked_again
 
         if self._image is None:
-            total = sum(
-                was_answered(question)
-                for run in self.record["runs"]
-                for question in run["questions"]
-            )
+            total = len(self._answered)
             lacking = f"{len(stored.missing)} of {total} results are not in the cache; they have"
             raise ProvenanceError(
                 f"{'The requests have' if fresh else lacking} to be sent again: name the image "
                 "with --image."
             )
-        asked = [
-            run
-            for run in self.record["runs"]
-            if any(was_answered(question) for question in run["questions"])
-        ]
+        asked = {run["id"]: run for run, _ in self._answered.values()}
         # all of them are looked at before anything is paid for
-        self._engines = {run["id"]: self._engine(run) for run in asked}
+        self._engines = {name: self._engine(run) for name, run in asked.items()}
 
         def engine(run: Run) -> Engine:
             return self._engines[run["id"]]
@@ -249,7 +229,7 @@ class _Play:
             self.record, self._picture, engine, records, newer_than=newer_than
         )
         if expected.calls:
-            self._agree(expected, asked, records)
+            self._agree(expected, asked.values(), records)
         steps = iter_asked_again(
             self.record,
             self._picture,
@@ -271,14 +251,33 @@ class _Play:
             self._pictures[sha256] = picture_of(self.record, run, image, self._plane)
         return self._pictures[sha256]
 
-    def _agree(self, expected: Estimate, runs: list[Run], records: Records) -> None:
+    def _agree(self, expected: Estimate, runs: Iterable[Run], records: Records) -> None:
         """Ask once for all runs: each alone may cost too little to be asked about."""
         hosted = next(run for run in runs if run["engine"]["name"] == "segmind")
         if not self._confirm(records, self._hosted(hosted).url)(expected):
             raise CancelledError("Nothing was sent.")
 
     def _hosted(self, run: Run) -> SegmindOptions:
-        return self._options(run["engine"].get("parameters") or {})
+        from napari_sam3.core.schema import printable
+
+        parameters = run["engine"].get("parameters") or {}
+        most = parameters.get("max_side", 2048)
+        if type(most) is not int:
+            raise ProvenanceError(
+                f"The record cannot be replayed: its max_side is {most!r:.40}, which is no "
+                "whole number."
+            )
+        answer = parameters.get("answer")
+        options = hosted_options(
+            # what is not typed is what is set, whatever the record says
+            self._url,
+            answer if answer in ("separate masks", "overlay") else "mask",
+            printable(str(parameters.get("image_format", "png"))),
+            most,
+        )
+        if self._url is None:
+            _require_same_service(str(parameters.get("service") or ""), options.url)
+        return options
 
     def _engine(self, run: Run) -> Engine:
         from napari_sam3.engines.creating import create_engine
@@ -300,31 +299,6 @@ class _Play:
                 + "."
             )
         return engine
-
-    def _options(self, parameters: Mapping[str, Any]) -> SegmindOptions:
-        from napari_sam3.core.schema import printable
-
-        answer = parameters.get("answer", "mask")
-        most = parameters.get("max_side", 2048)
-        if type(most) is not int:
-            raise ProvenanceError(
-                f"The record cannot be replayed: its max_side is {most!r:.40}, which is no "
-                "whole number."
-            )
-        options = hosted_options(
-            HostedOptions(
-                # what is not typed is what is set, whatever the record says
-                self._url,
-                "auto",
-                answer == "separate masks",
-                answer == "overlay",
-                printable(str(parameters.get("image_format", "png"))),
-                most,
-            )
-        )
-        if self._url is None:
-            _require_same_service(str(parameters.get("service") or ""), options.url)
-        return options
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:
@@ -377,22 +351,20 @@ class _Play:
         self, stored: Stored, answers: Mapping[QuestionId, Instances], tolerance: float
     ) -> bool:
         """Say how new answers compare with those on record."""
-        from napari_sam3.workflows.provenance import was_answered
         from napari_sam3.workflows.reasking import follow
         from napari_sam3.workflows.replay import rebuild
 
-        self._tell_unanswered()
+        total = sum(len(run["questions"]) for run in self.record["runs"])
+        if lost := total - len(self._answered):
+            tell(f"{lost} of {total} requests were never answered, and are left out.")
         followed = follow(self.record, stored.answers, answers, self._labels)
         self.rebuilt = rebuild(followed.record, answers, self._base, self._max_pixels)
         if self._base is not None:
             tell(UNCHECKED)
         rows: dict[str, Drift | None] = {}
-        for run in self.record["runs"]:
-            for index, question in enumerate(run["questions"]):
-                if not was_answered(question):
-                    continue
-                words = describe(prompt_from_json(question["prompt"]))
-                rows[f"{len(rows) + 1}  {run['time']}  {words}"] = followed.drifts[run["id"], index]
+        for name, (run, question) in self._answered.items():
+            words = describe(prompt_from_json(question["prompt"]))
+            rows[f"{len(rows) + 1}  {run['time']}  {words}"] = followed.drifts[name]
         _print_drifts(rows, tolerance)
         self._tell_whether_identical()
         return all(drift is not None and drift.is_within(tolerance) for drift in rows.values())
@@ -411,14 +383,6 @@ class _Play:
             tell("There is no label image beside the record: only the record was compared.")
         return is_same
 
-    def _tell_unanswered(self) -> None:
-        from napari_sam3.workflows.provenance import was_answered
-
-        questions = [q for run in self.record["runs"] for q in run["questions"]]
-        lost = sum(not was_answered(question) for question in questions)
-        if lost:
-            tell(f"{lost} of {len(questions)} requests were never answered, and are left out.")
-
     def _was_file_changed(self) -> bool:
         from napari_sam3.workflows.sidecars import labels_digest
 
@@ -429,10 +393,7 @@ class _Play:
 def _require_same_service(service: str, url: str) -> None:
     """Refuse to ask another service than the one on record, unless the user named it.
 
-    Raises
-    ------
-    ProvenanceError
-        A record must not decide to whom key and picture go; it may only be compared.
+    A record must not decide to whom key and picture go; it may only be compared.
     """
     asked = urlsplit(url).netloc
     if not service.isprintable():

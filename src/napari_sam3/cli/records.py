@@ -6,35 +6,21 @@ import csv
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from napari_sam3.cli.hosted import (
-    agree_to_upload,
-    errors_as_sentences,
-    is_terminal,
-    require_key,
-    tell_address,
-)
-from napari_sam3.cli.options import AsJson
-from napari_sam3.cli.parsing import parse_amount
-from napari_sam3.cli.telling import Voice, print_table
+from napari_sam3.cli.hosted import is_terminal
+from napari_sam3.cli.options import AsJson, usd_option
+from napari_sam3.cli.telling import Voice, errors_as_sentences, print_table
 from napari_sam3.core.progress import drain
-from napari_sam3.errors import ConsentError, ImageError, LedgerError, Sam3Error
+from napari_sam3.errors import ConsentError, ImageError
 
 if TYPE_CHECKING:
-    from napari_sam3.jobs.accounts import Accounts
     from napari_sam3.jobs.collecting import Collected
-    from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.ledger import Grouping, Ledger
-    from napari_sam3.jobs.records import Records
-    from napari_sam3.workflows.segment import SegmentAnswer
 
 cache_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Manage the cache of results."
@@ -129,7 +115,7 @@ def costs(
         ledger = open_ledger()
         names, cells = _each(ledger) if by == "request" else _sums(ledger, by)
         today = ledger.today()
-        _tell(ledger.notices)
+        Voice().notices(*ledger.notices)
     if as_csv:
         rows = [names, *(map(_harmless, (*row[:-1], f"{row[-1]:.4f}")) for row in cells)]
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
@@ -176,21 +162,10 @@ def _each(ledger: Ledger) -> tuple[tuple[str, ...], Cells]:
 
 def limits(
     confirm_above: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_amount,
-            metavar="USD",
-            help="Ask before a run that may cost more; 0.10 by default.",
-        ),
+        float | None, usd_option(help="Ask before a run that may cost more; 0.10 by default.")
     ] = None,
-    per_run: Annotated[
-        float | None,
-        typer.Option(parser=parse_amount, metavar="USD", help="Limit for a run; 2 by default."),
-    ] = None,
-    per_day: Annotated[
-        float | None,
-        typer.Option(parser=parse_amount, metavar="USD", help="Limit for a day; 10 by default."),
-    ] = None,
+    per_run: Annotated[float | None, usd_option(help="Limit for a run; 2 by default.")] = None,
+    per_day: Annotated[float | None, usd_option(help="Limit for a day; 10 by default.")] = None,
     no_caps: Annotated[bool, typer.Option("--no-caps", help="Remove both limits.")] = False,
     project: Annotated[
         str | None, typer.Option(metavar="NAME", help="Book costs under this project from now on.")
@@ -264,12 +239,12 @@ def collect(
             steps,
             lambda entry: typer.echo(f"{_when(entry.submitted_at)}  {entry.question} …", err=True),
         )
-        _tell(records.ledger.notices)
+        Voice().notices(*records.ledger.notices)
         for one in done:
             if output_dir is not None and one.result is not None and one.entry.id not in saved:
                 saved[one.entry.id] = _save_collected(one, output_dir)
             typer.echo(_outcome(one, saved.get(one.entry.id)))
-            _tell(one.result.notices if one.result is not None else ())
+            Voice().notices(*(one.result.notices if one.result is not None else ()))
         left = {entry.id for entry in records.accounts().unfinished()} & {
             one.entry.id for one in done
         }
@@ -304,143 +279,6 @@ def _save_collected(one: Collected, folder: Path) -> Path:
     return target
 
 
-def what_is_left(records: Records) -> str:
-    """Return the sentence for whoever stopped a paid run: what may be billed, what is there."""
-    from napari_sam3.jobs.accounts import SESSION
-
-    try:
-        count = len(records.accounts().unfinished())
-        lost = len(records.ledger.entries(session=SESSION, state="unknown"))
-    except LedgerError as error:
-        return str(error)
-    if lost:
-        return f"{lost} {'call' if lost == 1 else 'calls'} may have been billed without a result."
-    if count:
-        noun = "result" if count == 1 else "results"
-        return (
-            f"{count} {noun} may still be computed and billed; get them within an hour, at no "
-            "cost: napari-sam3 collect"
-        )
-    return "The results so far are in the cache; napari-sam3 costs lists what was paid."
-
-
-@contextmanager
-def paid_answers_kept(records: Records, answer: SegmentAnswer) -> Iterator[None]:
-    """Say, where an output cannot be saved, how to get what was paid for."""
-    try:
-        yield
-    except Sam3Error as error:
-        keys = [result.record.key for result in answer.results if result.record is not None]
-        is_paid = answer.usage.credits is not None
-        if is_paid and all(records.can_have_again(key) for key in keys):
-            words = "What was paid for is not lost: repeat the command, and it costs nothing again."
-            error.args = (f"{error} {words}",)
-        raise
-
-
-def tell_unstored(say: Callable[[str], object]) -> None:
-    """Store what waits to be stored, and say what could not be."""
-    from napari_sam3.jobs.storing import STORING
-
-    for problem in STORING.finish():
-        say(problem)
-
-
-def tell_unfinished(records: Records) -> None:
-    """Say on stderr if paid answers wait to be collected."""
-    try:
-        records.ledger.forget_planned()
-        count = len(records.accounts().unfinished())
-    except LedgerError:
-        # it is told where something would be sent
-        return
-    if count:
-        noun = "result was" if count == 1 else "results were"
-        typer.echo(
-            f"{count} paid {noun} never fetched or saved; get them at no cost: napari-sam3 collect",
-            err=True,
-        )
-
-
-def estimate_to_json(expected: Estimate) -> dict[str, Any]:
-    """Return an estimate as JSON values; the keys are always the same."""
-    return {
-        "requests": expected.questions,
-        "from_cache": expected.cached,
-        "paid_already": expected.paid,
-        "calls": len(expected.calls),
-        "low_usd": expected.low,
-        "high_usd": expected.high,
-        "seconds": expected.seconds,
-        "warnings": list(expected.warnings),
-    }
-
-
-def confirmation(
-    records: Records, url: str, *, yes: bool, pay_again: bool
-) -> Callable[[Estimate], bool]:
-    """Return what asks whether to go on, once it is known what a run costs.
-
-    Parameters
-    ----------
-    records : Records
-    url : str
-        Where it would be sent.
-    yes : bool
-        Whether the price is agreed to.
-    pay_again : bool
-        Whether it is agreed to pay for what may have been billed before.
-    """
-
-    def confirm(expected: Estimate) -> bool:
-        require_key()
-        tell_address(url)
-        agree_to_upload()
-        tell_unfinished(records)
-        if len(expected.calls) > 1 or expected.needs_consent:
-            typer.echo(f"{expected.words}.", err=True)
-        _tell(expected.warnings)
-        is_too_dear = expected.is_dear and not yes
-        is_repeated = expected.may_repeat and not pay_again
-        if not (is_too_dear or is_repeated):
-            return True
-        if not is_terminal():
-            why = _unagreed(expected, price=is_too_dear, again=is_repeated)
-            raise ConsentError(f"Nothing was sent: {why}")
-        return typer.confirm("Send it?", err=True)
-
-    return confirm
-
-
-def _unagreed(expected: Estimate, *, price: bool, again: bool) -> str:
-    """Say what nobody agreed to, and how to."""
-    from napari_sam3.jobs.costs import dollars
-
-    parts, flags = [], []
-    if price:
-        parts.append(f"this may cost more than {dollars(expected.confirm_above)}")
-        flags.append("--yes")
-    if again:
-        parts.append("this may have been billed before")
-        flags.append("--pay-again")
-    if price and expected.over_cap:
-        # to agree would be of no use
-        return f"{' and '.join(parts)}, but a cap stops it before its end."
-    return f"{' and '.join(parts)}; agree to it with {' '.join(flags)}."
-
-
-def with_limits(records: Records, cap: float | None) -> Records:
-    """Return the records with another cap for this run."""
-    if cap is None:
-        return records
-
-    def capped(accounts: Accounts) -> Accounts:
-        caps = replace(accounts.limits.caps, per_run=cap, raised_by="--cap USD")
-        return replace(accounts, limits=replace(accounts.limits, caps=caps))
-
-    return records.counted(capped)
-
-
 def _agree(question: str) -> None:
     if not is_terminal():
         raise ConsentError("Nothing was deleted; confirm it with --yes.")
@@ -457,11 +295,6 @@ def _remember(name: str, value: Any) -> None:
 
     if not write_setting(name, value):
         raise ImageError("The settings cannot be written; NAPARI_SAM3_CONFIG names their folder.")
-
-
-def _tell(sentences: tuple[str, ...]) -> None:
-    for sentence in sentences:
-        typer.echo(sentence, err=True)
 
 
 def _harmless(cell: object) -> object:

@@ -11,7 +11,14 @@ import typer
 
 from napari_sam3.cli import options as typed_as
 from napari_sam3.cli.following import unless_interrupted
-from napari_sam3.cli.hosted import HostedOptions, errors_as_sentences, hosted_options
+from napari_sam3.cli.hosted import (
+    confirmation,
+    estimate_to_json,
+    hosted_options,
+    tell_unstored,
+    what_is_left,
+    with_limits,
+)
 from napari_sam3.cli.images import (
     FileResult,
     FileRun,
@@ -21,16 +28,20 @@ from napari_sam3.cli.images import (
     segment_each,
     targets_of,
 )
-from napari_sam3.cli.prompting import Typed, prompts_of
-from napari_sam3.cli.records import (
-    confirmation,
-    estimate_to_json,
-    tell_unstored,
-    what_is_left,
-    with_limits,
+from napari_sam3.cli.parsing import Outline, as_usage_error
+from napari_sam3.cli.telling import Voice, errors_as_sentences
+from napari_sam3.core.concepts import split_concepts
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.prompts import (
+    CombinedPrompt,
+    ConceptPrompt,
+    Everything,
+    Exemplar,
+    ObjectPrompt,
+    Point,
+    Prompt,
+    Proposal,
 )
-from napari_sam3.cli.telling import Voice
-from napari_sam3.core.prompts import ObjectPrompt, Prompt
 from napari_sam3.errors import CancelledError, CapReachedError
 
 if TYPE_CHECKING:
@@ -115,29 +126,23 @@ def segment_files(
     to it, and with several, each to the box around it.  Of several images, one that fails is
     reported and the others are segmented.
     """
-    prompts = prompts_of(
-        Typed(
-            points,
-            negative_points,
-            boxes,
-            outlines,
-            proposal or "",
-            exemplars,
-            negative_exemplars,
-            texts,
-            everything,
-            points_per_side,
-            pred_iou_thresh,
-            diameter,
-            combine,
-        )
+    prompts = _prompts_of(
+        clicks=[*(points or ()), *(negative_points or ())],
+        boxes=boxes or [],
+        outlines=outlines or [],
+        proposal=proposal or "",
+        examples=[*(exemplars or ()), *(negative_exemplars or ())],
+        texts=texts or [],
+        everything=_everything_of(everything, points_per_side, pred_iou_thresh, diameter),
+        combine=combine,
     )
     _check_usage(images, output, output_dir, overlay)
     if engine != "segmind" and (separate_masks or overlay):
         raise typer.BadParameter("--separate-masks and --overlay need --engine segmind.")
-    hosted = hosted_options(
-        HostedOptions(url, api, separate_masks, overlay is not None, image_format, max_side)
-    )
+    if separate_masks and overlay:
+        raise typer.BadParameter("give either --separate-masks or --overlay.")
+    answer = "overlay" if overlay else "separate masks" if separate_masks else "mask"
+    hosted = hosted_options(url, answer, image_format, max_side, api)
     from napari_sam3.workflows.files import make_folder
 
     voice = Voice(quiet, verbose, as_json)
@@ -168,6 +173,83 @@ def segment_files(
             voice.document({"images": [result.to_json() for result in results]})
     if code := _exit_code(results, of=len(targets)):
         raise typer.Exit(code)
+
+
+def _prompts_of(
+    *,
+    clicks: list[Point],
+    boxes: list[Box],
+    outlines: list[Outline],
+    proposal: Proposal,
+    examples: list[Exemplar],
+    texts: list[str],
+    everything: tuple[Prompt, ...],
+    combine: bool,
+) -> tuple[Prompt, ...]:
+    """Return the prompts of one run, all of one kind, or end with a usage error."""
+    concepts = split_concepts(*texts)
+    if combine:
+        kinds = [_combined_prompts(concepts, examples, clicks, boxes)]
+    else:
+        kinds = [
+            _object_prompts(clicks, boxes, outlines, proposal),
+            _concept_prompts(concepts, examples),
+        ]
+    asked = [prompts for prompts in (*kinds, everything) if prompts]
+    if not asked:
+        raise typer.BadParameter(
+            "say what to find: --text, --exemplar, --point, --box, --outline or --everything."
+        )
+    if len(asked) > 1:
+        raise typer.BadParameter(
+            "choose one: all of a kind (--text, --exemplar), single objects (--point, --box, "
+            "--outline), or --everything."
+        )
+    return asked[0]
+
+
+def _everything_of(
+    is_asked: bool, points_per_side: int, min_iou: float, diameter: float | None
+) -> tuple[Prompt, ...]:
+    """Return the prompt for everything, if it is asked for."""
+    if is_asked:
+        with as_usage_error():
+            return (Everything(points_per_side, min_iou, diameter),)
+    if diameter is not None:
+        raise typer.BadParameter("--diameter goes with --everything.")
+    return ()
+
+
+def _object_prompts(
+    clicks: list[Point], boxes: list[Box], outlines: list[Outline], proposal: Proposal
+) -> tuple[Prompt, ...]:
+    from napari_sam3.workflows.asking import object_prompts
+
+    if proposal and not any(click.positive for click in clicks):
+        raise typer.BadParameter("--proposal goes with --point.")
+    with as_usage_error("--negative-point alone marks no object: add --point, --box or --outline."):
+        return object_prompts(clicks, boxes, outlines, proposal)
+
+
+def _concept_prompts(texts: tuple[str, ...], examples: list[Exemplar]) -> tuple[Prompt, ...]:
+    if not texts and not examples:
+        return ()
+    if len(texts) > 1 and examples:
+        raise typer.BadParameter("--exemplar and --negative-exemplar go with a single --text.")
+    alone = "--negative-exemplar alone does not say what to find: add --exemplar or --text."
+    with as_usage_error(alone):
+        return tuple(ConceptPrompt(text, tuple(examples)) for text in texts or ("",))
+
+
+def _combined_prompts(
+    texts: tuple[str, ...], examples: list[Exemplar], clicks: list[Point], boxes: list[Box]
+) -> tuple[Prompt, ...]:
+    if boxes:
+        raise typer.BadParameter("--combine takes --exemplar instead of --box.")
+    if len(texts) > 1:
+        raise typer.BadParameter("--combine goes with a single --text.")
+    with as_usage_error():
+        return (CombinedPrompt("".join(texts), tuple(examples), tuple(clicks)),)
 
 
 def _check_usage(

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from napari_sam3.cli.hosted import errors_as_sentences
 from napari_sam3.errors import Sam3Error
 
 if TYPE_CHECKING:
@@ -39,17 +38,7 @@ def print_table(table: Table) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How much a command says.
-
-    Parameters
-    ----------
-    quiet : bool
-        Warnings and errors only.
-    verbose : bool
-        Details, too.
-    as_json : bool
-        A JSON document, and nothing else on stdout.
-    """
+    """How much a command says: warnings only, details too, or JSON and nothing else on stdout."""
 
     quiet: bool = False
     verbose: bool = False
@@ -85,15 +74,20 @@ def notices_of(answer: SegmentAnswer) -> tuple[str, ...]:
 
 
 @contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """End with exit code 1 and one sentence where the user is told of an error."""
+    try:
+        yield
+    except Sam3Error as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
 def errors_of_strangers(kind: type[Sam3Error], too_large: str) -> Iterator[None]:
     """As `errors_as_sentences`, of a file whose texts come from a stranger.
 
-    Parameters
-    ----------
-    kind : type
-        Of the errors that are raised instead.
-    too_large : str
-        The sentence where the file's content does not fit in memory.
+    Errors of the file become of this kind; ``too_large`` is said where it does not fit in memory.
     """
     from napari_sam3.core.schema import printable
 

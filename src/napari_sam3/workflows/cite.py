@@ -373,13 +373,7 @@ def _concepts(prompts: Iterable[Prompt], can: Capabilities) -> list[str]:
     for text, same in by_text.items():
         signs = [each.positive for p in same for each in p.exemplars]
         clicks = [each.positive for p in same if isinstance(p, CombinedPrompt) for each in p.points]
-        given = [
-            _count(sum(signs), "positive example"),
-            _count(len(signs) - sum(signs), "negative example"),
-            _count(sum(clicks), "positive click"),
-            _count(len(clicks) - sum(clicks), "negative click"),
-        ]
-        by = _listed([words for words in given if words])
+        by = _listed([*_signed(signs, "example"), *_signed(clicks, "click")])
         named = f"all instances of “{text}”" if text else "all objects like the examples"
         if text and can.words:
             named = f"all objects that fit “{text}” by size, shape and brightness"
@@ -393,8 +387,7 @@ def _objects(prompts: Iterable[Prompt]) -> list[str]:
         return []
     signs = [point.positive for p in objects for point in p.points]
     given = [
-        _count(sum(signs), "positive click"),
-        _count(len(signs) - sum(signs), "negative click"),
+        *_signed(signs, "click"),
         _count(sum(p.box is not None for p in objects), "box"),
         _count(sum(bool(p.outline) for p in objects), "outline"),
         _count(sum(bool(p.proposal) for p in objects), "chosen proposal"),
@@ -508,6 +501,11 @@ def _was(count: int) -> str:
 def _count(number: int, noun: str) -> str:
     plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}" if number else ""
+
+
+def _signed(signs: list[bool], noun: str) -> list[str]:
+    counts = (sum(signs), f"positive {noun}"), (len(signs) - sum(signs), f"negative {noun}")
+    return [_count(number, words) for number, words in counts if number]
 
 
 def _distinct(words: Iterable[str]) -> list[str]:

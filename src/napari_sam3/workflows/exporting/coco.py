@@ -65,25 +65,20 @@ def class_color(number: int) -> tuple[int, int, int]:
     return _PALETTE[(number - 1) % len(_PALETTE)]
 
 
-def described_plane(exported: Exported) -> dict[str, Any]:
-    """Return where the plane lies in its stack, as JSON values; empty if it is in none."""
-    if exported.plane is None:
-        return {}
-    axes = {"plane_axes": exported.plane_axes} if exported.plane_axes else {}
-    return {"plane": list(exported.plane), **axes}
+def described_place(exported: Exported) -> dict[str, Any]:
+    """Return the pixel size, and where the plane lies in its stack if it is in one, as JSON."""
+    size = exported.pixel_size
+    said: dict[str, Any] = {"pixel_size": {"row": size.row, "col": size.col, "unit": size.unit}}
+    if exported.plane is not None:
+        said["plane"] = list(exported.plane)
+        said |= {"plane_axes": exported.plane_axes} if exported.plane_axes else {}
+    return said
 
 
 def _image(exported: Exported, number: int) -> dict[str, Any]:
     rows, cols = exported.image_shape
-    size = exported.pixel_size
-    return {
-        "id": number,
-        "file_name": exported.image_name,
-        "height": rows,
-        "width": cols,
-        "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
-        **described_plane(exported),
-    }
+    about = {"id": number, "file_name": exported.image_name, "height": rows, "width": cols}
+    return about | described_place(exported)
 
 
 def _annotation(

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,14 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, Overfl
 
 class NoObjectError(Exception):
     """Why an entry of a file is no object, as the end of a sentence: a noun."""
+
+
+class Wanted(NamedTuple):
+    """Of which image, and of which plane, objects are read; see `read_objects`."""
+
+    image_shape: tuple[int, int] | None = None
+    image_name: str | None = None
+    plane: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

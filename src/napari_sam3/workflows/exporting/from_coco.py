@@ -18,6 +18,7 @@ from napari_sam3.workflows.exporting.found import (
     Found,
     NoObjectError,
     Room,
+    Wanted,
     entries_of,
     malformed_as_sentence,
     pixel_size_of,
@@ -31,23 +32,16 @@ Entry = Mapping[str, Any]
 _LISTED = 10
 
 
-def objects_of_coco(
-    content: Any,
-    path: Path,
-    image_shape: tuple[int, int] | None = None,
-    image_name: str | None = None,
-    plane: Sequence[int] | None = None,
-) -> Exported:
+def objects_of_coco(content: Any, path: Path, wanted: Wanted) -> Exported:
     """Return the objects of one image of a COCO file, or of the planes of a stack.
 
     Parameters
     ----------
     content : object
-        The parsed JSON: a data set, or a list of results.
+        The parsed JSON: a data set, or a list of results, which does not name its image.
     path : Path
         For messages.
-    image_shape, image_name, plane
-        As in `read_objects`; a list of results does not say how large the image is.
+    wanted : Wanted
     """
     with malformed_as_sentence(str(path)):
         if isinstance(content, list):
@@ -55,12 +49,11 @@ def objects_of_coco(
         annotations = entries_of(content["annotations"])
         categories = entries_of(content.get("categories") or [])
         names = {_id(one["id"]): str(one["name"]) for one in categories}
-        images = {
-            _id(one.get("id")): one for one in _images(content, annotations, path, image_name)
-        }
+        called = _images(content, annotations, path, wanted.image_name)
+        images = {_id(one.get("id")): one for one in called}
         image = next(iter(images.values()), {})
         chosen = [one for one in annotations if not images or _image_id(one) in images]
-        shape = _shape(image, chosen, path, image_shape)
+        shape = _shape(image, chosen, path, wanted.image_shape)
     entries, room = Entries("annotation"), Room(shape)
     entries.leave_out("an empty entry", len(content["annotations"]) - len(annotations))
     entries.leave_out("another image", len(annotations) - len(chosen))
@@ -71,7 +64,7 @@ def objects_of_coco(
     return entries.assembled(
         path,
         shape,
-        plane,
+        wanted.plane,
         pixel_size=pixel_size_of(image.get("pixel_size")),
         image_name=str(image.get("file_name", "")),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from napari_sam3.workflows.exporting.found import (
     Found,
     NoObjectError,
     Room,
+    Wanted,
     entries_of,
     malformed_as_sentence,
     pixel_size_of,
@@ -28,13 +29,11 @@ from napari_sam3.workflows.exporting.found import (
 Feature = Mapping[str, Any]
 
 
-def objects_of_geojson(
-    content: Any,
-    path: Path,
-    image_shape: tuple[int, int] | None = None,
-    plane: Sequence[int] | None = None,
-) -> Exported:
+def objects_of_geojson(content: Any, path: Path, wanted: Wanted) -> Exported:
     """Return the objects of a feature collection, a list of features, or one feature.
+
+    What reaches out of the image is cut off.  If it is not known how large that is, it just holds
+    all objects.
 
     Parameters
     ----------
@@ -42,9 +41,7 @@ def objects_of_geojson(
         The parsed JSON.
     path : Path
         For messages.
-    image_shape, plane
-        As in `read_objects`; what reaches out of the image is cut off.  By default it is as large
-        as the file says, or just holds all objects.
+    wanted : Wanted
     """
     with malformed_as_sentence(str(path)):
         listed = _features(content)
@@ -60,10 +57,10 @@ def objects_of_geojson(
             geometry = feature.get("geometry")
             outlined.append((what, feature, _outlines(geometry), _place(geometry)))
     if "height" in image:
-        shape = said_shape(image["height"], image.get("width"), image_shape, path)
+        shape = said_shape(image["height"], image.get("width"), wanted.image_shape, path)
     else:
         outer = [outline.outer for _, _, outlines, _ in outlined for outline in outlines]
-        shape = image_shape or shape_around(outer, path)
+        shape = wanted.image_shape or shape_around(outer, path)
     room = Room(shape)
     # QuPath says 0 also along the axes that an image does not have
     named = {letter for *_, at in outlined for letter in at}
@@ -77,10 +74,10 @@ def objects_of_geojson(
     return entries.assembled(
         path,
         shape,
-        plane,
+        wanted.plane,
         pixel_size=pixel_size_of(image.get("pixel_size")),
         image_name=str(image.get("name", "")),
-        has_edges="height" in image or image_shape is not None,
+        has_edges="height" in image or wanted.image_shape is not None,
         first_along="" if here else "".join(sorted(named - axes)),
     )
 

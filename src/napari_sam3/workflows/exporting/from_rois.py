@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from napari_sam3.workflows.exporting.found import (
     Found,
     NoObjectError,
     Room,
+    Wanted,
     shape_around,
 )
 
@@ -32,17 +33,11 @@ _NUMBERED = re.compile(r"(\d{1,10})(?:[ _-]+(.*))?")
 _PLACED = re.compile(r"(?:(\d{4,5})-)?\d{4,5}-\d{4,5}")
 
 
-def read_rois(
-    path: Path, image_shape: tuple[int, int] | None = None, plane: Sequence[int] | None = None
-) -> Exported:
+def read_rois(path: Path, wanted: Wanted) -> Exported:
     """Return the objects that regions outline: of a ``.roi`` file, or a zip of them.
 
-    Parameters
-    ----------
-    path : Path
-    image_shape, plane
-        As in `read_objects`; what reaches out of the image is cut off.  By default it just holds
-        all objects.
+    What reaches out of the image is cut off.  If it is not known how large that is, it just holds
+    all objects.
     """
     entries, regions = Entries("region"), []
     for name, data in _entries(path):
@@ -50,12 +45,12 @@ def read_rois(
         with entries.reading(what):
             regions.append((what, _Region(name, data)))
     reach = [ring for _, region in regions for ring in region.reach]
-    shape = image_shape or shape_around(reach, path)
+    shape = wanted.image_shape or shape_around(reach, path)
     room = Room(shape)
     for what, region in regions:
         with entries.reading(what):
             entries.add(region.object(room), region.place)
-    return entries.assembled(path, shape, plane, has_edges=image_shape is not None)
+    return entries.assembled(path, shape, wanted.plane, has_edges=wanted.image_shape is not None)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:

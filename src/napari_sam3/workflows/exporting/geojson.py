@@ -22,7 +22,7 @@ from napari_sam3.workflows.exporting.coco import (
     NO_CONCEPT,
     category_ids,
     class_color,
-    described_plane,
+    described_place,
 )
 from napari_sam3.workflows.files import save_text
 
@@ -53,13 +53,8 @@ def _dump(value: dict[str, Any]) -> str:
 
 def _image(exported: Exported) -> dict[str, Any]:
     rows, cols = exported.image_shape
-    size = exported.pixel_size
-    return {
-        "name": exported.image_name,
-        **({"height": rows, "width": cols} if exported.has_edges else {}),
-        "pixel_size": {"row": size.row, "col": size.col, "unit": size.unit},
-        **described_plane(exported),
-    }
+    edges = {"height": rows, "width": cols} if exported.has_edges else {}
+    return {"name": exported.image_name, **edges, **described_place(exported)}
 
 
 def _feature(

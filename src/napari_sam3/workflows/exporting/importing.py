@@ -13,7 +13,7 @@ from typing import Any
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import FORMATS
-from napari_sam3.workflows.exporting.found import MAX_BYTES
+from napari_sam3.workflows.exporting.found import MAX_BYTES, Wanted
 from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.paths import is_file, is_folder, require_file
 
@@ -68,7 +68,7 @@ def read_objects(
         require_file(path)
     if image_shape is not None:
         image_shape = int(image_shape[0]), int(image_shape[1])
-    found = _read(path, image_shape, image_name, plane)
+    found = _read(path, Wanted(image_shape, image_name, plane))
     if image_shape is not None and found.image_shape != image_shape:
         rows, cols = found.image_shape
         raise ImageError(
@@ -83,10 +83,7 @@ def read_objects(
 def is_readable(path: str | Path) -> bool:
     """Return whether a file looks like one that `read_objects` reads.
 
-    Parameters
-    ----------
-    path : str or Path
-        Of a JSON file so much is read that its kind is known, of others only the name.
+    Of a JSON file so much is read that its kind is known, of others only the name.
     """
     path = Path(path)
     name = path.name.lower()
@@ -112,37 +109,27 @@ def _mentions(path: Path, words: tuple[bytes, ...]) -> bool:
     return False
 
 
-def _read(
-    path: Path,
-    image_shape: tuple[int, int] | None,
-    image_name: str | None,
-    plane: Sequence[int] | None,
-) -> Exported:
+def _read(path: Path, wanted: Wanted) -> Exported:
     from napari_sam3.workflows.exporting.from_labels import read_label_file
     from napari_sam3.workflows.exporting.from_ome_zarr import read_ome_zarr
     from napari_sam3.workflows.exporting.from_rois import read_rois
 
     suffix = path.suffix.lower()
     if suffix == ".zarr" or is_folder(path):
-        return read_ome_zarr(path, plane)
+        return read_ome_zarr(path, wanted.plane)
     if suffix in (".json", ".geojson") or path.name.lower().endswith(".geojson.gz"):
-        return _read_json(path, image_shape, image_name, plane)
+        return _read_json(path, wanted)
     if suffix in (".zip", ".roi"):
-        return read_rois(path, image_shape, plane)
+        return read_rois(path, wanted)
     if suffix in LABEL_SUFFIXES:
-        return read_label_file(path, plane)
+        return read_label_file(path, wanted.plane)
     raise ImageError(
         f"Objects cannot be read from {path.name!r}; its name should end in "
         f"{', '.join(READABLE[:-1])} or {READABLE[-1]}."
     )
 
 
-def _read_json(
-    path: Path,
-    image_shape: tuple[int, int] | None,
-    image_name: str | None,
-    plane: Sequence[int] | None,
-) -> Exported:
+def _read_json(path: Path, wanted: Wanted) -> Exported:
     from napari_sam3.workflows.exporting.from_coco import objects_of_coco
     from napari_sam3.workflows.exporting.from_geojson import objects_of_geojson
 
@@ -152,9 +139,9 @@ def _read_json(
     if not isinstance(first, dict):
         raise ImageError(f"{path} is neither COCO nor GeoJSON.")
     if "annotations" in first or "segmentation" in first:
-        return objects_of_coco(content, path, image_shape, image_name, plane)
+        return objects_of_coco(content, path, wanted)
     if first.get("type") in ("Feature", "FeatureCollection"):
-        return objects_of_geojson(content, path, image_shape, plane)
+        return objects_of_geojson(content, path, wanted)
     if "napari-sam3" in (first.get("software") or ()):
         raise ImageError(
             f"{path} is the record of how labels were made; name the label image beside it."
