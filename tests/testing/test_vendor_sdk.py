@@ -75,7 +75,7 @@ def test_a_failed_job_is_told_as_such(sdk, real):
 
     with pytest.raises(segmind.InferenceFailed) as caught:
         sdk.run("sam3-image", image=real.picture, threshold=7)
-    assert "between 0.1 and 1" in caught.value.detail
+    assert "less than or equal to 1" in caught.value.detail
     assert real.server.ledger.billed == 0
 
 

@@ -1,4 +1,4 @@
-"""Pictures → the body of an answer, in every form that clients have to expect."""
+"""What was found → pictures, and bodies of answers in every form that clients must expect."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from napari_sam3.core.instances import BoolArray
-from napari_sam3.testing._behaviour import Behaviour, OutputHost, Several
-from napari_sam3.testing._images import UInt8Array
-from napari_sam3.testing._pictures import PictureFile, mask_picture, overlay_picture
-from napari_sam3.testing._validation import Fields
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
 
-Store = Callable[[str, PictureFile], str]
-"""Keeps a picture under a name and returns its public address."""
+from napari_sam3.core.instances import BoolArray
+from napari_sam3.testing._behaviour import Behaviour, ImageKind, OutputHost, Several
+from napari_sam3.testing._fields import Fields, UInt8Array
+from napari_sam3.testing._storage import File
+
+_COLOURS = np.array(
+    [(230, 60, 60), (60, 180, 75), (70, 110, 230), (245, 200, 40), (180, 70, 200), (60, 200, 200)],
+    np.uint8,
+)
+_LOSSY: Mapping[str, dict[str, Any]] = {
+    # low enough for ringing around the outlines
+    "JPEG": {"quality": 30},
+    "WEBP": {"quality": 40},
+}
+
+
+Store = Callable[[File, int], str]
+"""Keeps a file of an answer under its number and returns its public address."""
 
 _HOSTS: Mapping[OutputHost, str] = {
     "foreign": "https://files.example.com/generations/",
@@ -30,36 +45,16 @@ _MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(64)
 
 @dataclass(frozen=True, slots=True)
 class AnswerFiles:
-    """What the model found, as files.
+    """What the model found, as files: none where nothing was found and an empty list says so."""
 
-    Parameters
-    ----------
-    pictures : tuple of PictureFile
-        Empty where nothing was found and that is said by an empty list.
-    form : str
-        ``single``, ``base64``, ``urls`` or ``zip``; see `Behaviour`.
-    """
-
-    pictures: tuple[PictureFile, ...]
+    files: tuple[File, ...]
     form: Several
 
 
 def make_answer(
     image: UInt8Array, masks: Sequence[BoolArray], fields: Fields, behaviour: Behaviour
 ) -> AnswerFiles:
-    """Draw what the flags ask for.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (rows, cols, 3)
-    masks : sequence of ndarray of bool, shape (rows, cols)
-    fields : Fields
-    behaviour : Behaviour
-
-    Returns
-    -------
-    AnswerFiles
-    """
+    """Draw what the flags ask for."""
     form = _form(fields, behaviour)
     is_empty = not masks and behaviour.nothing_found == "empty list"
     if is_empty or not fields.flags:
@@ -68,7 +63,7 @@ def make_answer(
     factor, kind = behaviour.size_factor, behaviour.image
     factors = factor if isinstance(factor, tuple) else (factor, factor)
     combined = mask_picture(masks, shape, kind, factors)
-    pictures: list[PictureFile] = []
+    pictures: list[File] = []
     for flag in fields.flags:
         if flag == "return_overlay":
             pictures.append(overlay_picture(image, masks, kind, factors))
@@ -92,13 +87,13 @@ def v1_body(answer: AnswerFiles, behaviour: Behaviour, store: Store) -> tuple[by
     """Return body and content type of a v1 answer."""
     if behaviour.answer in _LIES:
         return _LIES[behaviour.answer]
-    if answer.form == "zip" and answer.pictures:
-        return _zip(answer.pictures).body, "application/zip"
+    if answer.form == "zip" and answer.files:
+        return _zip(answer.files).body, "application/zip"
     if answer.form == "base64":
-        return _json([_base64(picture) for picture in answer.pictures])
+        return _json([_base64(picture) for picture in answer.files])
     if answer.form == "single":
-        return _wrapped(answer.pictures[0], behaviour, store)
-    return _json({"images": _entries(answer.pictures, behaviour, store)})
+        return _wrapped(answer.files[0], behaviour, store)
+    return _json({"images": _entries(answer.files, behaviour, store)})
 
 
 _LIES: Mapping[str, tuple[bytes, str]] = {
@@ -109,12 +104,12 @@ _LIES: Mapping[str, tuple[bytes, str]] = {
 }
 
 
-def _wrapped(picture: PictureFile, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
+def _wrapped(picture: File, behaviour: Behaviour, store: Store) -> tuple[bytes, str]:
     kind = behaviour.answer
     if kind == "json image":
         return _json({"image": _base64(picture)})
     if kind == "json url":
-        return _json({"output": store("0" + picture.suffix, picture)})
+        return _json({"output": store(picture, 0)})
     if kind == "json string":
         return _json(_base64(picture))
     if kind == "data uri":
@@ -127,7 +122,7 @@ def _wrapped(picture: PictureFile, behaviour: Behaviour, store: Store) -> tuple[
 
 def v2_output(answer: AnswerFiles, behaviour: Behaviour, store: Store) -> dict[str, Any]:
     """Return ``output`` and ``images`` of a v2 result."""
-    pictures = answer.pictures
+    pictures = answer.files
     if answer.form == "zip" and pictures:
         pictures = (_zip(pictures),)
     if answer.form == "base64" or behaviour.output in ("base64", "data uri"):
@@ -161,13 +156,11 @@ def _one_or_all(values: list[Any]) -> Any:
 # ------------------------------------------------------------------ parts
 
 
-def _entries(
-    pictures: Sequence[PictureFile], behaviour: Behaviour, store: Store
-) -> list[dict[str, Any]]:
+def _entries(pictures: Sequence[File], behaviour: Behaviour, store: Store) -> list[dict[str, Any]]:
     entries = []
     for number, picture in enumerate(pictures):
         name = f"{number}{picture.suffix}"
-        url = store(name, picture)
+        url = store(picture, number)
         if behaviour.output_host != "cdn":
             url = _HOSTS[behaviour.output_host] + name
         size = len(picture.body)
@@ -182,23 +175,108 @@ def _entries(
     return entries
 
 
-def _zip(pictures: Sequence[PictureFile]) -> PictureFile:
+def _zip(pictures: Sequence[File]) -> File:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, picture in enumerate(pictures):
             # not padded with zeros: mask_10 comes before mask_2 for who sorts letters
             member = zipfile.ZipInfo(f"mask_{number}{picture.suffix}", (2026, 1, 1, 0, 0, 0))
             archive.writestr(member, picture.body)
-    return PictureFile(buffer.getvalue(), "application/zip", ".zip")
+    return File(buffer.getvalue(), "application/zip", ".zip")
 
 
 def _json(value: Any) -> tuple[bytes, str]:
     return json.dumps(value).encode(), "application/json"
 
 
-def _base64(picture: PictureFile) -> str:
+def _base64(picture: File) -> str:
     return base64.b64encode(picture.body).decode("ascii")
 
 
-def _data_uri(picture: PictureFile) -> str:
+def _data_uri(picture: File) -> str:
     return f"data:{picture.content_type};base64,{_base64(picture)}"
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def mask_picture(
+    masks: Sequence[BoolArray],
+    shape: tuple[int, int],
+    kind: ImageKind,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> File:
+    """Return one image file of all masks of a shape together, black where there are none."""
+    names = np.zeros(shape, np.int64)
+    for name, mask in enumerate(masks, start=1):
+        names[mask] = name
+    return _saved(_resized(_DRAWN[kind](names), factors), kind)
+
+
+def overlay_picture(
+    image: UInt8Array,
+    masks: Sequence[BoolArray],
+    kind: ImageKind,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> File:
+    """Return the image with tinted objects and their outlines, as a file."""
+    drawn = image.copy()
+    for number, mask in enumerate(masks):
+        colour = _COLOURS[number % len(_COLOURS)]
+        drawn[mask] = (drawn[mask] * 0.6 + colour * 0.4).astype(np.uint8)
+        drawn[mask & ~ndimage.binary_erosion(mask)] = colour
+    return _saved(_resized(Image.fromarray(drawn), factors), kind)
+
+
+def _white(names: npt.NDArray[np.int64]) -> UInt8Array:
+    return np.where(names > 0, np.uint8(255), np.uint8(0))
+
+
+def _gray(names: npt.NDArray[np.int64]) -> Image.Image:
+    return Image.fromarray(_white(names))
+
+
+def _palette(names: npt.NDArray[np.int64]) -> Image.Image:
+    picture = Image.fromarray((names > 0).astype(np.uint8))
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    return picture
+
+
+def _see_through(names: npt.NDArray[np.int64]) -> Image.Image:
+    picture = Image.new("RGB", names.shape[::-1], "white")
+    picture.putalpha(_gray(names))
+    return picture
+
+
+def _coloured(names: npt.NDArray[np.int64]) -> Image.Image:
+    colours = np.concatenate([np.zeros((1, 3), np.uint8), _COLOURS])
+    return Image.fromarray(colours[np.where(names > 0, 1 + (names - 1) % len(_COLOURS), 0)])
+
+
+_DRAWN: Mapping[ImageKind, Callable[[npt.NDArray[np.int64]], Image.Image]] = {
+    "L": _gray,
+    "1": lambda names: _gray(names).convert("1", dither=Image.Dither.NONE),
+    "P": _palette,
+    "RGB": lambda names: _gray(names).convert("RGB"),
+    "RGBA": lambda names: _gray(names).convert("RGBA"),
+    "alpha": _see_through,
+    "colours": _coloured,
+    "JPEG": _gray,
+    "WebP": lambda names: _gray(names).convert("RGB"),
+}
+
+
+def _resized(picture: Image.Image, factors: tuple[float, float]) -> Image.Image:
+    rows = max(1, round(picture.height * factors[0]))
+    cols = max(1, round(picture.width * factors[1]))
+    if (cols, rows) == picture.size:
+        return picture
+    return picture.resize((cols, rows), Image.Resampling.NEAREST)
+
+
+def _saved(picture: Image.Image, kind: ImageKind) -> File:
+    form = kind.upper() if kind in ("JPEG", "WebP") else "PNG"
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **_LOSSY.get(form, {}))
+    suffix = {"JPEG": ".jpeg", "WEBP": ".webp"}.get(form, ".png")
+    return File(buffer.getvalue(), f"image/{form.lower()}", suffix)

@@ -7,12 +7,10 @@ import threading
 import typer
 
 from napari_sam3.errors import EngineUnavailableError
-from napari_sam3.testing.segmind_server import (
-    VOCABULARY,
-    Behaviour,
-    Recorded,
-    SegmindServer,
-)
+from napari_sam3.testing._behaviour import Behaviour
+from napari_sam3.testing._ledger import Recorded
+from napari_sam3.testing._model import VOCABULARY
+from napari_sam3.testing.segmind_server import SegmindServer
 
 _LOOK_AGAIN_S = 0.2
 

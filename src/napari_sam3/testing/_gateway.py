@@ -12,7 +12,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from napari_sam3.testing._behaviour import Behaviour, Fault, RequestKind, Trap
+from napari_sam3.testing._clock import Clock
 from napari_sam3.testing._faults import error_reply
+from napari_sam3.testing._jobs import Jobs
+from napari_sam3.testing._ledger import Books
+from napari_sam3.testing._model import Model
+from napari_sam3.testing._storage import Storage
 from napari_sam3.testing._wire import Reply, Request
 
 MODEL = "sam3-image"
@@ -20,16 +25,7 @@ MODEL = "sam3-image"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What an address means.
-
-    Parameters
-    ----------
-    step : str
-    method : str
-        The only one that is taken there.
-    request_id : str
-        Of the job that is asked about.
-    """
+    """What an address means, and the only method that is taken there."""
 
     step: RequestKind
     method: str
@@ -56,12 +52,50 @@ def find_route(target: str) -> Route | None:
     return None
 
 
+@dataclass(slots=True)
+class Service:
+    """What all parts of the stand-in work on.
+
+    Parameters
+    ----------
+    key : str
+        The account's.
+    clock, books, jobs, storage
+    model : callable
+        See `napari_sam3.testing.Model`.
+    failures : list of BaseException
+        Errors of the stand-in itself.
+    api_url, cdn_url : str
+        Of the keyed and of the un-keyed origin.
+    """
+
+    key: str = field(repr=False)
+    clock: Clock
+    books: Books
+    jobs: Jobs
+    storage: Storage
+    model: Model
+    failures: list[BaseException] = field(default_factory=list)
+    api_url: str = ""
+    cdn_url: str = ""
+
+    def free_balance(self) -> float:
+        """Return the credits that are left to another call."""
+        self.jobs.settle()
+        return sum(self.books.credits_left()) - self.jobs.reserved()
+
+    def asset(self, url: str) -> bytes | None:
+        """Return an uploaded file by its address, or None if it is not one of ours."""
+        return self.storage.asset(url, self.cdn_url)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request with all that the checks look at.
 
     Parameters
     ----------
+    service : Service
     request : Request
     route : Route, optional
         None for an unknown address.
@@ -70,30 +104,29 @@ class Call:
     behaviour : Behaviour
     is_scripted : bool
         Whether the behaviour comes from a script.
-    key : str
-        The account's.
-    balance : callable
-        → credits left to this call.
-    may_post : callable
-        Behaviour → whether the limit of posts per minute allows one more.
-    bait_url : str
-        The un-keyed origin, for redirects.
     """
 
+    service: Service
     request: Request
     route: Route | None
     payload: Mapping[str, Any] | None = field(repr=False)
     behaviour: Behaviour
     is_scripted: bool
-    key: str = field(repr=False)
-    balance: Callable[[], float]
-    may_post: Callable[[Behaviour], bool]
-    bait_url: str
 
     @property
     def step(self) -> RequestKind | None:
         """Which step of a client's work this is."""
         return None if self.route is None else self.route.step
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is answered instead, if anything."""
+        return self.behaviour.faults.get(self.step) if self.step else None
+
+    @property
+    def trap(self) -> Trap | None:
+        """What happens to the connection or the answer, if anything."""
+        return self.behaviour.traps.get(self.step) if self.step else None
 
 
 Check = Callable[[Call], Reply | None]
@@ -120,7 +153,8 @@ def _key(call: Call) -> Reply | None:
     given = call.request.headers.get("x-api-key")
     if given is None:
         return error_reply(Fault(401), "No API key found in request")
-    return None if given == call.key else error_reply(Fault(401, "oauth"), "Invalid API key")
+    is_right = given == call.service.key
+    return None if is_right else error_reply(Fault(401, "oauth"), "Invalid API key")
 
 
 def _content_type(call: Call) -> Reply | None:
@@ -129,7 +163,7 @@ def _content_type(call: Call) -> Reply | None:
 
 
 def _money(call: Call) -> Reply | None:
-    balance, cost = call.balance(), call.behaviour.cost
+    balance, cost = call.service.free_balance(), call.behaviour.cost
     if balance >= cost:
         return None
     words = f"Insufficient credits: the balance is {balance:.6f}, this call needs {cost:.6f}"
@@ -146,38 +180,25 @@ def _image(call: Call) -> Reply | None:
 
 
 def _fault(call: Call) -> Reply | None:
-    fault = call.behaviour.faults.get(call.step) if call.step else None
+    fault = call.fault
     return None if fault is None or fault.billed else error_reply(fault)
 
 
 def _rate(call: Call) -> Reply | None:
-    if call.may_post(call.behaviour):
+    rpm, service = call.behaviour.rpm, call.service
+    if rpm is None or service.books.allows(rpm, service.clock.now()):
         return None
     return error_reply(Fault(429, reset="iso", reset_in_s=60.0))
 
 
 def _trap(call: Call) -> Reply | None:
-    trap = call.behaviour.traps.get(call.step) if call.step else None
-    if trap == "reset before":
-        return Reply(0, trap=trap)
-    return redirect(trap, call.bait_url, call.request.target)
+    if call.trap == "reset before":
+        return Reply(0, trap=call.trap)
+    return redirect(call.trap, call.service.cdn_url, call.request.target)
 
 
 def redirect(trap: Trap | None, elsewhere: str, target: str) -> Reply | None:
-    """Return the redirect that a trap asks for, or None if it asks for none.
-
-    Parameters
-    ----------
-    trap : str, optional
-    elsewhere : str
-        What an address gets put before it, where the trap says nothing else.
-    target : str
-        What was asked for.
-
-    Returns
-    -------
-    Reply or None
-    """
+    """Return the redirect that a trap asks for, if any: to the target at another base."""
     bases = {
         "redirect 302": elsewhere,
         "redirect 307": elsewhere,
@@ -191,18 +212,8 @@ def redirect(trap: Trap | None, elsewhere: str, target: str) -> Reply | None:
 
 
 _MODEL: Sequence[Check] = (
-    _address,
-    _verb,
-    _size,
-    _key,
-    _content_type,
-    _money,
-    _json,
-    _image,
-    _fault,
-    _rate,
-    _trap,
-)
+    _address, _verb, _size, _key, _content_type, _money, _json, _image, _fault, _rate, _trap,
+)  # fmt: skip
 _UPLOAD: Sequence[Check] = (_address, _verb, _size, _key, _content_type, _json, _fault, _trap)
 _LOOK: Sequence[Check] = (_address, _verb, _key, _fault, _trap)
 

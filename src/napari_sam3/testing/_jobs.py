@@ -7,8 +7,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Literal
 
 from napari_sam3.testing._answers import AnswerFiles
 from napari_sam3.testing._behaviour import Behaviour
@@ -20,14 +19,7 @@ Status = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED"]
 
 
 class JobFailedError(Exception):
-    """The model could not do it; the message is what the service says.
-
-    Parameters
-    ----------
-    message : str
-    status : int
-        Of a v1 answer.
-    """
+    """The model could not do it: what the service says, and the status of a v1 answer."""
 
     def __init__(self, message: str, status: int = 500) -> None:
         super().__init__(message)
@@ -137,18 +129,7 @@ class Jobs:
                 self._charge(job.behaviour.cost)
 
     def poll(self, job: Job, behaviour: Behaviour) -> Status:
-        """Return how far a job is; each poll brings it forward.
-
-        Parameters
-        ----------
-        job : Job
-        behaviour : Behaviour
-            Of this poll.
-
-        Returns
-        -------
-        str
-        """
+        """Return how far a job is; each poll brings it forward, by the behaviour of that poll."""
         self._settle(job)
         with self._lock:
             job.polls += 1
@@ -164,54 +145,3 @@ class Jobs:
         self.settle()
         self._is_closed = True
         self._pool.shutdown(cancel_futures=True)
-
-
-def addresses(job: Job, base: str) -> dict[str, str]:
-    """Return the three addresses that a submit answers with."""
-    name = quote(job.request_id, safe="")
-    return {
-        "poll_url": f"{base}/v1/requests/{name}",
-        "status_url": f"{base}/v2/requests/{name}/status",
-        "response_url": f"{base}/v2/requests/{name}",
-    }
-
-
-def waiting_body(
-    job: Job, status: Status, behaviour: Behaviour, urls: dict[str, str]
-) -> dict[str, Any]:
-    """Return what is answered about a job that is not done."""
-    shown = {
-        name: urls[name] for name in ("status_url", "response_url") if behaviour.urls_in_status
-    }
-    word = behaviour.words.get(status, status)
-    return {"status": word, "request_id": job.request_id, **shown, "metrics": {}}
-
-
-def failed_body(job: Job, behaviour: Behaviour) -> dict[str, Any]:
-    """Return what is answered about a job that failed."""
-    return {
-        "status": behaviour.words.get("FAILED", "FAILED"),
-        "request_id": job.request_id,
-        "error": job.error,
-        "metrics": {"inference_time": job.behaviour.model_s},
-    }
-
-
-def completed_body(job: Job, behaviour: Behaviour) -> dict[str, Any]:
-    """Return what a status poll answers about a job that is done."""
-    return {
-        "status": behaviour.words.get("COMPLETED", "COMPLETED"),
-        "request_id": job.request_id,
-        "metrics": {"inference_time": job.behaviour.model_s},
-    }
-
-
-def metrics(job: Job, behaviour: Behaviour, balance: float) -> dict[str, Any]:
-    """Return the ``metrics`` of a result."""
-    if behaviour.metrics == "none":
-        return {}
-    seconds = job.behaviour.model_s
-    times = {"inference_time": seconds, "queue_time": 0.0, "total_time": seconds, "retry_count": 0}
-    if behaviour.metrics == "no cost":
-        return times
-    return {"cost": job.behaviour.cost, "remaining_credits": balance, **times}

@@ -16,8 +16,7 @@ from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest
-from napari_sam3.testing._images import UInt8Array
-from napari_sam3.testing._validation import Fields
+from napari_sam3.testing._fields import Fields, UInt8Array
 
 Model = Callable[[UInt8Array, Fields], Sequence[BoolArray]]
 """Picture, shape (rows, cols, 3), and fields → masks, each of shape (rows, cols)."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from napari_sam3.testing._behaviour import Behaviour, RequestKind
-from napari_sam3.testing._clock import Clock
-from napari_sam3.testing._desk import Desk
+from napari_sam3.testing._desk import answer_at_api, answer_at_cdn
 from napari_sam3.testing._faults import error_reply
-from napari_sam3.testing._gateway import Call, Route, find_route, refusal
-from napari_sam3.testing._images import ImageRefusedError, image_bytes, read_header
-from napari_sam3.testing._jobs import Jobs
-from napari_sam3.testing._ledger import Books, Place, Recorded
-from napari_sam3.testing._storage import Storage
+from napari_sam3.testing._fields import InvalidError, image_bytes, read_header
+from napari_sam3.testing._gateway import Call, Route, Service, find_route, refusal
+from napari_sam3.testing._ledger import Place, Recorded
 from napari_sam3.testing._wire import Reply, Request
 
 _PICTURE_FIELDS = ("image", "data_urls")
@@ -29,26 +28,14 @@ class Reception:
 
     Parameters
     ----------
+    service : Service
     behaviour : Behaviour
         Unless a script says otherwise; may be set at any time.
-    key : str
-    clock, books, jobs, storage, desk
-        What a request needs.
     """
 
-    def __init__(
-        self,
-        behaviour: Behaviour,
-        key: str,
-        clock: Clock,
-        books: Books,
-        jobs: Jobs,
-        storage: Storage,
-        desk: Desk,
-    ) -> None:
+    def __init__(self, service: Service, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        self._key, self._clock, self._books = key, clock, books
-        self._jobs, self._storage, self._desk = jobs, storage, desk
+        self._service = service
         self._scripts: dict[RequestKind | None, deque[Behaviour]] = {}
         self._lock = threading.Lock()
 
@@ -63,21 +50,12 @@ class Reception:
         behaviour, is_scripted = self._behaviour_for(route, request)
         payload = _payload(request.body)
         number = self._record(place, request, route, payload)
-        call = Call(
-            request,
-            route,
-            payload,
-            behaviour,
-            is_scripted,
-            self._key,
-            self._balance,
-            self._may_post,
-            self._desk.cdn_url,
-        )
+        call = Call(self._service, request, route, payload, behaviour, is_scripted)
         is_keyed = place == "api"
-        reply = (refusal(call) or self._desk.api(call)) if is_keyed else self._desk.cdn(call)
-        sent = self._on_its_way(reply, call)
-        self._books.answered(number, None if (sent.trap or "").startswith("reset") else sent.status)
+        reply = (refusal(call) or answer_at_api(call)) if is_keyed else answer_at_cdn(call)
+        sent = _on_its_way(reply, call)
+        is_lost = (sent.trap or "").startswith("reset")
+        self._service.books.answered(number, None if is_lost else sent.status)
         return sent
 
     def _behaviour_for(self, route: Route | None, request: Request) -> tuple[Behaviour, bool]:
@@ -90,10 +68,11 @@ class Reception:
         if route.step in ("v1", "submit"):
             scripted = self._next(None)
         elif route.step == "download":
-            file = self._storage.get(request.target.partition("?")[0].removeprefix("/moved"))
-            scripted = file.behaviour if file else None
+            path = request.target.partition("?")[0].removeprefix("/moved")
+            stored = self._service.storage.get(path)
+            scripted = stored.behaviour if stored else None
         elif route.request_id:
-            job = self._jobs.find(route.request_id)
+            job = self._service.jobs.find(route.request_id)
             scripted = job.behaviour if job and job.is_scripted else None
         return scripted or self.behaviour, scripted is not None
 
@@ -109,60 +88,38 @@ class Reception:
         route: Route | None,
         payload: Mapping[str, Any] | None,
     ) -> int:
-        shape, form = self._picture_of(payload)
+        books, image = self._service.books, (payload or {}).get("image")
+        shape, form = None, ""
+        if isinstance(image, str):
+            with contextlib.suppress(InvalidError):
+                shape, form = read_header(image_bytes(image, self._service.asset))
         shown = {n: v for n, v in (payload or {}).items() if n not in _PICTURE_FIELDS}
         recorded = Recorded(
             place,
             request.method,
-            self._books.redacted(request.target),
+            books.redacted(request.target),
             route.step if route else "",
-            self._books.redacted_headers(request.headers),
+            books.redacted_headers(request.headers),
             MappingProxyType(shown),
             shape,
             form,
         )
-        leaks = self._books.leaks_key(place, request.target, request.headers)
-        return self._books.arrive(recorded, leaks=leaks)
+        leaks = books.leaks_key(place, request.target, request.headers)
+        return books.arrive(recorded, leaks=leaks)
 
-    def _picture_of(self, payload: Mapping[str, Any] | None) -> tuple[tuple[int, int] | None, str]:
-        given = (payload or {}).get("image")
-        if not isinstance(given, str):
-            return None, ""
-        try:
-            return read_header(
-                image_bytes(given, lambda url: self._storage.asset(url, self._desk.cdn_url))
-            )
-        except ImageRefusedError:
-            return None, ""
 
-    def _balance(self) -> float:
-        self._jobs.settle()
-        return sum(self._books.credits_left()) - self._jobs.reserved()
-
-    def _may_post(self, behaviour: Behaviour) -> bool:
-        return behaviour.rpm is None or self._books.allows(behaviour.rpm, self._clock.now())
-
-    def _on_its_way(self, reply: Reply, call: Call) -> Reply:
-        """Let happen to an answer what the behaviour says happens to its step."""
-        step, behaviour = call.step, call.behaviour
-        if step is None:
-            return reply
-        fault = behaviour.faults.get(step)
-        if fault is not None and fault.billed and reply.status < 300:
-            reply = error_reply(fault)
-        self._clock.wait(behaviour.delays_s.get(step, 0.0))
-        content_type = reply.content_type
-        if (
-            reply.status == 200
-            and step in ("v1", "download")
-            and behaviour.content_type is not None
-        ):
-            content_type = behaviour.content_type or None
-        trap = reply.trap or behaviour.traps.get(step)
-        sent = Reply(
-            reply.status, reply.body, content_type, reply.headers, trap, behaviour.trickle_s
-        )
-        return sent.compressed() if behaviour.gzip and sent.status == 200 else sent
+def _on_its_way(reply: Reply, call: Call) -> Reply:
+    """Let happen to an answer what the behaviour says happens to its step."""
+    step, behaviour = call.step, call.behaviour
+    if step is None:
+        return reply
+    if call.fault is not None and call.fault.billed and reply.status < 300:
+        reply = error_reply(call.fault)
+    call.service.clock.wait(behaviour.delays_s.get(step, 0.0))
+    if reply.status == 200 and step in ("v1", "download") and behaviour.content_type is not None:
+        reply = replace(reply, content_type=behaviour.content_type or None)
+    sent = replace(reply, trap=reply.trap or call.trap, pause_s=behaviour.trickle_s)
+    return sent.compressed() if behaviour.gzip and sent.status == 200 else sent
 
 
 def _route(place: Place, request: Request) -> Route | None:

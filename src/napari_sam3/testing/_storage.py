@@ -13,23 +13,21 @@ LIFETIME_S = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A file.
-
-    Parameters
-    ----------
-    body : bytes
-    content_type : str
-    since : float
-        When it was stored.
-    behaviour : Behaviour, optional
-        That of the request that made it, if it was scripted.
-    """
+class File:
+    """A picture, or an archive of some, as a file; its suffix begins with the dot."""
 
     body: bytes = field(repr=False)
     content_type: str
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file, when it was stored, and the behaviour of the request that made it, if scripted."""
+
+    file: File
     since: float
-    behaviour: Behaviour | None = None
+    behaviour: Behaviour | None
 
 
 class Storage:
@@ -41,12 +39,10 @@ class Storage:
         self._files: dict[str, Stored] = {}
         self._uploads = 0
 
-    def put(
-        self, path: str, body: bytes, content_type: str, behaviour: Behaviour | None = None
-    ) -> None:
+    def put(self, path: str, file: File, behaviour: Behaviour | None = None) -> None:
         """Store a file under a path, e.g. ``/generations/1.png``."""
         with self._lock:
-            self._files[path] = Stored(body, content_type, self._clock.now(), behaviour)
+            self._files[path] = Stored(file, self._clock.now(), behaviour)
 
     def get(self, path: str) -> Stored | None:
         """Return a file, or None if there is none (any more)."""
@@ -56,13 +52,12 @@ class Storage:
             return None
         return found
 
-    def upload(self, body: bytes, content_type: str) -> str:
+    def upload(self, file: File) -> str:
         """Store a file that a client sent; return its path."""
         with self._lock:
             self._uploads += 1
-            number = self._uploads
-        path = f"/assets/{number:06d}.{content_type.rpartition('/')[2]}"
-        self.put(path, body, content_type)
+            path = f"/assets/{self._uploads:06d}{file.suffix}"
+        self.put(path, file)
         return path
 
     def asset(self, url: str, base: str) -> bytes | None:
@@ -71,4 +66,4 @@ class Storage:
         if f"{parts.scheme}://{parts.netloc}" != base or not parts.path.startswith("/assets/"):
             return None
         found = self.get(parts.path)
-        return None if found is None else found.body
+        return None if found is None else found.file.body

@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,16 +23,7 @@ _CLOSING_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it arrived.
-
-    Parameters
-    ----------
-    method, target : str
-        The target is path and query.
-    headers : mapping
-        With lower-case names.
-    body : bytes
-    """
+    """A request as it arrived: the target is path and query, headers have lower-case names."""
 
     method: str
     target: str
@@ -42,21 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and what happens on its way.
-
-    Parameters
-    ----------
-    status : int
-    body : bytes
-    content_type : str, optional
-        None for no such header.
-    headers : mapping
-        Further ones.
-    trap : str, optional
-        See `Behaviour`.
-    pause_s : float
-        After each piece of a trickling body.
-    """
+    """An answer, and what happens on its way."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -64,16 +41,16 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     trap: Trap | None = None
     pause_s: float = 0.0
+    """After each piece of a trickling body."""
 
     def compressed(self) -> Reply:
         """Return the same answer, compressed."""
         headers = {**self.headers, "Content-Encoding": "gzip"}
-        body = gzip.compress(self.body, mtime=0)
-        return Reply(self.status, body, self.content_type, headers, self.trap, self.pause_s)
+        return replace(self, body=gzip.compress(self.body, mtime=0), headers=headers)
 
 
-class Origin:
-    """A server on a free port of this computer.
+class Origin(ThreadingHTTPServer):
+    """A server on this computer, whose errors of its own lie in `failures`.
 
     Parameters
     ----------
@@ -82,53 +59,45 @@ class Origin:
     wait : callable
         Sleeps so many seconds; returns False when the server closes.
     port : int
-        0 for any.
+        0 for any that is free.
     """
 
-    def __init__(
-        self, answer: Callable[[Request], Reply], wait: Callable[[float], bool], port: int = 0
-    ) -> None:
-        self._server = _Server(answer, wait, port)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True, name="sam3-stand-in"
-        )
-
-    @property
-    def url(self) -> str:
-        """Scheme, host and port."""
-        return f"http://{LOOPBACK}:{self._server.server_address[1]}"
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop answering and close all connections."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
-        self._server.hang_up()
-
-    @property
-    def failures(self) -> list[BaseException]:
-        """Errors of the stand-in itself."""
-        return self._server.failures
-
-
-class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(
-        self, answer: Callable[[Request], Reply], wait: Callable[[float], bool], port: int
+        self, answer: Callable[[Request], Reply], wait: Callable[[float], bool], port: int = 0
     ) -> None:
         self.answer = answer
         self.wait = wait
         self.failures: list[BaseException] = []
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.01,), daemon=True, name="sam3-stand-in"
+        )
         super().__init__((LOOPBACK, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+        return f"http://{LOOPBACK}:{self.server_port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering, end the connections that clients keep, and wait for their threads."""
+        if self._thread.is_alive():
+            self.shutdown()
+            self._thread.join()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._open, _CLOSING_S)
 
     def server_bind(self) -> None:
         # http.server looks up the host's name here, which can take seconds
@@ -146,14 +115,6 @@ class _Server(ThreadingHTTPServer):
             self._open.discard(request)
             self._changed.notify_all()
 
-    def hang_up(self) -> None:
-        """End the connections that clients keep, and wait until their threads are done."""
-        with self._changed:
-            for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._open, _CLOSING_S)
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
         error = sys.exception()
         # a client may go away at any time, and a closing server ends its connections
@@ -162,7 +123,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: Origin
     protocol_version = "HTTP/1.1"
     server_version = "segmind-stand-in"
     sys_version = ""

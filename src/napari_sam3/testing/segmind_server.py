@@ -14,29 +14,15 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from napari_sam3.testing._behaviour import REQUEST_KINDS, Behaviour, Fault, RequestKind
+from napari_sam3.testing._behaviour import REQUEST_KINDS, Behaviour, RequestKind
 from napari_sam3.testing._clock import Clock
-from napari_sam3.testing._desk import Desk
+from napari_sam3.testing._gateway import Service
 from napari_sam3.testing._jobs import Jobs
-from napari_sam3.testing._ledger import Books, Ledger, Recorded
-from napari_sam3.testing._model import VOCABULARY, Model, builtin_model
+from napari_sam3.testing._ledger import Books, Ledger
+from napari_sam3.testing._model import Model, builtin_model
 from napari_sam3.testing._reception import Reception
 from napari_sam3.testing._storage import Storage
-from napari_sam3.testing._validation import Fields
 from napari_sam3.testing._wire import Origin
-
-__all__ = [
-    "TEST_KEY",
-    "VOCABULARY",
-    "Behaviour",
-    "Fault",
-    "Fields",
-    "Ledger",
-    "Model",
-    "Recorded",
-    "SegmindServer",
-    "builtin_model",
-]
 
 TEST_KEY = "SG_" + "5eed" * 4
 """The key that the stand-in takes; it opens nothing else."""
@@ -104,15 +90,12 @@ class SegmindServer:
         model: Model = builtin_model,
         port: int = 0,
     ) -> None:
-        self._key, self._port = key, port
-        self._clock = Clock()
-        self._books = Books(key, credits, free_credits)
-        self._jobs = Jobs(self._clock, self._books.charge)
-        self._storage = Storage(self._clock)
-        self._failures: list[BaseException] = []
-        parts = self._clock, self._books, self._jobs, self._storage
-        self._desk = Desk(*parts, model, self._failures.append)
-        self._reception = Reception(behaviour or Behaviour(), key, *parts, self._desk)
+        self._port = port
+        self._clock = clock = Clock()
+        self._books = books = Books(key, credits, free_credits)
+        self._jobs = jobs = Jobs(clock, books.charge)
+        self._service = Service(key, clock, books, jobs, Storage(clock), model)
+        self._reception = Reception(self._service, behaviour or Behaviour())
         self._origins: tuple[Origin, ...] = ()
 
     # ------------------------------------------------------------------ life
@@ -128,8 +111,8 @@ class SegmindServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        if kind is None and self._failures:
-            raise RuntimeError("the stand-in itself failed") from self._failures[0]
+        if kind is None and self._service.failures:
+            raise RuntimeError("the stand-in itself failed") from self._service.failures[0]
 
     def start(self) -> None:
         """Begin to answer; does nothing if it does already.
@@ -146,7 +129,7 @@ class SegmindServer:
         api = Origin(lambda request: answer("api", request), wait, self._port)
         cdn = Origin(lambda request: answer("cdn", request), wait)
         self._origins = (api, cdn)
-        self._desk.api_url, self._desk.cdn_url = api.url, cdn.url
+        self._service.api_url, self._service.cdn_url = api.url, cdn.url
         for origin in self._origins:
             origin.start()
 
@@ -156,7 +139,7 @@ class SegmindServer:
         self._clock.stop()
         for origin in self._origins:
             origin.close()
-            self._failures += origin.failures
+            self._service.failures += origin.failures
         self._origins = ()
         self._jobs.close()
 
@@ -165,17 +148,17 @@ class SegmindServer:
     @property
     def url(self) -> str:
         """Base address of the api, without a version."""
-        return self._desk.api_url
+        return self._service.api_url
 
     @property
     def cdn_url(self) -> str:
         """Base address of the origin that must not see the key."""
-        return self._desk.cdn_url
+        return self._service.cdn_url
 
     @property
     def key(self) -> str:
         """The key that is taken."""
-        return self._key
+        return self._service.key
 
     @property
     def ledger(self) -> Ledger:
