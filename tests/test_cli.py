@@ -23,7 +23,7 @@ from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, Segment
 from napari_sam3.samples import sample_path
 from napari_sam3.workflows.files import open_image, save_labels
 from napari_sam3.workflows.object_records import record_beside, shown_on_record
-from napari_sam3.workflows.segment import SegmentRun, iter_segment
+from napari_sam3.workflows.run import SegmentRun, iter_run
 
 SHAPE = (60, 90)
 
@@ -329,7 +329,7 @@ class TestProgress:
         monkeypatch.setattr(following.sys, "stderr", terminal)
         prompts = (ObjectPrompt(box=Box(1, 2, 4, 8)), ObjectPrompt(box=Box(5, 6, 9, 9)))
         answer = following.follow(
-            iter_segment(fake, SegmentRun(Picture.from_array(np.load(image)), prompts))
+            iter_run(fake, SegmentRun(Picture.from_array(np.load(image)), prompts))
         )
         assert len(answer.instances) == 4
         assert fake.prompts == list(prompts)

@@ -13,7 +13,7 @@ import napari_sam3 as sam3
 from napari_sam3.core.pictures import Picture
 from napari_sam3.engines.base import RawPart
 from napari_sam3.workflows.exporting import Exported
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 IMAGE = np.zeros((40, 60), np.uint8)
 IMAGE[10:20, 30:45] = 200

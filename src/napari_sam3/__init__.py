@@ -72,7 +72,8 @@ from napari_sam3.errors import (
     Sam3Error,
     UnsupportedPromptError,
 )
-from napari_sam3.workflows.segment import SegmentAnswer, segment
+from napari_sam3.workflows.answer import SegmentAnswer
+from napari_sam3.workflows.segment import segment
 
 if TYPE_CHECKING:
     from napari_sam3.workflows.paying import estimate

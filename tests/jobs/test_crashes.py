@@ -31,7 +31,8 @@ from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.ledger import Ledger
 from napari_sam3.jobs.records import Records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import SegmentRun, segment
+from napari_sam3.workflows.run import SegmentRun
+from napari_sam3.workflows.segment import segment
 from tests.tiers import examples
 
 from .paid import COLLECT_MISHAPS, IMAGE, KEPT_S, SUBMIT_MISHAPS, BillingEngine, Service, key_for

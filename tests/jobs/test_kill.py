@@ -52,7 +52,7 @@ from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.jobs.records import open_records
 from napari_sam3.workflows.accounted import iter_accounted
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 Image.init()
 engine_module.POLL_S = engine_module.LONGEST_POLL_S = 0.01

@@ -15,9 +15,10 @@ from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.pictures import capture_picture
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.widgets._committing import Committer, RunContext, picture_metadata
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.replay import rebuild
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 from .conftest import (
     SHAPE,

@@ -35,7 +35,7 @@ from napari_sam3.workflows.exporting import read_objects
 from napari_sam3.workflows.label_files import open_labels
 from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import new_record
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest, read_sidecar
 
 from .conftest import solid

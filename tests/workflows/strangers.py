@@ -21,10 +21,11 @@ from napari_sam3.core.prompts import (
 )
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult, Usage
 from napari_sam3.jobs.answers import digest
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import append_run, new_record, run_record
 from napari_sam3.workflows.replay import rebuild
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest
 
 SHAPE = (3, 12, 17)

@@ -32,7 +32,7 @@ from napari_sam3.jobs.records import Records
 from napari_sam3.testing import Behaviour, SegmindServer
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.paying import estimate_run
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 from ..jobs.paid import COST, IMAGE, key_for, limited, states, without_cache
 

@@ -24,10 +24,11 @@ from napari_sam3.core.viewing import View, hidden_labels
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.engines.segmind.results import SPLIT_NOTICE
 from napari_sam3.errors import ProvenanceError
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.cite import ACKNOWLEDGEMENT, PACKAGES, RULE_WORDS, SAM3_PAPER, cite
 from napari_sam3.workflows.object_records import with_objects
 from napari_sam3.workflows.provenance import append_run, new_record, record_of_file, run_record
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 from napari_sam3.workflows.sidecars import labels_digest
 
 SHAPE = (20, 30)

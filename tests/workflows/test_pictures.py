@@ -15,7 +15,7 @@ from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.pictures import open_picture
 from napari_sam3.workflows.provenance import record_of_file
 from napari_sam3.workflows.reasking import picture_of
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 INDICES = (np.arange(20 * 30) % 199).astype(np.uint8).reshape(20, 30)
 PALETTE = np.random.default_rng(5).integers(0, 256, (256, 3)).astype(np.uint8)

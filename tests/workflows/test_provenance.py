@@ -27,6 +27,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult, Usage
 from napari_sam3.errors import ProvenanceError
 from napari_sam3.workflows import provenance
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import (
     append_run,
     bare_name,
@@ -41,7 +42,7 @@ from napari_sam3.workflows.provenance import (
 )
 from napari_sam3.workflows.record_shape import published_schema
 from napari_sam3.workflows.replay import plane_of
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 SHAPE = (20, 30)
 PROMPTS = (

@@ -20,6 +20,7 @@ from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.workflows import accounted
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import (
     append_run,
     check_record,
@@ -29,7 +30,7 @@ from napari_sam3.workflows.provenance import (
 )
 from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
 from napari_sam3.workflows.replay import rebuild
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 STACK = np.random.default_rng(3).integers(0, 4000, (4, 20, 30)).astype(np.uint16)
 MAPPING = {"kind": "gray", "contrast_limits": [200.0, 3100.0], "gamma": 0.7, "inverted": True}

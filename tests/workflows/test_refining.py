@@ -9,13 +9,13 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import Capabilities, SegmentationResult
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.refining import (
     crop_around,
     innermost,
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import SegmentAnswer
 
 SHAPE = (60, 90)
 BOXES = Capabilities(points=True, object_box=True)

@@ -28,6 +28,7 @@ from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform
 from napari_sam3.workflows import replay
 from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import (
     append_run,
     check_record,
@@ -44,7 +45,7 @@ from napari_sam3.workflows.replay import (
     stored_answers,
     without_own,
 )
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 from tests.tiers import examples
 
 PICTURE = {"kind": "gray", "contrast_limits": [0.0, 1.0], "gamma": 1.0, "inverted": False}

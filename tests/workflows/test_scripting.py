@@ -12,9 +12,9 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.errors import ImageError
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.files import save_labels
 from napari_sam3.workflows.scripting import evaluate, export, measure
-from napari_sam3.workflows.segment import SegmentAnswer
 
 SHAPE = (20, 30)
 RECORD = AnswerRecord("k", "i", "a", "builtin", "m", {}, 0.0)

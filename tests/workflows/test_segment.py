@@ -22,11 +22,12 @@ from napari_sam3 import (
     segment,
 )
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.plane_index import PlaneIndex, Region
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.engines.base import NEVER, NO_PARAMETERS, Capabilities, question_of
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.asking import object_prompts, require_inside
-from napari_sam3.workflows.segment import SegmentRun, iter_segment
+from napari_sam3.workflows.run import Found, SegmentRun, iter_run
 
 IMAGE = (np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)
 
@@ -59,14 +60,17 @@ def run_of(*prompts, **options):
 
 
 class TestIterSegment:
-    def test_asks_in_order_and_tells_before_each_question(self):
+    def test_asks_in_order_and_tells_before_and_after_each_question(self):
         engine = FakeEngine()
         prompts = boxed(0, 0, 5, 5), boxed(3, 4, 9, 12), boxed(10, 20, 15, 30)
-        workflow = iter_segment(engine, run_of(*prompts))
+        workflow = iter_run(engine, run_of(*prompts))
         assert next(workflow) == Progress(0, 3, "reading the image")
         for done in range(3):
             assert next(workflow) == Progress(done, 3, "segmenting")
             assert len(engine.requests) == done
+            found = next(workflow)
+            assert (found.question, found.instances[0].box) == (done, prompts[done].box)
+            assert len(engine.requests) == done + 1
         with pytest.raises(StopIteration) as end:
             next(workflow)
         answer = end.value.value
@@ -77,7 +81,7 @@ class TestIterSegment:
 
     def test_every_request_carries_the_picture_and_the_numbers(self):
         engine = FakeEngine()
-        drain(iter_segment(engine, run_of(Everything(), min_score=0.3, max_masks=7)))
+        drain(iter_run(engine, run_of(Everything(), min_score=0.3, max_masks=7)))
         [request] = engine.requests
         assert (request.min_score, request.max_masks) == (0.3, 7)
         np.testing.assert_array_equal(request.image, np.dstack([IMAGE] * 3))
@@ -93,7 +97,7 @@ class TestIterSegment:
         shown = Picture.from_array(IMAGE).channels[0]
         picture = Picture(IMAGE.shape, (replace(shown, data=Lazy()),))
         run = SegmentRun(picture, (boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
-        workflow = iter_segment(FakeEngine(), run)
+        workflow = iter_run(FakeEngine(), run)
         next(workflow)
         assert reads == []
         drain(workflow)
@@ -101,17 +105,17 @@ class TestIterSegment:
 
     def test_notices_are_told_once_each(self):
         engine = FakeEngine(notices=("Clipped.", "Slow."))
-        answer = drain(iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12))))
+        answer = drain(iter_run(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12))))
         assert answer.notices == ("Clipped.", "Slow.")
 
     def test_nothing_found_is_an_answer(self):
-        answer = drain(iter_segment(FakeEngine(), run_of(Everything())))
+        answer = drain(iter_run(FakeEngine(), run_of(Everything())))
         assert len(answer.instances) == answer.overlapping == 0
         assert answer.instances.to_labels().shape == (20, 30)
 
     def test_a_stop_before_the_first_question_asks_nothing(self):
         engine, stop = FakeEngine(), threading.Event()
-        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5)), stop)
+        workflow = iter_run(engine, run_of(boxed(0, 0, 5, 5)), stop)
         next(workflow)
         stop.set()
         with pytest.raises(CancelledError):
@@ -120,7 +124,7 @@ class TestIterSegment:
 
     def test_a_stop_between_questions_asks_no_more(self):
         engine, stop = FakeEngine(), threading.Event()
-        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)), stop)
+        workflow = iter_run(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)), stop)
         for _ in range(3):
             next(workflow)
         stop.set()
@@ -130,7 +134,7 @@ class TestIterSegment:
 
     def test_a_closed_workflow_asks_no_more(self):
         engine = FakeEngine()
-        workflow = iter_segment(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
+        workflow = iter_run(engine, run_of(boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)))
         for _ in range(3):
             next(workflow)
         workflow.close()
@@ -147,7 +151,7 @@ class TestIterSegment:
                 return super().segment(request, stop)
 
         with pytest.raises(CancelledError):
-            drain(iter_segment(Slow(), run_of(Everything()), stop))
+            drain(iter_run(Slow(), run_of(Everything()), stop))
 
     def test_an_engines_error_reaches_the_caller_as_it_is(self):
         class Broken(FakeEngine):
@@ -155,7 +159,7 @@ class TestIterSegment:
                 raise EngineError("It broke.", request_id="r1")
 
         with pytest.raises(EngineError, match="It broke") as caught:
-            drain(iter_segment(Broken(), run_of(Everything())))
+            drain(iter_run(Broken(), run_of(Everything())))
         assert caught.value.request_id == "r1"
 
 
@@ -171,7 +175,7 @@ class TestBilledEngine:
     prompts = boxed(0, 0, 5, 5), boxed(3, 4, 9, 12)
 
     def test_what_was_paid_is_returned_though_a_later_question_fails(self):
-        answer = drain(iter_segment(self.Engine(notices=("Slow.",)), run_of(*self.prompts)))
+        answer = drain(iter_run(self.Engine(notices=("Slow.",)), run_of(*self.prompts)))
         assert len(answer.instances) == 1
         assert answer.notices == (
             "Slow.",
@@ -180,7 +184,7 @@ class TestBilledEngine:
 
     def test_what_was_paid_is_returned_though_the_user_stops(self):
         stop = threading.Event()
-        workflow = iter_segment(self.Engine(), run_of(*self.prompts), stop)
+        workflow = iter_run(self.Engine(), run_of(*self.prompts), stop)
         for _ in range(3):
             next(workflow)
         stop.set()
@@ -192,13 +196,13 @@ class TestBilledEngine:
         stop = threading.Event()
         stop.set()
         with pytest.raises(CancelledError):
-            drain(iter_segment(self.Engine(), run_of(*self.prompts), stop))
+            drain(iter_run(self.Engine(), run_of(*self.prompts), stop))
 
 
 class TestUsage:
     def usage_of(self, *usages):
         prompts = [boxed(0, 0, 5, 5)] * len(usages)
-        return drain(iter_segment(FakeEngine(usages), run_of(*prompts))).usage
+        return drain(iter_run(FakeEngine(usages), run_of(*prompts))).usage
 
     def test_prices_and_times_are_summed(self):
         usage = self.usage_of(Usage(0.25, 1.0), Usage(0.5, 2.0), Usage(None, 4.0))
@@ -369,39 +373,83 @@ class TestInFlight:
 
     def test_as_many_are_under_way_as_was_said_and_no_more(self):
         engine = self.Engine()
-        drain(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+        drain(iter_run(engine, run_of(*self.prompts, in_flight=2)))
         assert max(engine.at_once) == 2
 
     def test_the_answers_keep_the_order_of_the_questions(self):
-        answer = drain(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        answer = drain(iter_run(self.Engine(), run_of(*self.prompts, in_flight=2)))
         assert [item.box for item in answer.instances] == [p.box for p in self.prompts]
 
     def test_what_was_paid_is_kept_in_its_place_though_another_fails(self):
         engine = self.Engine(broken=self.prompts[:1])
-        answer = drain(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+        answer = drain(iter_run(engine, run_of(*self.prompts[:2], in_flight=2)))
         assert [len(result.instances) for result in answer.results] == [0, 1]
         assert answer.notices == ("Only 1 of 2 requests were answered. It broke.",)
 
     def test_no_more_begin_after_a_failure(self):
         engine = self.Engine(broken=self.prompts[:2])
         with pytest.raises(EngineError, match="It broke"):
-            drain(iter_segment(engine, run_of(*self.prompts, in_flight=2)))
+            drain(iter_run(engine, run_of(*self.prompts, in_flight=2)))
         assert len(engine.at_once) == 2
 
     def test_a_failure_of_a_free_engine_is_raised(self):
         engine = self.Engine(billed=False, broken=self.prompts[:1])
         with pytest.raises(EngineError, match="It broke"):
-            drain(iter_segment(engine, run_of(*self.prompts[:2], in_flight=2)))
+            drain(iter_run(engine, run_of(*self.prompts[:2], in_flight=2)))
 
     def test_progress_counts_what_is_done(self):
-        steps = list(iter_segment(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        events = list(iter_run(self.Engine(), run_of(*self.prompts, in_flight=2)))
+        steps = [event for event in events if isinstance(event, Progress)]
         assert [step.done for step in steps] == [0, 1, 2, 3, 4]
         assert {step.total for step in steps} == {4}
 
 
+class TestFound:
+    """What a question found is told when it is answered, and not with the last one."""
+
+    prompts = tuple(ConceptPrompt(text) for text in ("nucleus", "cell", "golgi"))
+
+    @staticmethod
+    def engine():
+        return NamingEngine({"nucleus": (2, ""), "cell": (1, "a cell"), "golgi": (0, "")})
+
+    def test_all_that_is_found_on_the_way_is_the_answer(self):
+        found = []
+        answer = drain(iter_run(self.engine(), run_of(*self.prompts)), found.append)
+        found = [event for event in found if isinstance(event, Found)]
+        assert [one.result for one in found] == list(answer.results)
+        together = [item for one in found for item in one.instances]
+        assert [(i.box, i.concept) for i in together] == [
+            (i.box, i.concept) for i in answer.instances
+        ]
+
+    def test_it_says_where_the_picture_lies(self):
+        crop = Region(PlaneIndex((1, 2), (7,)), Box(4, 6, 24, 36))
+        for region in (crop, None):
+            events = [*iter_run(self.engine(), run_of(*self.prompts, region=region))]
+            found = [event for event in events if isinstance(event, Found)]
+            whole = Region(PlaneIndex(), Box(0, 0, 20, 30))
+            assert [one.region for one in found] == [region or whole] * 3
+
+    def test_what_was_found_before_a_failure_was_told(self):
+        class Failing(NamingEngine):
+            def segment(self, request, stop=NEVER):
+                if request.prompt.text == "golgi":
+                    raise EngineError("It broke.")
+                return super().segment(request, stop)
+
+        found = []
+        with pytest.raises(EngineError):
+            drain(
+                iter_run(Failing(self.engine().found), run_of(*self.prompts)),
+                lambda event: found.append(event) if isinstance(event, Found) else None,
+            )
+        assert [one.concept for one in found] == ["nucleus", "cell"]
+
+
 class TestDescribedPictures:
     def test_an_answer_says_how_its_picture_was_made(self):
-        answer = drain(iter_segment(FakeEngine(), run_of(Everything())))
+        answer = drain(iter_run(FakeEngine(), run_of(Everything())))
         assert answer.picture == Picture.from_array(IMAGE).describe()
 
 
@@ -426,7 +474,7 @@ class TestConcepts:
     def test_each_object_carries_what_it_was_asked_for_as(self):
         engine = NamingEngine({"nucleus": (2, ""), "cell": (1, "a cell"), "golgi": (0, "")})
         prompts = [ConceptPrompt(text) for text in engine.found]
-        answer = drain(iter_segment(engine, run_of(*prompts)))
+        answer = drain(iter_run(engine, run_of(*prompts)))
         assert [item.concept for item in answer.instances] == ["nucleus", "nucleus", "a cell"]
         assert answer.concepts == ("nucleus", "cell", "golgi")
         assert answer.found_words == "2 nucleus, 1 cell, 0 golgi"
@@ -434,13 +482,13 @@ class TestConcepts:
         assert [item.concept for item in answer.results[0].instances] == ["", ""]
 
     def test_what_was_not_asked_for_by_name_carries_none(self):
-        answer = drain(iter_segment(FakeEngine(), run_of(boxed(0, 0, 5, 5), boxed(1, 2, 4, 9))))
+        answer = drain(iter_run(FakeEngine(), run_of(boxed(0, 0, 5, 5), boxed(1, 2, 4, 9))))
         assert [item.concept for item in answer.instances] == ["", ""]
         assert answer.found_words == "2 objects"
 
     def test_one_concept_is_counted_as_objects(self):
         engine = NamingEngine({"cell": (1, "")})
-        answer = drain(iter_segment(engine, run_of(ConceptPrompt("cell"))))
+        answer = drain(iter_run(engine, run_of(ConceptPrompt("cell"))))
         assert answer.found_words == "1 object"
         assert answer.instances[0].concept == "cell"
 

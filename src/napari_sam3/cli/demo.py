@@ -75,7 +75,7 @@ def _demo(folder: Path) -> list[Path]:
     )
     from napari_sam3.workflows.object_records import objects_of, with_objects
     from napari_sam3.workflows.provenance import record_of_file
-    from napari_sam3.workflows.segment import SegmentRun
+    from napari_sam3.workflows.run import SegmentRun
     from napari_sam3.workflows.sidecars import own_sidecar_path, write_sidecar
 
     engine, records, sample = create_engine(), open_records(), sample_path("fluorescence")

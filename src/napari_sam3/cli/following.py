@@ -16,10 +16,11 @@ from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import CancelledError
 
 if TYPE_CHECKING:
-    from napari_sam3.workflows.segment import SegmentAnswer
+    from napari_sam3.workflows.answer import SegmentAnswer
+    from napari_sam3.workflows.run import RunEvent
 
 
-def follow(workflow: Generator[Progress, None, SegmentAnswer], about: str = "") -> SegmentAnswer:
+def follow(workflow: Generator[RunEvent, None, SegmentAnswer], about: str = "") -> SegmentAnswer:
     """Run a workflow to its end; a terminal shows how far it is, and with what."""
     if not sys.stderr.isatty():
         return drain(workflow)
@@ -30,7 +31,9 @@ def follow(workflow: Generator[Progress, None, SegmentAnswer], about: str = "") 
     with progress.Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=None)
 
-        def show(step: Progress) -> None:
+        def show(step: RunEvent) -> None:
+            if not isinstance(step, Progress):
+                return
             # a single question has no known end: the bar only shows that it runs
             total = step.total if step.total > 1 else None
             bars.update(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3.jobs.accounts import Accounts
     from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.records import Records
-    from napari_sam3.workflows.segment import SegmentAnswer
+    from napari_sam3.workflows.answer import SegmentAnswer
 
 
 def hosted_options(

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from napari_sam3.jobs.estimate import Estimate
     from napari_sam3.jobs.question import Question
     from napari_sam3.jobs.records import Records
-    from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+    from napari_sam3.workflows.answer import SegmentAnswer
+    from napari_sam3.workflows.run import SegmentRun
 
 FINAL = (
     AuthenticationError,
@@ -74,7 +75,7 @@ class FileRun:
         """Read an image, say what is to be known of its file, and return the run on it."""
         from napari_sam3.workflows.asking import require_inside
         from napari_sam3.workflows.pictures import open_picture
-        from napari_sam3.workflows.segment import SegmentRun
+        from napari_sam3.workflows.run import SegmentRun
 
         picture = open_picture(image, self.plane, self.limits, told)
         require_inside(self.prompts, picture.shape)
@@ -84,7 +85,7 @@ class FileRun:
             self.min_score,
             self.max_masks,
             self.in_flight,
-            {"image": image.name},
+            about={"image": image.name},
         )
 
 

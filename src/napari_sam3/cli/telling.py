@@ -16,7 +16,7 @@ from rich.table import Table
 from napari_sam3.errors import Sam3Error
 
 if TYPE_CHECKING:
-    from napari_sam3.workflows.segment import SegmentAnswer
+    from napari_sam3.workflows.answer import SegmentAnswer
 
 
 def tell(sentence: str, *, err: bool = False) -> None:

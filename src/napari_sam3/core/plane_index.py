@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.geometry import Box
+
 
 def level_position(at: int, factor: float) -> int:
     """Return which plane of a coarse level holds the middle of a full-resolution one.
@@ -85,3 +87,18 @@ class PlaneIndex:
         data = np.tile(np.asarray(self.position, dtype=float), (len(points), 1))
         data[:, self.shown] = points
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of one plane.
+
+    Parameters
+    ----------
+    plane : PlaneIndex
+    box : Box
+        In pixels of the plane.
+    """
+
+    plane: PlaneIndex
+    box: Box

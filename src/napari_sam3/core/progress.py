@@ -46,7 +46,7 @@ def drain(
 
     Examples
     --------
-    A script that shows no progress: ``answer = drain(iter_segment(engine, run))``.
+    A script that shows no progress: ``answer = drain(iter_run(engine, run))``.
     """
     with closing(workflow):
         while True:

@@ -37,7 +37,7 @@ class Collected:
     error : str
         Why there is none; empty if there is one.
     about : dict
-        What the run told of the image: see `napari_sam3.workflows.segment.SegmentRun`.
+        What the run told of the image: see `napari_sam3.workflows.run.SegmentRun`.
     """
 
     entry: Entry

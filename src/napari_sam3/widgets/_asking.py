@@ -11,7 +11,9 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
 from napari_sam3.core.concepts import split_concepts
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.pictures import Picture
+from napari_sam3.core.plane_index import Region
 from napari_sam3.core.prompts import (
     CombinedPrompt,
     ConceptPrompt,
@@ -23,6 +25,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.engines import EngineInfo, engine_info, refusal, refuse_unsupported
 from napari_sam3.engines.base import Question, Setting
 from napari_sam3.errors import ImageError, PromptError, UnsupportedPromptError
+from napari_sam3.layers.objects import plane_index
 from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.pictures import LastPicture, capture_composed, capture_picture
 from napari_sam3.layers.planes import Plane, find_plane
@@ -39,7 +42,7 @@ from napari_sam3.widgets._committing import Committer, RunContext
 from napari_sam3.widgets._form import Form
 from napari_sam3.widgets._prompting import Kind, PromptLayers, is_points
 from napari_sam3.workflows.provenance import bare_name
-from napari_sam3.workflows.segment import SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 
 class _Object(NamedTuple):
@@ -138,6 +141,7 @@ class Asking:
             self._picture(image, plane),
             prompts,
             *self._limits(),
+            region=Region(plane_index(plane), Box.of_shape(plane.shape)),
             about={"image": bare_name(image.name), "affine": lies},
         )
         return RunContext(
@@ -189,7 +193,9 @@ class Asking:
         """Return all objects that are drawn, and what of the drawing is of no use."""
         can, is_split = self._engine_info().capabilities, bool(self._form.one_per_point.value)
         wanted, notices = to_object_prompts(drawn, one_per_point=is_split)
-        sent, _ = to_object_prompts(drawn, one_per_point=is_split, outlines=can.outline)
+        sent = wanted
+        if not can.outline:
+            sent, _ = to_object_prompts(drawn, one_per_point=is_split, outlines=False)
         if not can.proposal:
             sent = {key: replace(prompt, proposal="") for key, prompt in sent.items()}
         objects = [
@@ -301,9 +307,9 @@ class Asking:
 
     def _unanswered(self, objects: list[_Object], *, all_if_none: bool) -> list[_Object]:
         # an engine that takes less is not asked anew, and paid, for what another one answered
-        sent = self._committer.answered((one.key, one.prompt) for one in objects)
-        drawn = self._committer.answered((one.key, one.drawn) for one in objects)
-        is_open = [not (as_sent or as_drawn) for as_sent, as_drawn in zip(sent, drawn, strict=True)]
+        either = [(one.key, prompt) for one in objects for prompt in (one.prompt, one.drawn)]
+        known = self._committer.answered(either)
+        is_open = [not any(pair) for pair in zip(known[::2], known[1::2], strict=True)]
         open_ones = list(compress(objects, is_open))
         return objects if all_if_none and not open_ones else open_ones
 

@@ -37,6 +37,7 @@ from napari_sam3.layers.output import (
     picture_kwargs,
     write_instances,
 )
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import (
     Began,
     Source,
@@ -46,7 +47,7 @@ from napari_sam3.workflows.provenance import (
     new_run_id,
     run_record,
 )
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 
 @dataclass(frozen=True, slots=True, eq=False)

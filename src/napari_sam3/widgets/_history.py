@@ -34,7 +34,7 @@ from napari_sam3.widgets._committing import RunContext
 from napari_sam3.widgets._form import side_by_side, wrapped_text
 from napari_sam3.widgets._plain_text import plain_tooltip
 from napari_sam3.widgets._worker import Job, Runner, Workflow
-from napari_sam3.workflows.segment import SegmentAnswer
+from napari_sam3.workflows.answer import SegmentAnswer
 
 COLUMNS = ("Time", "Request", "Found", "Cost")
 ROWS_SHOWN = 7
@@ -57,7 +57,7 @@ class Past:
     prompts : tuple of prompt
         In pixels of `plane`.
     min_score, max_masks
-        As in `napari_sam3.workflows.segment.SegmentRun`.
+        As in `napari_sam3.workflows.run.SegmentRun`.
     image_id : hashable
         Tells the image's layer from all others.
     plane : Plane

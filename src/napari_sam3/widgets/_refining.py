@@ -16,8 +16,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.pictures import Picture
-from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.core.progress import Progress
+from napari_sam3.core.plane_index import PlaneIndex, Region
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Engine
@@ -33,13 +32,14 @@ from napari_sam3.layers.prompts import read_points
 from napari_sam3.widgets._consent import ConsentDesk
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import bare_name, new_run_id
 from napari_sam3.workflows.refining import (
     crop_around,
     refining_prompt,
     take_answer,
 )
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import RunEvent, SegmentRun
 
 POLARITY_KEY = "W"
 
@@ -225,7 +225,8 @@ class Refining(QObject):
         lies = picture_kwargs(place, session.plane.shape)["affine"].tolist()
         about = {"image": bare_name(session.image.name), "affine": lies}
         picture = self._last.kept(session.picture, [session.image])
-        run = SegmentRun(picture, (prompt,), about=about)
+        region = Region(session.index, session.crop)
+        run = SegmentRun(picture, (prompt,), region=region, about=about)
         job = Job(self._asking(session.engine, run), (session, run, prompt), "refine")
         job.billed = info.capabilities.billed
         if self._runner.start(job):
@@ -260,7 +261,7 @@ class Refining(QObject):
             self._timer.start()
 
     def _asking(self, name: str, run: SegmentRun) -> Workflow:
-        def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+        def workflow(stop: threading.Event) -> Generator[RunEvent, None, SegmentAnswer]:
             engine = self._engine(name)
             confirm = self._consent.confirm(stop, engine_info(name))
             return (yield from iter_accounted(engine, run, open_records(), confirm, stop))

@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import CancelledError
 
-Workflow = Callable[[threading.Event], Generator[Progress, None, Any]]
+Workflow = Callable[[threading.Event], Generator[object, None, Any]]
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +54,7 @@ class Runner(QObject):
 
     Signals
     -------
-    started(Job), progressed(Job, Progress), returned(Job, answer),
+    started(Job), progressed(Job, Progress), found(Job, Found), returned(Job, answer),
     failed(Job, exception), cancelled(Job)
         All arrive in the window's thread; exactly one of the last three ends a
         job that is not stale, and nothing more is heard of stale ones.
@@ -64,6 +64,7 @@ class Runner(QObject):
 
     started = Signal(object)
     progressed = Signal(object, object)
+    found = Signal(object, object)
     returned = Signal(object, object)
     failed = Signal(object, object)
     cancelled = Signal(object)
@@ -170,7 +171,8 @@ class Runner(QObject):
     def _on_event(self, job: Job, what: str, value: object) -> None:
         if what == "progressed":
             if not job.is_stale:
-                self.progressed.emit(job, value)
+                tell = self.progressed if isinstance(value, Progress) else self.found
+                tell.emit(job, value)
             return
         self._running = None
         try:

@@ -47,8 +47,9 @@ from napari_sam3.widgets._restoring import restore
 from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.workflows.accounted import iter_accounted
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import slabs_in
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import Found, RunEvent, SegmentRun
 
 STATE_INTERVAL_MS = 250
 NEXT_OBJECT_KEY = "N"
@@ -101,6 +102,7 @@ class SegmentPanel(Dock):
         self._engine_lock = threading.Lock()
         self._activity: progress | None = None
         self._asked_at = 0.0
+        self._found_so_far = 0
         self._state_said = ""
         self._chosen: tuple[str, ...] = ()
         self._better: Mapping[Hashable, Limits] = {}
@@ -249,10 +251,10 @@ class SegmentPanel(Dock):
 
     def _workflow(
         self, context: RunContext
-    ) -> Callable[[threading.Event], Generator[Progress, None, SegmentAnswer]]:
+    ) -> Callable[[threading.Event], Generator[RunEvent, None, SegmentAnswer]]:
         records = self.history.records()
 
-        def workflow(stop: threading.Event) -> Generator[Progress, None, SegmentAnswer]:
+        def workflow(stop: threading.Event) -> Generator[RunEvent, None, SegmentAnswer]:
             engine = self._engine(context.engine, context.options)
             info = engine_info(context.engine)
             confirm = self.consent.confirm(stop, info, getattr(context.options, "url", ""))
@@ -275,7 +277,7 @@ class SegmentPanel(Dock):
         self._on_idle()
         self.form.cancel.enabled = True
         self.form.run.enabled = not job.billed
-        self._asked_at = time.monotonic()
+        self._asked_at, self._found_so_far = time.monotonic(), 0
         self._state_timer.start()
         if not job.context.live:
             total = len(job.context.run.prompts)
@@ -285,12 +287,18 @@ class SegmentPanel(Dock):
     def _on_progressed(self, job: Job, step: Progress) -> None:
         if job.context.live:
             return
-        self._say(f"{step.message} …")
+        count = self._found_so_far
+        so_far = f"  {count} object{'' if count == 1 else 's'} so far" if count else ""
+        self._say(f"{step.message} …{so_far}")
         # a single question has no steps: let the bar run
         self._show_progress(step.done, step.total if step.total > 1 else 0)
         if self._activity is not None:
             self._activity.n = step.done
             self._activity.refresh()
+
+    def _on_found(self, _job: Job, found: Found) -> None:
+        # one picture is written once, as one step that can be undone: see `_on_returned`
+        self._found_so_far += len(found.instances)
 
     def _show_progress(self, done: int, total: int) -> None:
         bar = self.form.progress
@@ -717,6 +725,7 @@ class SegmentPanel(Dock):
             combo.changed.connect(self._show_drawn)
         self.runner.started.connect(self._on_started)
         self.runner.progressed.connect(self._on_progressed)
+        self.runner.found.connect(self._on_found)
         self.runner.returned.connect(self._on_returned)
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(self._on_cancelled)

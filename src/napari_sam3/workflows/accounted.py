@@ -13,7 +13,8 @@ from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import NEVER, BilledEngine, Engine, raise_if_stopped
 from napari_sam3.jobs.cached import CachedEngine
 from napari_sam3.jobs.records import Records
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun, iter_segment
+from napari_sam3.workflows.answer import SegmentAnswer
+from napari_sam3.workflows.run import RunEvent, SegmentRun, iter_run
 
 if TYPE_CHECKING:
     from napari_sam3.jobs.estimate import Estimate
@@ -29,7 +30,7 @@ def iter_accounted(
     stop: threading.Event = NEVER,
     *,
     newer_than: float = 0.0,
-) -> Generator[Progress, None, SegmentAnswer]:
+) -> Generator[RunEvent, None, SegmentAnswer]:
     """Ask the engine every question of a run that no stored answer answers.
 
     Parameters
@@ -48,7 +49,7 @@ def iter_accounted(
 
     Yields
     ------
-    Progress
+    Progress or Found
 
     Returns
     -------
@@ -58,11 +59,11 @@ def iter_accounted(
     Raises
     ------
     CancelledError
-        If `confirm` said no, or as in `iter_segment`.
+        If `confirm` said no, or as in `iter_run`.
     LedgerError
         If something would be paid for and cannot be written down.
     Sam3Error
-        As in `iter_segment`.
+        As in `iter_run`.
     """
     for prompt in run.prompts:
         refuse_unsupported(engine.name, engine.capabilities, prompt)
@@ -79,5 +80,5 @@ def iter_accounted(
     else:
         asked = nullcontext(CachedEngine(engine, records.cache, newer_than=newer_than))
     with asked as able:
-        answer = yield from iter_segment(able, run, stop)
+        answer = yield from iter_run(able, run, stop)
     return replace(answer, flatness=flatness)

@@ -13,8 +13,9 @@ from napari_sam3.core.prompts import Prompt, prompt_from_json
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import PromptError
 from napari_sam3.jobs.question import Question
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import Record, record_of_file
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import SegmentRun
 
 LabelImage = npt.NDArray[np.integer[Any]]
 

@@ -20,12 +20,8 @@ from napari_sam3.jobs.estimate import estimate as estimate_questions
 from napari_sam3.jobs.paid import PaidEngine
 from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records, open_records
-from napari_sam3.workflows.segment import (
-    SegmentRun,
-    advised_flatness,
-    new_request,
-    to_prompts,
-)
+from napari_sam3.workflows.run import SegmentRun
+from napari_sam3.workflows.segment import advised_flatness, new_request, to_prompts
 
 
 def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:

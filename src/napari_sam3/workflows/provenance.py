@@ -27,7 +27,8 @@ from napari_sam3.workflows.software import software
 
 if TYPE_CHECKING:
     from napari_sam3.engines.base import SegmentationResult
-    from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+    from napari_sam3.workflows.answer import SegmentAnswer
+    from napari_sam3.workflows.run import SegmentRun
 
 Record = dict[str, Any]
 Began = Literal["empty", "labels"]

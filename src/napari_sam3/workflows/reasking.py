@@ -18,13 +18,13 @@ from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances, split_labels
 from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.pictures import Picture, Pixels
-from napari_sam3.core.progress import Progress
 from napari_sam3.core.slabs import Slab
 from napari_sam3.engines.base import NEVER, Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.jobs.records import Records
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.files import open_image
 from napari_sam3.workflows.pictures import open_picture
 from napari_sam3.workflows.provenance import (
@@ -36,7 +36,7 @@ from napari_sam3.workflows.provenance import (
     was_answered,
 )
 from napari_sam3.workflows.replay import QuestionId, empty_answer, own_labels, plane_of
-from napari_sam3.workflows.segment import SegmentAnswer, SegmentRun
+from napari_sam3.workflows.run import RunEvent, SegmentRun
 
 if TYPE_CHECKING:
     from napari_sam3.workflows.accounted import Confirm
@@ -188,7 +188,7 @@ def iter_asked_again(
     *,
     newer_than: float = 0.0,
     on_notice: Callable[[str], object] = lambda _: None,
-) -> Generator[Progress, None, dict[QuestionId, Instances]]:
+) -> Generator[RunEvent, None, dict[QuestionId, Instances]]:
     """Ask all answered questions of a record again; those whose answer is stored are free.
 
     Parameters

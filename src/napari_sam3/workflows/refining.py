@@ -20,7 +20,7 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import Capabilities
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.segment import SegmentAnswer
+from napari_sam3.workflows.answer import SegmentAnswer
 
 LEAST_MARGIN = 16
 """Pixels around an object, however small it is."""

@@ -19,9 +19,9 @@ from napari_sam3.core.progress import drain
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import ImageError
+from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.exporting import Calibration, Exported
 from napari_sam3.workflows.exporting import export as write
-from napari_sam3.workflows.segment import SegmentAnswer
 
 if TYPE_CHECKING:
     import pandas as pd
