@@ -182,3 +182,9 @@ class LedgerError(Sam3Error):
 
 class ProvenanceError(Sam3Error):
     """A record of how labels were made cannot be read, or cannot be followed here."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return what another library's error says, as the end of a sentence."""
+    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
+    return first[:200] or type(error).__name__

@@ -349,7 +349,7 @@ def test_a_stack_without_objects_is_refused_where_objects_are_asked_for(tmp_path
 
 def test_labels_that_no_file_holds_are_refused(tmp_path):
     for value in (-1, 1 << 33):
-        with pytest.raises(ImageError, match="labels reach from"):
+        with pytest.raises(ImageError, match="labels go down to"):
             export(tmp_path / "cells.tif", exported(labels=np.full(SHAPE, value)))
     with pytest.raises(ImageError, match="6 axes"):
         export(tmp_path / "cells.tif", exported(labels=np.zeros((1, 1, 1, 1, *SHAPE), int)))
@@ -423,3 +423,10 @@ def test_importing_it_loads_no_library_of_a_format():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == [], done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".ome.zarr"])
+def test_what_was_found_as_object_keeps_that_name(tmp_path, suffix):
+    named = labelled(3, masks()[5], concept="object")
+    (path,) = export(tmp_path / f"cells{suffix}", Exported((named,), SHAPE))
+    assert read_objects(path).objects[0].instance.concept == "object"

@@ -14,12 +14,11 @@ from napari_sam3.core.contrast import Limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.slabs import Slab
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, reason_of
 
 RGB8 = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 
-_LONGEST_REASON = 200
 _BLOCK_CELLS = 1 << 17
 _SINGLE = Slab()
 
@@ -93,7 +92,7 @@ class Channel:
             return self.slab.read(self.data, self.shown, box)
         except Exception as error:  # a closed file, a lost share, a failed computation: anything
             what = f"“{self.name}”" if self.name else "The image"
-            raise ImageError(f"{what} cannot be read: {_reason(error)}.") from error
+            raise ImageError(f"{what} cannot be read: {reason_of(error)}.") from error
 
     def levels(self, box: Box, *, inverted: bool) -> RGB8:
         """Return grey levels, (rows, cols), or colours, (rows, cols, 3), of a part."""
@@ -224,8 +223,3 @@ def _sources(
         nearest = np.clip(np.floor(place + 0.5), -1, shape[axis])
         found.append(nearest.astype(np.intp))
     return found[0], found[1]
-
-
-def _reason(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
-    return first[:_LONGEST_REASON] or type(error).__name__

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, reason_of
+from napari_sam3.workflows.files import all_bytes
 
 MAX_BYTES = 1 << 30
 """A longer file is not read: it takes several times as much memory."""
@@ -84,14 +85,9 @@ def read_masks(path: Path) -> npt.NDArray[Any]:
         If there are none, the file is damaged, or it is too large.
     """
     try:
-        with path.open("rb") as file:
-            _is_one_object(file)
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ImageError(f"{path} is longer than {MAX_BYTES >> 20} MB.")
-        return _array_of(_masks_of(_follow(content)))
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+        file = io.BytesIO(all_bytes(path, MAX_BYTES))
+        _is_one_object(file)
+        return _array_of(_masks_of(_follow(file)))
     except ImageError:
         raise
     except _ForeignError as error:
@@ -99,8 +95,7 @@ def read_masks(path: Path) -> npt.NDArray[Any]:
             f"{path} holds Python objects, not labels, and no masks of Cellpose: {error}."
         ) from error
     except Exception as error:  # a damaged file makes each step raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ImageError(f"{path} is damaged: {reason:.200}.") from error
+        raise ImageError(f"{path} is damaged: {reason_of(error)}.") from error
 
 
 class _ForeignError(Exception):
@@ -114,9 +109,9 @@ def _is_one_object(file: Any) -> bool:
     return shape == () and dtype == np.dtype(object)
 
 
-def _follow(content: bytes) -> Any:
+def _follow(file: io.BytesIO) -> Any:
     machine = _Machine()
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if number > MAX_STEPS:
             raise _ForeignError("it holds too many objects")
         if opcode.name == "STOP":

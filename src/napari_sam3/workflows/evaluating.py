@@ -50,11 +50,6 @@ def evaluate_arrays(pred: LabelImage, truth: LabelImage, name: str = "") -> Eval
     """Compare a segmentation with its annotation, two label images of any number of dimensions.
 
     They hold whole numbers; 0 and −1 are background.  The image's name is for tables and messages.
-
-    Raises
-    ------
-    ImageError
-        If the two differ in shape, or one of them holds no labels.
     """
     about = f" of {name}" if name else ""
     if pred.shape != truth.shape:
@@ -145,11 +140,6 @@ def pair_files(pred: Path, truth: Path) -> tuple[list[Pair], tuple[str, ...]]:
         The image's name, its segmentation and its annotation, by rising name.
     notices : tuple of str
         Which files are left out, and why.
-
-    Raises
-    ------
-    ImageError
-        If nothing belongs together, or one file might belong to several.
     """
     segmented, beside_pred = _by_image(pred)
     annotated, beside_truth = _by_image(truth)

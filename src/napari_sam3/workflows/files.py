@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.labels import labels_dtype
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.paths import behind_links, require_file, require_place
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Tell = Callable[[str], object]
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
-_LONGEST_REASON = 200
 _ORIENTATION = 0x0112
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NPY_MAGIC = b"\x93NUMPY"
@@ -118,27 +117,32 @@ def save_labels(path: str | Path, labels: npt.NDArray[np.integer[Any]]) -> None:
     """
     path = Path(path)
     write = _label_writer(path)
-    largest = int(labels.max(initial=0))
-    _refuse_unstorable(path, labels, largest)
-    if path.suffix.lower() == ".png" and largest > np.iinfo(np.uint16).max:
-        raise ImageError(
-            f"A PNG holds labels up to 65535, but the largest is {largest}; save it as .tif."
-        )
-    stored = labels.astype(labels_dtype(largest), copy=False)
+    stored = storable(labels)
+    if path.suffix.lower() == ".png":
+        _refuse_png(stored)
     replace_file(path, lambda file: write(file, stored))
 
 
-def _refuse_unstorable(path: Path, labels: Array, largest: int) -> None:
-    if labels.min(initial=0) < 0:
+def storable(labels: Array) -> Array:
+    """Return labels as unsigned numbers of 16 bits, or of 32 where one needs them."""
+    smallest, largest = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if smallest < 0 or largest > np.iinfo(np.uint32).max:
         raise ImageError(
-            f"The labels go down to {labels.min()}, but a label image holds none below 0."
+            f"The labels go down to {smallest} and up to {largest}, but a label image holds whole "
+            "numbers from 0 to 4294967295."
         )
-    if largest > np.iinfo(np.uint32).max:
-        raise ImageError(f"The largest label, {largest}, does not fit in a label image.")
-    if path.suffix.lower() == ".png" and labels.ndim != 2:
+    return labels.astype(labels_dtype(largest), copy=False)
+
+
+def _refuse_png(labels: Array) -> None:
+    if labels.ndim != 2:
         raise ImageError(
             f"A PNG holds one plane, but the labels have the shape {labels.shape}; "
             "save them as .tif."
+        )
+    if labels.dtype != np.uint16:
+        raise ImageError(
+            f"A PNG holds labels up to 65535, but the largest is {labels.max()}; save it as .tif."
         )
 
 
@@ -194,14 +198,22 @@ def overlay(
     return picture
 
 
-def first_bytes(path: Path) -> bytes:
-    """Return as much of a file as tells its kind."""
+def first_bytes(path: Path, count: int = 8) -> bytes:
+    """Return so many bytes of a file, or all that it has; the first few tell its kind."""
     require_file(path)
     try:
         with path.open("rb") as file:
-            return file.read(8)
+            return file.read(count)
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def all_bytes(path: Path, most: int) -> bytes:
+    """Return what a file holds, unless it is longer."""
+    content = first_bytes(path, most + 1)
+    if len(content) > most:
+        raise ImageError(f"{path} is longer than {most >> 20} MB.")
+    return content
 
 
 def map_npy(path: Path) -> Array:
@@ -332,11 +344,6 @@ def choose_plane(axes: Axes, plane: Sequence[int] | None) -> tuple[int, ...]:
         Name and size of each axis before rows and columns.
     plane : sequence of int, optional
         What was chosen; axes of length 1 may be left out.
-
-    Raises
-    ------
-    ImageError
-        If it is not clear which plane is meant.
     """
     long = [(name, size) for name, size in axes if size != 1]
     if plane is None and not long:
@@ -377,8 +384,7 @@ def unreadable(path: Path, error: Exception) -> ImageError:
         return ImageError(
             f"{path} is not an image that can be read; use TIFF, PNG, JPEG, BMP or NPY."
         )
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:_LONGEST_REASON]
-    return ImageError(f"{path} is damaged or of an unknown kind: {reason}.")
+    return ImageError(f"{path} is damaged or of an unknown kind: {reason_of(error)}.")
 
 
 def _label_writer(path: Path) -> Callable[[BinaryIO, Array], None]:

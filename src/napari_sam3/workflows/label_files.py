@@ -35,11 +35,6 @@ def open_labels(path: str | Path, tell: Tell = ignore) -> Array:
         with a palette the numbers of its colours are the labels.
     tell : callable, optional
         Is given a sentence about whatever else the user should know.
-
-    Raises
-    ------
-    ImageError
-        If there is no such file, or it holds no labels.
     """
     return _open(Path(path), None, tell)[0]
 
@@ -76,7 +71,7 @@ def _is_coloured(path: Path) -> ImageError:
 
 
 def as_labels(values: Array, what: str, tell: Tell = ignore) -> Array:
-    """Return values as labels, if that is what they are: whole numbers, none below −1.
+    """Return values as labels, or say why they are none: whole numbers, none below −1.
 
     −1 counts as background, as 0 does.
 
@@ -87,11 +82,6 @@ def as_labels(values: Array, what: str, tell: Tell = ignore) -> Array:
         What holds them, as the start of a sentence.
     tell : callable, optional
         As in `open_labels`.
-
-    Raises
-    ------
-    ImageError
-        If they are no labels, with the reason.
     """
     kind = values.dtype.kind
     if kind in "bu":

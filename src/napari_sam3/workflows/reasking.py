@@ -283,15 +283,10 @@ def _refuse_partial(answer: SegmentAnswer) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
-    """A record as it would be with other answers.
+    """A record as it would be with other answers, and what became of the objects of each question.
 
-    Parameters
-    ----------
-    record : dict
-        Objects that were matched have the labels of those that they are matched to.
-    drifts : dict
-        (run id, question's index) to what became of its objects; None where there is nothing
-        to compare with.
+    Objects that were matched have the labels of those that they are matched to.  A drift is None
+    where there is nothing to compare with.
     """
 
     record: Record

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
-from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
+from napari_sam3.workflows.files import storable
 
 Array = npt.NDArray[Any]
 
@@ -239,7 +239,7 @@ def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
     units = exported.units or tuple(size.unit if axis in "ZYX" else "" for axis in axes)
     ranks = sorted(range(len(axes)), key=lambda at: order.index(axes[at]))
     return LabelImage(
-        _storable(labels).transpose(ranks),
+        storable(labels).transpose(ranks),
         "".join(axes[at] for at in ranks),
         tuple(float(scale[at]) for at in ranks),
         tuple(float(translate[at]) for at in ranks),
@@ -265,13 +265,3 @@ def _axes(named: str | None, ndim: int) -> str:
 
 def _usual_scale(size: PixelSize, axes: str) -> tuple[float, ...]:
     return tuple({"Y": size.row, "X": size.col}.get(name, 1.0) for name in axes)
-
-
-def _storable(labels: Array) -> Array:
-    smallest, largest = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if smallest < 0 or largest > np.iinfo(np.uint32).max:
-        raise ImageError(
-            f"The labels reach from {smallest} to {largest}, but a label image holds whole "
-            "numbers from 0 to 4294967295."
-        )
-    return labels.astype(labels_dtype(largest), copy=False)

@@ -88,19 +88,9 @@ def imagej_name(unit: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The steps of an image along its axes.
+    """The steps of an image along its axes, and where its first pixel's centre lies.
 
-    Parameters
-    ----------
-    pixel_size : PixelSize
-    axes : str
-        One letter for each axis; empty where they are not known.
-    scale : tuple of float
-        The step along each.
-    translate : tuple of float
-        Where the first pixel's centre lies along each; empty where that is not known.
-    units : tuple of str
-        Of both; likewise.
+    There is one letter, step, place and unit for each axis; each is empty where it is not known.
     """
 
     pixel_size: PixelSize = field(default_factory=PixelSize)

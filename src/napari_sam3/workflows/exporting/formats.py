@@ -10,22 +10,16 @@ from napari_sam3.errors import ImageError
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One file format.
+    """One file format; its name is short and without spaces, its title for a file dialog.
 
     Parameters
     ----------
-    name : str
-        A short one, without spaces.
-    title : str
-        As a file dialog shows it.
     suffixes : tuple of str
         The ends of file names, the usual one first.
     holds : str
         What is in such a file, as the end of a sentence.
     keeps_overlaps : bool
         Whether each object is whole, also where others hide it.
-    is_folder : bool
-        Whether it is a folder and no file.
     can_be_read : bool
         Whether `read_objects` reads it.
     """
@@ -94,13 +88,7 @@ FORMATS = (
 
 
 def format_of(path: str | Path) -> Format:
-    """Return the format that a file name stands for.
-
-    Raises
-    ------
-    ImageError
-        If it stands for none.
-    """
+    """Return the format that a file name stands for; refuse one that stands for none."""
     # a name that is nothing but a suffix is that of a hidden file
     name = Path(path).name.lower().lstrip(".")
     for each in FORMATS:

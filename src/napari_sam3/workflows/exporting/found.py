@@ -80,8 +80,7 @@ class Found:
         state: Any = None,
     ) -> Found:
         """Take what a file says of an object, as far as it makes sense."""
-        named = "" if concept in (None, NO_CONCEPT) else str(concept)
-        described = replace(instance, score=_score(score), concept=named)
+        described = replace(instance, score=_score(score), concept=str(concept or ""))
         return cls(described, _label(label), str(engine or ""), _state(state))
 
 
@@ -194,6 +193,11 @@ def shape_around(rings: Sequence[Ring], path: Path) -> tuple[int, int]:
         farthest = np.max([ring.max(axis=0) for ring in rings], axis=0)
         rows, cols = np.maximum(np.ceil(farthest), 1).astype(int)
     return _allocatable(int(rows), int(cols), path)
+
+
+def concept_of(category: Any) -> str:
+    """Return the name of a category, unless it is that of what was found without a name."""
+    return "" if category in (None, NO_CONCEPT) else str(category)
 
 
 def _score(value: Any) -> float | None:

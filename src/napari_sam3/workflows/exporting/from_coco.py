@@ -19,6 +19,7 @@ from napari_sam3.workflows.exporting.found import (
     NoObjectError,
     Room,
     Wanted,
+    concept_of,
     entries_of,
     malformed_as_sentence,
     pixel_size_of,
@@ -132,7 +133,7 @@ def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
         _instance(said, room),
         said.get("label"),
         said.get("score"),
-        names.get(_id(said.get("category_id"))),
+        concept_of(names.get(_id(said.get("category_id")))),
         said.get("engine"),
         said.get("state"),
     )

@@ -17,6 +17,7 @@ from napari_sam3.workflows.exporting.found import (
     NoObjectError,
     Room,
     Wanted,
+    concept_of,
     entries_of,
     malformed_as_sentence,
     pixel_size_of,
@@ -158,7 +159,7 @@ def _concept(said: Mapping[str, Any]) -> str:
     if isinstance(what, str):
         what = {"name": what}
     # QuPath has a list where a class is derived from others
-    return str(what.get("name") or ": ".join(map(str, what.get("names") or ())))
+    return concept_of(what.get("name") or ": ".join(map(str, what.get("names") or ())))
 
 
 def _score(measurements: Any) -> Any:

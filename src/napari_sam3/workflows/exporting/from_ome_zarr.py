@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.objects import PlaneObject
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.exporting.bundle import Array, Exported
 from napari_sam3.workflows.exporting.calibration import Calibration, full_name
 from napari_sam3.workflows.exporting.found import MALFORMED, Found, malformed_as_sentence
@@ -29,17 +29,7 @@ _MAX_METADATA = 1 << 24
 def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
     """Return the objects of the label image in an OME-Zarr folder.
 
-    Parameters
-    ----------
-    path : Path
-        Of an image with labels, or of a label image.
-    plane : sequence of int, optional
-        As in `read_objects`.
-
-    Raises
-    ------
-    ImageError
-        If it holds no label image, or several and none of them is called ``objects``.
+    That is the folder itself, or the only one in its ``labels``, or the one called ``objects``.
     """
     try:
         import zarr
@@ -59,8 +49,7 @@ def read_ome_zarr(path: Path, plane: Sequence[int] | None = None) -> Exported:
     except ImageError:
         raise
     except Exception as error:  # a damaged folder makes decoders raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ImageError(f"{path} is damaged or no OME-Zarr: {reason:.200}.") from error
+        raise ImageError(f"{path} is damaged or no OME-Zarr: {reason_of(error)}.") from error
     objects = tuple(_described(one, about.get(one.label, {})) for one in read.objects)
     return replace(read, objects=objects, intensity=image, notices=tuple(notices))
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.outlines import Ring
-from napari_sam3.errors import ImageError
+from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.entries import Entries
 from napari_sam3.workflows.exporting.found import (
@@ -24,8 +24,10 @@ from napari_sam3.workflows.exporting.found import (
     NoObjectError,
     Room,
     Wanted,
+    concept_of,
     shape_around,
 )
+from napari_sam3.workflows.files import all_bytes
 
 _MAX_REGIONS = 1_000_000
 _NUMBERED = re.compile(r"(\d{1,10})(?:[ _-]+(.*))?")
@@ -57,7 +59,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of each region."""
     try:
         if path.suffix.lower() == ".roi":
-            yield path.stem, _read(path)
+            yield path.stem, all_bytes(path, MAX_BYTES)
             return
         with zipfile.ZipFile(path) as archive:
             yield from _unpacked(archive, path)
@@ -66,16 +68,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
     except ImageError:
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
-        reason = (str(error) or type(error).__name__).rstrip(".")
-        raise ImageError(f"{path} cannot be unpacked: {reason:.200}.") from error
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{path} is longer than {MAX_BYTES >> 20} MB.")
-    return data
+        raise ImageError(f"{path} cannot be unpacked: {reason_of(error)}.") from error
 
 
 def _unpacked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bytes]]:
@@ -117,7 +110,7 @@ class _Region:
                 # rectangles by their type
                 kind, rings = str(roi.subtype.name).lower(), []
         except Exception as error:  # a damaged file makes decoders raise anything
-            raise ValueError(str(error) or type(error).__name__) from error
+            raise ValueError(reason_of(error)) from error
         self.rings = [np.asarray(ring, float)[:, ::-1] for ring in rings if len(ring) >= 3]
         if not self.rings and not self.is_oval:
             raise NoObjectError(f"no area ({kind})")
@@ -172,7 +165,8 @@ class _Region:
         if _PLACED.fullmatch(self.name):
             return "", ""
         numbered = _NUMBERED.fullmatch(self.name)
-        return (numbered[1], numbered[2] or "") if numbered else ("", self.name)
+        label, name = numbered.groups() if numbered else ("", self.name)
+        return label, concept_of(name)
 
     def _instance(self, room: Room) -> Instance:
         if self.is_oval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import FORMATS
 from napari_sam3.workflows.exporting.found import MAX_BYTES, Wanted
-from napari_sam3.workflows.files import LABEL_SUFFIXES
+from napari_sam3.workflows.files import LABEL_SUFFIXES, all_bytes
 from napari_sam3.workflows.paths import is_file, is_folder, require_file
 
 _WRITTEN = [suffix for each in FORMATS if each.can_be_read for suffix in each.suffixes]
@@ -150,17 +151,17 @@ def _read_json(path: Path, wanted: Wanted) -> Exported:
 
 
 def _load(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            # told by the content: browsers unpack a file and leave it its name
-            is_packed = file.peek(2).startswith(_GZIP_MAGIC)
-            data = (gzip.GzipFile(fileobj=file) if is_packed else file).read(MAX_BYTES + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ImageError(f"{path} cannot be unpacked: it is damaged, or was cut off.") from error
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{path} is longer than {MAX_BYTES >> 20} MB.")
+    data = all_bytes(path, MAX_BYTES)
+    # told by the content: browsers unpack a file and leave it its name
+    if data.startswith(_GZIP_MAGIC):
+        try:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ImageError(
+                f"{path} cannot be unpacked: it is damaged, or was cut off."
+            ) from error
+        if len(data) > MAX_BYTES:
+            raise ImageError(f"{path} is longer than {MAX_BYTES >> 20} MB.")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

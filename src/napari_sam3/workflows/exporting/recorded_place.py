@@ -16,12 +16,7 @@ from napari_sam3.workflows.exporting.calibration import full_name
 def placed(found: Exported, layer: Mapping[str, Any]) -> Exported:
     """Return labels with the place and the pixel size of the layer they were saved from.
 
-    Parameters
-    ----------
-    found : Exported
-        As read from the label image; where that says how large its pixels are, it counts.
-    layer : mapping
-        As a record has it: shape, scale, translate, rotate, shear, affine and units.
+    The layer is as a record has it.  What the label image says of its pixels' size counts more.
     """
     try:
         shape = tuple(layer["shape"])

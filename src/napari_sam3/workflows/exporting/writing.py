@@ -16,7 +16,7 @@ from napari_sam3.workflows.paths import is_file, kind_at
 def iter_export(
     path: str | Path, exported: Exported, overwrite: bool = False
 ) -> Generator[Progress, None, list[Path]]:
-    """Write objects to a file; its name tells the format.
+    """Write objects to a file, and return what was written; its name tells the format.
 
     Parameters
     ----------
@@ -25,11 +25,6 @@ def iter_export(
     exported : Exported
     overwrite : bool
         Whether an existing file is replaced.
-
-    Returns
-    -------
-    list of Path
-        What was written.
 
     Raises
     ------
