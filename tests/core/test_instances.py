@@ -40,6 +40,25 @@ class TestInstance:
         assert Instance.from_mask(mask.astype(bool)).mask.base is None
         assert Instance.from_mask(np.zeros((3, 4))) is None
 
+    @given(
+        hnp.arrays(bool, (5, 9)),
+        st.tuples(st.integers(-3, 7), st.integers(-3, 11)),
+        st.tuples(st.integers(1, 9), st.integers(1, 14)),
+    )
+    def test_the_pixels_in_a_window_are_those_of_the_image(self, mask, corner, sides):
+        wide = np.pad(mask, 20)
+        window = Box(*corner, corner[0] + sides[0], corner[1] + sides[1])
+        expected = wide[window.shifted(20, 20).slices]
+        item = Instance.from_mask(mask)
+        if item is not None:
+            np.testing.assert_array_equal(item.in_window(window), expected)
+        part = Instance.from_mask(expected, window=window)
+        if part is None:
+            assert not expected.any()
+        else:
+            np.testing.assert_array_equal(part.in_window(window), expected)
+            assert part.box.intersection(window) == part.box
+
     def test_a_shift_moves_the_box_and_keeps_the_rest(self):
         item = square(0.5, 1, 2, 3, 5).shifted(10, -2)
         assert (item.box, item.score, item.mask.shape) == (Box(11, 0, 13, 3), 0.5, (2, 3))

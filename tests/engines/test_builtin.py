@@ -18,12 +18,7 @@ from napari_sam3.engines.builtin.everything import fill_holes, instances_of, reg
 from napari_sam3.engines.builtin.exemplars import other_kind
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.outline import closed_path
-from napari_sam3.engines.builtin.scene import (
-    Scene,
-    SceneCache,
-    is_gray,
-    separating_axis,
-)
+from napari_sam3.engines.builtin.scene import LastOnes, Scene, is_gray, separating_axis
 from napari_sam3.engines.builtin.split import split_by_distance
 from napari_sam3.errors import CancelledError, PromptError
 from tests.tiers import examples
@@ -463,14 +458,20 @@ def test_an_image_that_changes_in_place_is_looked_at_again(disc):
     assert len(ask(image, Everything(), engine)) == 0
 
 
-def test_the_cache_forgets_the_oldest_picture_and_knows_equal_ones():
-    cache = SceneCache(2)
-    images = [Pixels(as_rgb(np.full((4, 5), value))) for value in range(3)]
-    first = cache.get(images[0])
-    assert cache.get(Pixels(images[0].rgb.copy())) is first
-    cache.get(images[1])
-    cache.get(images[2])
-    assert cache.get(images[0]) is not first
+def test_what_was_not_wanted_for_longest_is_forgotten():
+    kept = LastOnes(2)
+    first = kept.made("a", object)
+    kept.made("b", object)
+    assert kept.made("a", object) is first
+    kept.made("c", object)
+    assert list(kept) == ["a", "c"]
+    assert kept.made("a", object) is first
+
+
+def test_an_equal_picture_is_known_again(disc):
+    engine, image = BuiltinEngine(), as_rgb(np.where(disc, 200, 20))
+    assert engine._scene(Pixels(image.copy())) is engine._scene(Pixels(image))
+    assert engine._scene(Pixels(image)) is not engine._scene(Pixels(image + 1))
 
 
 def test_a_broadcast_plane_and_its_copy_are_both_gray():

@@ -70,6 +70,15 @@ class Instance:
         """Return the instance moved by whole pixels."""
         return replace(self, box=self.box.shifted(rows, cols))
 
+    def in_window(self, window: Box) -> BoolArray:
+        """Return the object's pixels in a part of the image, shape ``window.shape``."""
+        mask = np.zeros(window.shape, bool)
+        common = self.box.intersection(window)
+        if common is not None:
+            own = common.shifted(-self.box.top, -self.box.left)
+            mask[common.shifted(-window.top, -window.left).slices] = self.mask[own.slices]
+        return mask
+
     def transposed(self) -> Instance:
         """Return the instance with rows and columns exchanged."""
         box = self.box
@@ -78,9 +87,7 @@ class Instance:
     def joined(self, other: Instance) -> Instance:
         """Return the instance with the pixels of another, too; itself if it has them already."""
         box = self.box.union(other.box)
-        mask = np.zeros(box.shape, bool)
-        for one in (self, other):
-            mask[one.box.shifted(-box.top, -box.left).slices] |= one.mask
+        mask = self.in_window(box) | other.in_window(box)
         return self if np.count_nonzero(mask) == self.area else replace(self, mask=mask, box=box)
 
     def clipped(self, shape: tuple[int, int]) -> Instance | None:
@@ -96,9 +103,13 @@ class Instance:
 
     @classmethod
     def from_mask(
-        cls, mask: npt.ArrayLike, score: float | None = None, concept: str = ""
+        cls,
+        mask: npt.ArrayLike,
+        score: float | None = None,
+        concept: str = "",
+        window: Box | None = None,
     ) -> Instance | None:
-        """Crop a full-size mask; None if it is empty.
+        """Crop a mask; None if it is empty.
 
         Parameters
         ----------
@@ -106,10 +117,8 @@ class Instance:
             Nonzero where the object is.
         score, concept
             As in `Instance`.
-
-        Returns
-        -------
-        Instance or None
+        window : Box, optional
+            The part of the image that the mask is of; by default all of it.
         """
         pixels = np.asarray(mask)
         if pixels.dtype != np.bool_:
@@ -117,7 +126,8 @@ class Instance:
         box = bounding_box(pixels)
         if box is None:
             return None
-        return cls(pixels[box.slices].copy(), box, score, concept)
+        place = box if window is None else box.shifted(window.top, window.left)
+        return cls(pixels[box.slices].copy(), place, score, concept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

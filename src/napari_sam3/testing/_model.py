@@ -54,7 +54,7 @@ def builtin_model(image: UInt8Array, fields: Fields) -> Sequence[BoolArray]:
     """
     found = sorted(_found(image, fields), key=_scan_position)
     kept = found[: fields.max_masks] if fields.max_masks else found
-    return [_full_size(item, image.shape[:2]) for item in kept]
+    return [item.in_window(Box.of_shape(image.shape[:2])) for item in kept]
 
 
 def _found(image: UInt8Array, fields: Fields) -> list[Instance]:
@@ -117,9 +117,3 @@ def _whole_box(left: float, top: float, right: float, bottom: float) -> Box:
 
 def _scan_position(item: Instance) -> tuple[int, int]:
     return item.box.top, item.box.left + int(np.argmax(item.mask[0]))
-
-
-def _full_size(item: Instance, shape: tuple[int, ...]) -> BoolArray:
-    mask = np.zeros(shape, bool)
-    mask[item.box.slices] = item.mask
-    return mask

@@ -37,13 +37,10 @@ def segment_box(
 
     Parameters
     ----------
-    picture : Scene
     box : Box
         At least partly inside the picture.
     marks : Marks
         Clicks that correct the answer; those outside of the box count, too.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------

@@ -1,10 +1,14 @@
-"""One object from clicks: of all thresholds, the one whose component looks most like an object."""
+"""One object from clicks: of all thresholds, the one whose component looks most like an object.
+
+Windows around the clicks are looked at, coarse enough to be searched fast.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy import ndimage
@@ -13,11 +17,17 @@ from napari_sam3.core.geometry import Box, bounding_box
 from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.everything import fill_holes
-from napari_sam3.engines.builtin.look import Look, finest, is_cut_off, looks, windows
-from napari_sam3.engines.builtin.marks import Marks, Pixels
+from napari_sam3.engines.builtin.marks import Marks, Places, corners, window_at
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
 from napari_sam3.engines.builtin.quality import score_mask
-from napari_sam3.engines.builtin.scene import BoolArray, Scene, is_drawn
+from napari_sam3.engines.builtin.scene import (
+    BoolArray,
+    FloatArray,
+    Scene,
+    is_drawn,
+    project,
+    smoothed,
+)
 from napari_sam3.engines.builtin.split import split_by_distance
 
 _LEVELS = 16
@@ -25,6 +35,37 @@ _SPLIT_TRIALS = 2
 _ROOMY = 0.3
 _CLEAR = 0.75
 _MORE_WINDOWS = 3
+_FIRST_HALF = 32
+_MOST_CELLS = 260
+_MOSTLY = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A part of a picture around the clicks, coarse enough to be searched fast.
+
+    Parameters
+    ----------
+    window : Box
+        The part, in pixels of the picture.
+    step : int
+        Pixels of the picture per cell of the search.
+    gray : ndarray of float32
+        Cells, objects brighter than what surrounds them.
+    spread : float
+        Range of gray values that counts as strong contrast.
+    marks : Marks
+        In cells.
+    frame : Box
+        Of the picture.
+    """
+
+    window: Box
+    step: int
+    gray: FloatArray
+    spread: float
+    marks: Marks
+    frame: Box
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +89,8 @@ def segment_clicks(picture: Scene, marks: Marks, stop: threading.Event = NEVER) 
 
     Parameters
     ----------
-    picture : Scene
     marks : Marks
         At least one positive pixel.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------
@@ -129,7 +167,7 @@ def _components(look: Look) -> Iterator[Candidate]:
         yield Candidate(mask, score_mask(mask, look.gray, look.spread))
 
 
-def component(mask: BoolArray, pixels: Pixels) -> BoolArray | None:
+def component(mask: BoolArray, pixels: Places) -> BoolArray | None:
     """Return the connected part of a mask that holds all the pixels, or None."""
     labels, _ = ndimage.label(mask)
     names = {int(labels[pixel]) for pixel in pixels}
@@ -158,12 +196,11 @@ def _rounded(look: Look, found: Candidate) -> Iterator[Candidate]:
 def settled(picture: Scene, marks: Marks, window: Box, mask: BoolArray) -> Instance | None:
     """Return the object with every mark honoured and its final score."""
     gray = picture.window(window)
-    held = marks.inside(window).enforced(mask, gray)
-    box = bounding_box(held)
-    if box is None:
+    kept = marks.inside(window).enforced(mask, gray)
+    if not kept.any():
         return None
-    value = max(score_mask(held, gray * np.float32(sign), picture.spread) for sign in (1, -1))
-    return Instance(held[box.slices].copy(), box.shifted(window.top, window.left), value)
+    score = max(score_mask(kept, gray * np.float32(sign), picture.spread) for sign in (1, -1))
+    return Instance.from_mask(kept, score, window=window)
 
 
 def _united(picture: Scene, marks: Marks, answers: list[Instance | None]) -> Instance | None:
@@ -171,15 +208,67 @@ def _united(picture: Scene, marks: Marks, answers: list[Instance | None]) -> Ins
     parts = [part for part in answers if part is not None]
     if not parts:
         return None
-    pixels = [
-        *marks.positive,
-        *((p.box.top, p.box.left) for p in parts),
-        *((p.box.bottom - 1, p.box.right - 1) for p in parts),
-    ]
-    rows, cols = zip(*pixels, strict=True)
-    window = Box(min(rows) - 2, min(cols) - 2, max(rows) + 3, max(cols) + 3)
-    window = window.intersection(picture.box) or picture.box
-    mask = np.zeros(window.shape, bool)
-    for part in parts:
-        mask[part.box.shifted(-window.top, -window.left).slices] |= part.mask
-    return settled(picture, marks, window, mask)
+    whole = reduce(Instance.joined, parts)
+    window = window_at(picture.box, (*marks.positive, *corners(whole)), 2)
+    return settled(picture, marks, window, whole.in_window(window))
+
+
+# ---------------------------------------------------------------------- looking
+
+
+def windows(frame: Box, pixels: Places) -> Iterator[Box]:
+    """Yield ever larger boxes around the pixels, clipped to the picture; the last is all of it."""
+    half, window = _FIRST_HALF, None
+    while window != frame:
+        window = window_at(frame, pixels, half)
+        yield window
+        half *= 2
+
+
+def looks(picture: Scene, window: Box, marks: Marks) -> Iterator[Look]:
+    """Yield the window as bright objects and, if gray does not tell, as dark ones."""
+    step = max(1, -(-max(window.shape) // _MOST_CELLS))
+    inside = marks.inside(window)
+    cells = Marks(
+        *(
+            tuple((row // step, col // step) for row, col in pixels)
+            for pixels in (inside.positive, inside.negative)
+        )
+    )
+    pixels = picture.rgb[window.slices][::step, ::step]
+    own, near = (_patches(pixels.shape, cells.positive, half) for half in (2, 8))
+    gray = smoothed(project(pixels, picture.contrast_axis(pixels, own, ~near)))
+    spread = picture.spread if picture.is_gray else max(float(np.ptp(gray)), 1.0)
+    # on a discriminant axis the object is bright already
+    for sign in (1, -1) if picture.is_gray else (1,):
+        yield Look(window, step, gray * np.float32(sign), spread, cells, picture.box)
+
+
+def _patches(shape: tuple[int, ...], pixels: Places, half: int) -> BoolArray:
+    mask = np.zeros(shape[:2], bool)
+    for row, col in pixels:
+        mask[max(row - half, 0) : row + half + 1, max(col - half, 0) : col + half + 1] = True
+    return mask
+
+
+def is_cut_off(mask: BoolArray, look: Look) -> bool:
+    """Whether the window's sides cut the region, or it is the picture's background."""
+    window, frame = look.window, look.frame
+    sides = (
+        (window.top > frame.top, mask[0]),
+        (window.bottom < frame.bottom, mask[-1]),
+        (window.left > frame.left, mask[:, 0]),
+        (window.right < frame.right, mask[:, -1]),
+    )
+    if any(inner and side.any() for inner, side in sides):
+        return True
+    length = sum(side.size for _, side in sides)
+    return sum(int(np.count_nonzero(side)) for _, side in sides) > _MOSTLY * length
+
+
+def finest(mask: BoolArray, look: Look) -> BoolArray:
+    """Return a mask of cells as a mask of the window's pixels."""
+    if look.step == 1:
+        return mask
+    rows, cols = look.window.shape
+    return mask.repeat(look.step, axis=0).repeat(look.step, axis=1)[:rows, :cols]

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, ObjectPrompt, Prompt
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
@@ -25,7 +26,7 @@ from napari_sam3.engines.builtin import CAPABILITIES
 from napari_sam3.engines.builtin.exemplars import segment_alike
 from napari_sam3.engines.builtin.hints import hints
 from napari_sam3.engines.builtin.nets.threads import one_blas_thread
-from napari_sam3.engines.builtin.scene import Scene, SceneCache
+from napari_sam3.engines.builtin.scene import LastOnes, Scene, one_plane
 from napari_sam3.engines.builtin.sketch import object_in_outline
 from napari_sam3.engines.builtin.trained import all_objects, is_new, objects_in_boxes, proposals
 from napari_sam3.engines.builtin.words import segment_named
@@ -52,7 +53,7 @@ class BuiltinEngine:
 
     def __init__(self) -> None:
         # so that the next question about one of the last images is answered faster
-        self._scenes = SceneCache(_KEPT_SCENES)
+        self._scenes = LastOnes(_KEPT_SCENES)
         self._state = ""
 
     @property
@@ -98,7 +99,7 @@ class BuiltinEngine:
         start = time.perf_counter()
         refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
-        picture = self._scenes.get(request.pixels)
+        picture = self._scene(request.pixels)
         with self._working(picture):
             found, notices = _answer(picture, request, stop)
         raise_if_stopped(stop)
@@ -125,7 +126,7 @@ class BuiltinEngine:
     ) -> list[SegmentationResult]:
         start = time.perf_counter()
         raise_if_stopped(stop)
-        picture = self._scenes.get(requests[0].pixels)
+        picture = self._scene(requests[0].pixels)
         boxes = [box for request in requests if (box := _lone_box(request.prompt))]
         for box in boxes:
             _check_reach(box, picture.box)
@@ -139,6 +140,10 @@ class BuiltinEngine:
             notices = hints(picture, request.prompt, items, len(items))
             results.append(_result(request, items, notices, seconds))
         return results
+
+    def _scene(self, pixels: Pixels) -> Scene:
+        scene: Scene = self._scenes.made(pixels.sha256, lambda: Scene(one_plane(pixels.rgb)))
+        return scene
 
     @contextmanager
     def _working(self, picture: Scene) -> Iterator[None]:

@@ -64,14 +64,8 @@ def find_regions(
     gray : ndarray of float32, shape (rows, cols)
     spread : float
         Range of gray values that counts as strong contrast.
-    stop : threading.Event
-        Set by another thread to cancel.
     most_levels : int
         How many thresholds to try, 1–3.
-
-    Returns
-    -------
-    Regions
 
     Notes
     -----
@@ -184,12 +178,9 @@ def regions_of(
 
     Parameters
     ----------
-    picture : Scene
     axis : ndarray of float32, shape (3,), optional
         Weights of the channels on which objects are bright.  By default the
         picture's own, and bright or dark objects, whichever look better.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +42,8 @@ def segment_alike(
 
     Parameters
     ----------
-    picture : Scene
     exemplars : tuple of Exemplar
         At least one positive; each box at least partly inside the picture.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------
@@ -60,7 +58,7 @@ def segment_alike(
         if found is not None:
             shown[exemplar.positive].append(found)
     wanted, unwanted = (appearances(picture, shown[positive]) for positive in (True, False))
-    own = [Instance(item.mask, item.box, 1.0) for item in distinct(shown[True])]
+    own = [replace(item, score=1.0) for item in without_repetitions(shown[True])]
     others = [
         item
         for item in _candidates(picture, exemplars, shown[True], stop)
@@ -148,7 +146,7 @@ def _rated(
     for item, factor in zip(items, likeness * preference, strict=True):
         value = (item.score or 0.0) * float(factor)
         if value >= _LEAST_SCORE:
-            rated.append(Instance(item.mask, item.box, value))
+            rated.append(replace(item, score=value))
     return rated
 
 
@@ -157,7 +155,6 @@ def common_axis(picture: Scene, boxes: list[Box]) -> FloatArray:
 
     Parameters
     ----------
-    picture : Scene
     boxes : list of Box
         At least one.
 
@@ -180,11 +177,6 @@ def common_axis(picture: Scene, boxes: list[Box]) -> FloatArray:
 
 def appearances(picture: Scene, items: list[Instance]) -> Float64Array:
     """Return what objects look like, in units in which 1 is a clear difference.
-
-    Parameters
-    ----------
-    picture : Scene
-    items : list of Instance
 
     Returns
     -------
@@ -243,7 +235,7 @@ def same(one: Instance, two: Instance) -> bool:
     return common_area(one, two) > _SAME * min(one.area, two.area)
 
 
-def distinct(items: list[Instance]) -> list[Instance]:
+def without_repetitions(items: list[Instance]) -> list[Instance]:
     """Return the instances without repetitions: two boxes may show the same object."""
     kept: list[Instance] = []
     for item in items:

@@ -47,15 +47,10 @@ def hints(
     ----------
     picture : Scene
         As far as the answer made it known.
-    prompt : prompt
     found : sequence of Instance
         Before any threshold.
     proposals : int
         How many meanings the click had, where one of them was asked for.
-
-    Returns
-    -------
-    tuple of str
     """
     said = []
     if isinstance(prompt, Everything) and prompt.diameter is None and found:

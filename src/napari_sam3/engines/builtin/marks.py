@@ -11,11 +11,27 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.builtin.scene import BoolArray, FloatArray
 from napari_sam3.errors import PromptError
 
-Pixels = tuple[tuple[int, int], ...]
+Places = tuple[tuple[int, int], ...]
+
+
+def window_at(frame: Box, pixels: Places, margin: int) -> Box:
+    """Return the box around some pixels of an image with a margin, clipped to the image."""
+    rows, cols = zip(*pixels, strict=True)
+    return (
+        Box(min(rows), min(cols), max(rows) + 1, max(cols) + 1).grown(margin).intersection(frame)
+        or frame
+    )
+
+
+def corners(item: Instance) -> Places:
+    """Return the first and the last pixel of an object's box."""
+    box = item.box
+    return (box.top, box.left), (box.bottom - 1, box.right - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +44,8 @@ class Marks:
         Whole pixels.
     """
 
-    positive: Pixels = ()
-    negative: Pixels = ()
+    positive: Places = ()
+    negative: Places = ()
 
     @classmethod
     def from_points(cls, points: tuple[Point, ...], frame: Box) -> Marks:
@@ -37,7 +53,6 @@ class Marks:
 
         Parameters
         ----------
-        points : tuple of Point
         frame : Box
             Of the image.  Negative points outside of it say nothing and are left out.
 
@@ -71,7 +86,7 @@ class Marks:
     def inside(self, window: Box) -> Marks:
         """Return those in a window, relative to its corner."""
 
-        def moved(pixels: Pixels) -> Pixels:
+        def moved(pixels: Places) -> Places:
             return tuple(
                 (r - window.top, c - window.left) for r, c in pixels if window.contains(r, c)
             )

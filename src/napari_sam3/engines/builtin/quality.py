@@ -34,7 +34,6 @@ def measure(labels: IntArray, gray: FloatArray, count: int, spread: float) -> Fl
         Regions 1 … `count`, each with at least one pixel; 0 is background.
     gray : ndarray of float32, shape (rows, cols)
         Objects brighter than what surrounds them.
-    count : int
     spread : float
         Range of gray values that counts as strong contrast.
 

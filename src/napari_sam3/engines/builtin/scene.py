@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,6 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.pictures import Pixels
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -111,7 +111,9 @@ class Scene:
 
 
 class LastOnes(OrderedDict[Any, Any]):
-    """A dict that forgets what was added first once it holds too much.
+    """A dict that forgets what was not wanted for longest once it holds too much.
+
+    May be used from several threads.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ class LastOnes(OrderedDict[Any, Any]):
     def __init__(self, size: int) -> None:
         super().__init__()
         self._size = size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __setitem__(self, key: Any, value: Any) -> None:
         with self._lock:
@@ -130,32 +132,13 @@ class LastOnes(OrderedDict[Any, Any]):
             if len(self) > self._size:
                 super().__delitem__(next(iter(self)))
 
-
-class SceneCache:
-    """The last few scenes, found again by the digest of their pixels.
-
-    Parameters
-    ----------
-    size : int
-        Number of scenes kept.
-    """
-
-    def __init__(self, size: int = 3) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._scenes: OrderedDict[str, Scene] = OrderedDict()
-
-    def get(self, pixels: Pixels) -> Scene:
-        """Return the scene of a picture, old or new."""
-        key = pixels.sha256
+    def made(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return an entry, made if it is missing, which is now the one wanted last."""
         with self._lock:
-            scene = self._scenes.get(key)
-            if scene is None:
-                scene = self._scenes[key] = Scene(one_plane(pixels.rgb))
-            self._scenes.move_to_end(key)
-            while len(self._scenes) > self._size:
-                self._scenes.popitem(last=False)
-        return scene
+            if key not in self:
+                self[key] = make()
+            self.move_to_end(key)
+            return self[key]
 
 
 def one_plane(rgb: RGB8) -> RGB8:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from skimage.draw import polygon2mask
 
-from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER
@@ -33,11 +33,8 @@ def object_in_outline(
 
     Parameters
     ----------
-    picture : Scene
     prompt : ObjectPrompt
         With an outline that reaches into the picture.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------
@@ -94,7 +91,4 @@ def filled(outline: Sequence[tuple[float, float]], frame: Box) -> Instance | Non
         return None
     corners = np.asarray(outline, float) - (window.top, window.left)
     mask: BoolArray = polygon2mask(window.shape, corners)  # type: ignore[no-untyped-call]
-    box = bounding_box(mask)
-    if box is None:
-        return None
-    return Instance(mask[box.slices].copy(), box.shifted(window.top, window.left))
+    return Instance.from_mask(mask, window=window)

@@ -27,7 +27,6 @@ def split_by_distance(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:
     -------
     labels : ndarray of int32, shape (rows, cols)
         1 … n, 0 outside of the mask.
-    count : int
 
     Notes
     -----
@@ -64,10 +63,6 @@ def merge_wide_passages(
         Distance to the outline, in pixels.
     count : int
         Number of labels.
-
-    Returns
-    -------
-    labels, count
     """
     height = np.zeros(count + 1, np.float32)
     np.maximum.at(height, labels.ravel(), distance.ravel())

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from napari_sam3.core.geometry import Box, bounding_box
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin import box as classical_box
 from napari_sam3.engines.builtin import clicks as classical_clicks
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
-from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.marks import Marks, corners, window_at
 from napari_sam3.engines.builtin.nets.dense_net import colours_of, find_diameter
 from napari_sam3.engines.builtin.nets.everything import object_at, segment_everything
 from napari_sam3.engines.builtin.nets.objects import (
@@ -60,15 +59,8 @@ def objects_in_boxes(
 
     Parameters
     ----------
-    picture : Scene
     boxes : sequence of Box
         Each at least partly inside the picture.
-    stop : threading.Event
-        Set by another thread to cancel.
-
-    Returns
-    -------
-    list of Instance or None
     """
     if looks_drawn(picture):
         return [classical_box.segment_box(picture, box, Marks(), stop) for box in boxes]
@@ -92,13 +84,10 @@ def proposals(
 
     Parameters
     ----------
-    picture : Scene
     points : sequence of Point
         In the order of the clicks.
     box : Box, optional
         At least partly inside the picture.
-    stop : threading.Event
-        Set by another thread to cancel.
     wanted : {"", "small", "medium", "large"}
         Which of what the first click may mean comes first.
 
@@ -150,12 +139,6 @@ def _clicked(
 def diameter_in(picture: Scene, stop: threading.Event = NEVER) -> float | None:
     """Return about how wide a picture's objects are, in pixels; remembered with the picture.
 
-    Parameters
-    ----------
-    picture : Scene
-    stop : threading.Event
-        Set by another thread to cancel.
-
     Returns
     -------
     float or None
@@ -175,15 +158,8 @@ def all_objects(
 
     Parameters
     ----------
-    picture : Scene
     diameter : float, optional
         About how wide the objects are, in pixels; estimated if not given.
-    stop : threading.Event
-        Set by another thread to cancel.
-
-    Returns
-    -------
-    list of Instance
     """
     key = f"all {diameter}"
     if key not in picture.memo:
@@ -237,7 +213,7 @@ def _classical(
     near = _near(picture.box, marks)
     part = picture if near == picture.box else Scene(picture.rgb[near.slices])
     found = classical_clicks.segment_clicks(part, marks.inside(near), stop)
-    return None if found is None else replace(found, box=found.box.shifted(near.top, near.left))
+    return None if found is None else found.shifted(near.top, near.left)
 
 
 def _near(frame: Box, marks: Marks) -> Box:
@@ -252,23 +228,13 @@ def held(picture: Scene, marks: Marks, item: Instance) -> Instance | None:
 
     Parameters
     ----------
-    picture : Scene
     marks : Marks
         The clicks.
-    item : Instance
     """
-    pixels = marks.positive + marks.negative
-    rows = [item.box.top, item.box.bottom - 1, *(row for row, _ in pixels)]
-    cols = [item.box.left, item.box.right - 1, *(col for _, col in pixels)]
-    window = Box(min(rows) - 3, min(cols) - 3, max(rows) + 4, max(cols) + 4)
-    window = window.intersection(picture.box) or picture.box
-    mask = np.zeros(window.shape, bool)
-    mask[item.box.shifted(-window.top, -window.left).slices] = item.mask
-    inside = marks.inside(window)
+    places = (*marks.positive, *marks.negative, *corners(item))
+    window = window_at(picture.box, places, 3)
+    mask, inside = item.in_window(window), marks.inside(window)
     if inside.hold(mask):
         return item
-    mask = inside.enforced(mask, picture.window(window))
-    box = bounding_box(mask)
-    if box is None:
-        return None
-    return replace(item, mask=mask[box.slices].copy(), box=box.shifted(window.top, window.left))
+    changed = inside.enforced(mask, picture.window(window))
+    return Instance.from_mask(changed, item.score, item.concept, window)

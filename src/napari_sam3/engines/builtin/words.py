@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 
-from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, split_words
@@ -69,19 +68,12 @@ def segment_named(
 
     Parameters
     ----------
-    picture : Scene
     text : str
         Words that the engine knows.
     exemplars : tuple of Exemplar
         If there are any, only objects like them.
     min_score : float
         Objects below are left out before sizes are compared.
-    stop : threading.Event
-        Set by another thread to cancel.
-
-    Returns
-    -------
-    list of Instance
 
     Raises
     ------
@@ -194,11 +186,8 @@ def _contrasts(picture: Scene, items: Sequence[Instance]) -> Floats:
 
 
 def _contrast(picture: Scene, item: Instance, taken: BoolArray) -> float:
-    box = item.box
-    around = Box(box.top - _RING, box.left - _RING, box.bottom + _RING, box.right + _RING)
-    window = around.intersection(picture.box) or box
-    mask = np.zeros(window.shape, bool)
-    mask[box.shifted(-window.top, -window.left).slices] = item.mask
+    window = item.box.grown(_RING).intersection(picture.box) or item.box
+    mask = item.in_window(window)
     grown = binary_dilation(mask, iterations=_RING)
     ring = grown & ~taken[window.slices]
     if not ring.any():

@@ -28,10 +28,8 @@ def instance_of_cells(
         Positive inside of objects; where they cross zero between two cells is the outline.
     cells : ndarray of bool, shape (cells, cells)
         The object's own.
-    window : Window
     shape : tuple of int
         Of the picture.
-    score : float
 
     Returns
     -------
@@ -55,15 +53,7 @@ def instance_of_cells(
     off = -max(float(values[cells].mean()), 1e-3)
     own = np.where(cells | (grown & (values <= 0)), values, np.float32(off))
     mask = enlarged(own, window, (box.top, box.left, box.bottom, box.right)) > 0
-    return cropped(fill_holes(mask), box, score)
-
-
-def cropped(mask: BoolArray, box: Box, score: float) -> Instance | None:
-    """Return the object of a mask that fills a box of the picture, or None if it is empty."""
-    tight = bounding_box(mask)
-    if tight is None:
-        return None
-    return Instance(mask[tight.slices].copy(), tight.shifted(box.top, box.left), score)
+    return Instance.from_mask(fill_holes(mask), score, window=box)
 
 
 def connected(mask: BoolArray, pixels: Sequence[tuple[int, int]]) -> BoolArray:

@@ -51,7 +51,6 @@ def run_dense_net(net: Weights, planes: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    net : Weights
     planes : ndarray of float32, shape (4, rows, cols)
         As `napari_sam3.engines.builtin.nets.planes.dense_planes` makes them; rows and
         columns are multiples of 8.
@@ -78,10 +77,6 @@ def dense_maps(
     rgb : ndarray of uint8, shape (rows, cols, 3)
     diameter : float
         In pixels; objects of half or twice this size are seen, too.
-    net : Weights, optional
-        The shipped ones by default.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------
@@ -153,10 +148,6 @@ def find_diameter(
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-    net : Weights, optional
-        The shipped ones by default.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------

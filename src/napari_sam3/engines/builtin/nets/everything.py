@@ -52,8 +52,6 @@ def segment_everything(
     rgb : ndarray of uint8, shape (rows, cols, 3)
     diameter : float, optional
         About how wide the objects are, in pixels; estimated if not given.
-    stop : threading.Event
-        Set by another thread to cancel.
 
     Returns
     -------
@@ -80,7 +78,6 @@ def object_at(
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-    point : Point
     diameter : float
         About how wide the picture's objects are, in pixels.
     colours : tuple of ndarray, optional
@@ -124,15 +121,9 @@ def instances_of_maps(
 def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[LabelImage, int]:
     """Label the objects of maps.
 
-    Parameters
-    ----------
-    maps : Maps
-    stop : threading.Event
-
     Returns
     -------
     labels : ndarray of int32, shape of the maps
-    count : int
 
     Notes
     -----

@@ -27,8 +27,6 @@ def conv(
     weight : ndarray of float32, shape (outputs, inputs, size, size)
         `size` is 1 or 3.
     bias : ndarray of float32, shape (outputs,)
-    stride : int
-    relu : bool
 
     Returns
     -------

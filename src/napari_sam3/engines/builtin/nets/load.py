@@ -41,10 +41,6 @@ class Weights:
         ----------
         planes : ndarray of float32, shape (channels, n, rows, cols)
             Rows and columns are multiples of 8.
-
-        Returns
-        -------
-        fine, coarse : ndarray of float32
         """
         fine = self.conv("trunk.stem2", self.conv("trunk.stem1", folded(planes)))
         middle = self.conv("trunk.mid1", self.conv("trunk.down1", fine, stride=2))

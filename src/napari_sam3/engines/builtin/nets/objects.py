@@ -43,10 +43,8 @@ class Ask:
 
     Parameters
     ----------
-    window : Window
     points : sequence of Point
         In pixels of the picture.
-    box : Box, optional
     earlier : Instance, optional
         The answer that the points correct.
     """
@@ -63,7 +61,6 @@ class NetAnswer:
 
     Parameters
     ----------
-    ask : Ask
     logits : ndarray of float32, shape (64, 64)
     score : float
         The overlap that it expects to have, 0–1.
@@ -98,9 +95,6 @@ def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-    asks : sequence of Ask
-    net : Weights, optional
-        The shipped ones by default.
 
     Returns
     -------
@@ -158,9 +152,6 @@ def segment_boxes(
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-    boxes : sequence of Box
-    net : Weights, optional
-        The shipped ones by default.
 
     Returns
     -------
@@ -217,7 +208,6 @@ def segment_clicks(
     points : sequence of Point
         At least one positive, unless there is a box.  In the order of the clicks: each corrects
         the answer to those before it.
-    box : Box, optional
     seen : callable
         Returns what `everything.object_at` sees where the first click fell.  It knows how
         large the picture's objects are, which one click does not tell.

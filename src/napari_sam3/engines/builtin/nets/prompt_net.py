@@ -15,7 +15,6 @@ def run_prompt_net(weights: Weights, planes: FloatArray) -> tuple[FloatArray, Fl
 
     Parameters
     ----------
-    weights : Weights
     planes : ndarray of float32, shape (n, 6, 64, 64)
         As `napari_sam3.engines.builtin.nets.planes.prompt_planes` makes them.
 
