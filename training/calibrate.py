@@ -14,7 +14,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.builtin.nets.dense_net import dense_maps
 from napari_sam3.engines.builtin.nets.everything import cut, features
-from napari_sam3.engines.builtin.nets.load import Weights
+from napari_sam3.engines.builtin.nets.layers import Weights
 from napari_sam3.engines.builtin.nets.objects import first_proposals, segment_boxes
 from napari_sam3.engines.builtin.nets.planes import DIAMETER
 from training.data import LabelImage, Sample

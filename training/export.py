@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from napari_sam3.engines.builtin.nets.load import Weights
+from napari_sam3.engines.builtin.nets.layers import Weights
 from training.calibrate import everything_score, prompt_score
 from training.data import Sample
 from training.nets import Conv

@@ -221,7 +221,7 @@ def test_a_blank_picture_is_no_error(value):
     blank = np.full((40, 60, 3), value, np.uint8)
     assert len(segment_clicks(blank, [Point(20, 30)])) <= 3
     segment_boxes(blank, [Box(5, 5, 20, 30)])
-    segment_everything(blank)
+    segment_everything(blank, diameter=20)
 
 
 def test_the_same_answer_from_many_threads(picture):

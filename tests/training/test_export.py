@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 
 from napari_sam3.engines.builtin.nets import dense_net as dense_module  # noqa: E402
 from napari_sam3.engines.builtin.nets.dense_net import dense_maps, run_dense_net  # noqa: E402
-from napari_sam3.engines.builtin.nets.load import weights  # noqa: E402
+from napari_sam3.engines.builtin.nets.layers import weights  # noqa: E402
 from napari_sam3.engines.builtin.nets.planes import DENSE_PLANES, PROMPT_PLANES  # noqa: E402
 from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net  # noqa: E402
 from tests.tiers import examples  # noqa: E402

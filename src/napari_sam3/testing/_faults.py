@@ -43,13 +43,8 @@ def error_reply(fault: Fault, message: str = "") -> Reply:
 
     Parameters
     ----------
-    fault : Fault
     message : str
         Said where the fault itself says nothing.
-
-    Returns
-    -------
-    Reply
     """
     status = fault.status
     words = fault.message or message or _MESSAGES.get(status, "Error")

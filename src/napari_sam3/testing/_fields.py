@@ -84,7 +84,6 @@ def read_body(
 
     Parameters
     ----------
-    body : mapping
     fetch : callable
         Address → uploaded file, or None.
 

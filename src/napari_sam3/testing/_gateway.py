@@ -60,7 +60,6 @@ class Service:
     ----------
     key : str
         The account's.
-    clock, books, jobs, storage
     model : callable
         See `napari_sam3.testing.Model`.
     failures : list of BaseException
@@ -95,13 +94,10 @@ class Call:
 
     Parameters
     ----------
-    service : Service
-    request : Request
     route : Route, optional
         None for an unknown address.
     payload : mapping, optional
         The body, if it is a JSON object.
-    behaviour : Behaviour
     is_scripted : bool
         Whether the behaviour comes from a script.
     """

@@ -67,7 +67,6 @@ class Jobs:
 
     Parameters
     ----------
-    clock : Clock
     charge : callable
         Takes the price of one answer.
     """

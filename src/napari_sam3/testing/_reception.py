@@ -28,7 +28,6 @@ class Reception:
 
     Parameters
     ----------
-    service : Service
     behaviour : Behaviour
         Unless a script says otherwise; may be set at any time.
     """

@@ -16,7 +16,6 @@ from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
     NO_PARAMETERS,
-    Capabilities,
     SegmentationRequest,
     SegmentationResult,
     Usage,
@@ -49,37 +48,22 @@ class BuiltinEngine:
     Scores estimate the overlap (IoU) with a true object.  `Everything`'s
     `points_per_side` and `min_iou` do not change the answer: no grid of clicks is used;
     use the request's `min_score`.  May be used from several threads.
+
+    Attributes
+    ----------
+    state : str
+        What it is doing, for the user; empty while it does nothing.
     """
+
+    name = "builtin"
+    capabilities = CAPABILITIES
+    model = MODEL
+    parameters: Mapping[str, Any] = NO_PARAMETERS
 
     def __init__(self) -> None:
         # so that the next question about one of the last images is answered faster
         self._scenes = LastOnes(_KEPT_SCENES)
-        self._state = ""
-
-    @property
-    def state(self) -> str:
-        """What it is doing, for the user; empty while it does nothing."""
-        return self._state
-
-    @property
-    def name(self) -> str:
-        """The name that `create_engine` knows."""
-        return "builtin"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What it can answer: everything, but of language only some words."""
-        return CAPABILITIES
-
-    @property
-    def model(self) -> str:
-        """Which algorithms answer, by number."""
-        return MODEL
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Nothing: it has no options."""
-        return NO_PARAMETERS
+        self.state = ""
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER
@@ -147,12 +131,12 @@ class BuiltinEngine:
 
     @contextmanager
     def _working(self, picture: Scene) -> Iterator[None]:
-        self._state = LOOKING if is_new(picture) else SEGMENTING
+        self.state = LOOKING if is_new(picture) else SEGMENTING
         try:
             with one_blas_thread():
                 yield
         finally:
-            self._state = ""
+            self.state = ""
 
 
 def _lone_box(prompt: Prompt) -> Box | None:

@@ -91,12 +91,7 @@ class DecodeLimits:
 
 
 class Budget:
-    """What is left of the limits, for one answer.
-
-    Parameters
-    ----------
-    limits : DecodeLimits
-    """
+    """What is left of the limits, for one answer."""
 
     def __init__(self, limits: DecodeLimits) -> None:
         self.limits = limits
@@ -131,16 +126,7 @@ class Budget:
 
 
 def sniff(data: bytes) -> Kind:
-    """Return what the bytes are, judged by the first of them.
-
-    Parameters
-    ----------
-    data : bytes
-
-    Returns
-    -------
-    str
-    """
+    """Return what the bytes are, judged by the first of them."""
     for magic, kind in MAGICS:
         if data.startswith(magic):
             return kind
@@ -190,7 +176,6 @@ def unzip(data: bytes, budget: Budget) -> Iterator[bytes]:
 
     Parameters
     ----------
-    data : bytes
     budget : Budget
         Members are read only as far as it allows.
 

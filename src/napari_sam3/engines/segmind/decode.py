@@ -88,18 +88,12 @@ def decode(
 
     Parameters
     ----------
-    body : bytes
     content_type : str
         What the answer says it is; told in errors, and not believed.
     sent_shape : tuple of int
         (rows, cols) of the picture as sent.
     overlay : bool
         Whether a picture for the eye was asked for, not a mask.
-    limits : DecodeLimits
-
-    Returns
-    -------
-    Decoded
 
     Raises
     ------

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from napari_sam3.engines import refuse_unsupported
 from napari_sam3.engines.base import (
     NEVER,
-    Capabilities,
     Price,
     RawPart,
     SegmentationRequest,
@@ -94,6 +93,10 @@ class SegmindEngine:
     """
 
     name = "segmind"
+    capabilities = CAPABILITIES
+    model = MODEL
+    price = Price(*PRICE_RANGE, TYPICAL_S)
+    kept_s = KEPT_S
 
     def __init__(self, options: SegmindOptions | None = None, key: ApiKey | None = None) -> None:
         self.options = options or SegmindOptions()
@@ -101,16 +104,6 @@ class SegmindEngine:
         self.credits_left: float | None = None
         self._key = key
         self._v2_is_missing = False
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the service can answer."""
-        return CAPABILITIES
-
-    @property
-    def model(self) -> str:
-        """The service's name of the model; it tells no version."""
-        return MODEL
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -127,16 +120,6 @@ class SegmindEngine:
         """The model; with the address of a service that is not the vendor's own."""
         service = urlsplit(self.options.url).netloc
         return MODEL if service == urlsplit(DEFAULT_URL).netloc else f"{MODEL} at {service}"
-
-    @property
-    def price(self) -> Price:
-        """Of one question, as the vendor states it."""
-        return Price(*PRICE_RANGE, TYPICAL_S)
-
-    @property
-    def kept_s(self) -> float:
-        """For how many seconds an answer can be collected."""
-        return KEPT_S
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER
@@ -334,7 +317,6 @@ def resume(packed: bytes, url: str | None = None) -> tuple[SegmindEngine, Segmin
 
     Parameters
     ----------
-    packed : bytes
     url : str, optional
         An address that the user names; else only the vendor's and the one in the settings
         are asked, whatever the ticket says: the key goes there.

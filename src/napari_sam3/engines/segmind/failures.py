@@ -77,10 +77,8 @@ def from_status(
 
     Parameters
     ----------
-    status : int
     headers : dict
         With lower-case names.
-    body : bytes
     paid : bool
         Whether the request could cost money.
     request_id : str, optional
@@ -295,10 +293,6 @@ def retry_delay(step: RequestKind, failure: Failure, attempt: int) -> float | No
         How it failed.
     attempt : int
         How often this step has failed so far, from 1.
-
-    Returns
-    -------
-    float or None
     """
     if attempt > len(BACKOFF_S):
         return None

@@ -60,12 +60,8 @@ class SegmindHttp:
 
     Parameters
     ----------
-    options : SegmindOptions
-    key : ApiKey
     within_s : float
         For all calls together.
-    stop : threading.Event
-        Set by another thread to cancel.
     """
 
     def __init__(

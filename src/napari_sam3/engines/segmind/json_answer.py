@@ -51,7 +51,6 @@ class JsonAnswer:
         What the service says that it took, and its id if that is safe inside an address.
     credits_left : float, optional
         The balance, if it is told.
-    notices : tuple of str
     """
 
     outputs: tuple[bytes | str, ...]
@@ -66,14 +65,8 @@ def read_json(text: str, budget: Budget, *, overlay: bool = False) -> JsonAnswer
 
     Parameters
     ----------
-    text : str
-    budget : Budget
     overlay : bool
         Whether a picture for the eye was asked for; the key of that name goes first then.
-
-    Returns
-    -------
-    JsonAnswer
 
     Raises
     ------

@@ -55,7 +55,6 @@ class Sent:
         What was asked for by name.
     picture : bytes
         The encoded picture, as it travels inside the body.
-    notices : tuple of str
     """
 
     body: dict[str, Any] = field(repr=False)
@@ -74,11 +73,6 @@ def build_payload(request: SegmentationRequest, options: SegmindOptions) -> Sent
     ----------
     request : SegmentationRequest
         With a prompt that the service can answer.
-    options : SegmindOptions
-
-    Returns
-    -------
-    Sent
 
     Raises
     ------

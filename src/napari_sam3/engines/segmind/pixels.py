@@ -69,7 +69,6 @@ class Reading:
         None of them empty.
     shape : tuple of int
         (rows, cols) of the picture.
-    notices : tuple of str
     """
 
     masks: tuple[BoolArray, ...]
@@ -96,14 +95,8 @@ def read_masks(data: bytes, kind: Kind, budget: Budget) -> Reading:
 
     Parameters
     ----------
-    data : bytes
     kind : str
         The picture format, see `bodies.sniff`.
-    budget : Budget
-
-    Returns
-    -------
-    Reading
 
     Raises
     ------

@@ -33,10 +33,6 @@ def encode_png(image: UInt8Array) -> bytes:
     Parameters
     ----------
     image : ndarray of uint8, shape (rows, cols, 3)
-
-    Returns
-    -------
-    bytes
     """
     rows, cols = image.shape[:2]
     lines = _filtered(image.reshape(rows, 3 * cols))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.engines.base import NEVER, raise_if_stopped
-from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid, unfolded
-from napari_sam3.engines.builtin.nets.load import Weights, weights
+from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, unfolded, weights
 from napari_sam3.engines.builtin.nets.planes import DIAMETER, colour_range, dense_planes
 from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
 
@@ -95,7 +94,7 @@ def dense_maps(
     maps = np.empty((3, *shape), np.float16)
     # what is looked at finer than the picture is averaged back to its pixels
     finer = max(1, round(scale)) if scale > 1 else 1
-    for rows, cols in _tiles(shape[0], shape[1], _TILE // finer):
+    for rows, cols in tiles(shape, _TILE // finer):
         raise_if_stopped(stop)
         window, sides = _with_halo(rows, cols, shape, rgb.shape[:2], finer)
         planes = dense_planes(resampled(rgb, window, sides), offset, gain)
@@ -106,7 +105,9 @@ def dense_maps(
     return Maps(maps[0], maps[1], maps[2])
 
 
-def _tiles(rows: int, cols: int, side: int) -> Iterator[tuple[slice, slice]]:
+def tiles(shape: Sequence[int], side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the parts of a plane, none longer than a side."""
+    rows, cols = shape
     for top in range(0, rows, side):
         for left in range(0, cols, side):
             yield slice(top, min(top + side, rows)), slice(left, min(left + side, cols))

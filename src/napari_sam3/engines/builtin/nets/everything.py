@@ -19,11 +19,10 @@ from napari_sam3.engines.builtin.nets.dense_net import (
     Maps,
     colours_of,
     dense_maps,
-    find_diameter,
     run_dense_net,
+    tiles,
 )
-from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid
-from napari_sam3.engines.builtin.nets.load import Weights, weights
+from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, weights
 from napari_sam3.engines.builtin.nets.planes import DIAMETER, dense_planes
 from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
 
@@ -42,7 +41,7 @@ _LOOK = 144
 
 def segment_everything(
     rgb: RGB8,
-    diameter: float | None = None,
+    diameter: float,
     stop: threading.Event = NEVER,
 ) -> list[Instance]:
     """Segment all objects of a picture.
@@ -50,18 +49,14 @@ def segment_everything(
     Parameters
     ----------
     rgb : ndarray of uint8, shape (rows, cols, 3)
-    diameter : float, optional
-        About how wide the objects are, in pixels; estimated if not given.
+    diameter : float
+        About how wide the objects are, in pixels.
 
     Returns
     -------
     list of Instance
         They do not overlap.  The score is the expected overlap (IoU) with a true object.
     """
-    if diameter is None:
-        diameter = find_diameter(rgb, stop=stop)
-    if diameter is None:
-        return []
     net = weights("dense")
     maps = dense_maps(rgb, diameter, net, stop)
     return instances_of_maps(maps, (rgb.shape[0], rgb.shape[1]), net, stop)
@@ -132,7 +127,7 @@ def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[LabelImage, int]:
     """
     seeds, count = _seeds(maps)
     labels = np.zeros(maps.foreground.shape, np.int32)
-    for rows, cols in _tiles(labels.shape):
+    for rows, cols in tiles(labels.shape, _TILE):
         raise_if_stopped(stop)
         wide = tuple(slice(max(part.start - _HALO, 0), part.stop + _HALO) for part in (rows, cols))
         height = -maps.distance[wide].astype(np.float32)
@@ -141,14 +136,6 @@ def cut(maps: Maps, stop: threading.Event = NEVER) -> tuple[LabelImage, int]:
         first = rows.start - wide[0].start, cols.start - wide[1].start
         labels[rows, cols] = found[first[0] :, first[1] :][:_TILE, :_TILE]
     return labels, count
-
-
-def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    return [
-        (slice(top, min(top + _TILE, shape[0])), slice(left, min(left + _TILE, shape[1])))
-        for top in range(0, shape[0], _TILE)
-        for left in range(0, shape[1], _TILE)
-    ]
 
 
 def _seeds(maps: Maps) -> tuple[LabelImage, int]:

@@ -1,16 +1,21 @@
-"""The few layers that the nets are made of, for arrays of shape (channels, n, rows, cols).
+"""The few layers that the nets are made of, and their shipped weights.
 
-Channels come first, so that a whole batch is one matrix product.
+Arrays have shape (channels, n, rows, cols): channels come first, so that a whole batch is one
+matrix product.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+
+WEIGHTS_FILE = "weights.npz"
 
 # what is unfolded at once stays in the processor's cache: 1 MB
 _CELLS = 250_000
@@ -102,3 +107,56 @@ def add_doubled(fine: FloatArray, coarse: FloatArray) -> FloatArray:
 def sigmoid(values: FloatArray) -> FloatArray:
     """Return 1 / (1 + e^−x), without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), np.float32)
+
+
+class Weights:
+    """The layers of one net.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray of float32
+        ``LAYER.weight`` and ``LAYER.bias``.
+    """
+
+    def __init__(self, arrays: dict[str, FloatArray]) -> None:
+        self._arrays = arrays
+
+    def pair(self, layer: str) -> tuple[FloatArray, FloatArray]:
+        """Return weight and bias of a layer."""
+        return self._arrays[f"{layer}.weight"], self._arrays[f"{layer}.bias"]
+
+    def conv(
+        self, layer: str, planes: FloatArray, stride: int = 1, relu: bool = True
+    ) -> FloatArray:
+        """Apply a convolution."""
+        return conv(planes, *self.pair(layer), stride=stride, relu=relu)
+
+    def trunk(self, planes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return features at half and at an eighth of the resolution.
+
+        Parameters
+        ----------
+        planes : ndarray of float32, shape (channels, n, rows, cols)
+            Rows and columns are multiples of 8.
+        """
+        fine = self.conv("trunk.stem2", self.conv("trunk.stem1", folded(planes)))
+        middle = self.conv("trunk.mid1", self.conv("trunk.down1", fine, stride=2))
+        coarse = self.conv("trunk.down2", middle, stride=2)
+        coarse = self.conv("trunk.low2", self.conv("trunk.low1", coarse))
+        middle = self.conv("trunk.mid2", add_doubled(middle, self.conv("trunk.lift2", coarse)))
+        return self.conv("trunk.fine", add_doubled(fine, self.conv("trunk.lift1", middle))), coarse
+
+
+@cache
+def weights(net: str) -> Weights:
+    """Return the weights of "prompt" or "dense", read once; safe to call from any thread."""
+    file = resources.files("napari_sam3.engines.builtin.nets") / WEIGHTS_FILE
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        start = f"{net}/"
+        return Weights(
+            {
+                name.removeprefix(start): arrays[name].astype(np.float32)
+                for name in arrays.files
+                if name.startswith(start)
+            }
+        )

@@ -13,8 +13,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.builtin.nets.cells import connected, instance_of_cells, overlap
-from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid
-from napari_sam3.engines.builtin.nets.load import Weights, weights
+from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, weights
 from napari_sam3.engines.builtin.nets.planes import CROP, prompt_planes
 from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net
 from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled

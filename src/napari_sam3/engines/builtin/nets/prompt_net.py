@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam3.engines.builtin.nets.layers import FloatArray, sigmoid, unfolded
-from napari_sam3.engines.builtin.nets.load import Weights
+from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, unfolded
 
 _BATCH = 16
 
