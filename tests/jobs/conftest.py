@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_sam3.jobs import paid
+from napari_sam3.jobs import turns
 
 from .paid import BillingEngine, Service, records_in
 
@@ -13,7 +13,7 @@ from .paid import BillingEngine, Service, records_in
 def service(monkeypatch):
     service = Service()
     service.list(monkeypatch)
-    monkeypatch.setattr(paid, "LOOK_AGAIN_S", 0.002)
+    monkeypatch.setattr(turns, "LOOK_AGAIN_S", 0.002)
     return service
 
 

@@ -40,8 +40,8 @@ from napari_sam3.errors import (
 )
 from napari_sam3.jobs.accounts import Accounts, CostLimits
 from napari_sam3.jobs.cache import AnswerCache
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.ledger import Caps, Ledger
-from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 
 IMAGE = (np.arange(14 * 23 * 3) % 251).astype(np.uint8).reshape(14, 23, 3)
@@ -199,7 +199,7 @@ def request_for(text, image=IMAGE, **limits):
 
 
 def key_for(engine, text):
-    return Question.of(engine, request_for(text)).key
+    return Fingerprint.of(engine, request_for(text)).key
 
 
 def records_in(folder, *, caps=None, confirm_above=0.0, clock=time.time):

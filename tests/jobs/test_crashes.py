@@ -24,7 +24,7 @@ from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.errors import CacheError, Sam3Error
 from napari_sam3.jobs import accounts as accounts_module
-from napari_sam3.jobs import owners, paid, question
+from napari_sam3.jobs import fingerprint, owners, paid
 from napari_sam3.jobs.accounts import Accounts, CostLimits
 from napari_sam3.jobs.cache import AnswerCache
 from napari_sam3.jobs.collecting import iter_collect
@@ -116,7 +116,7 @@ class Crashes(RuleBasedStateMachine):
         self.patch.setattr(owners, "here", lambda: f"process {self.number}")
         self.patch.setattr(owners, "lives", lambda owner: owner == f"process {self.number}")
         words = {"strftime": time.strftime, "localtime": time.localtime}
-        for module in (question, paid):
+        for module in (fingerprint, paid):
             self.patch.setattr(module, "time", SimpleNamespace(time=self.clock, **words))
         # a process that dies is no computer that loses its power
         self.patch.setattr("os.fsync", lambda _: None)

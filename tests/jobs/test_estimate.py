@@ -12,9 +12,9 @@ from napari_sam3.errors import CancelledError, LedgerError, OutcomeUnknownError,
 from napari_sam3.jobs import owners
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate, estimate
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.ledger import Caps
 from napari_sam3.jobs.paid import PaidEngine
-from napari_sam3.jobs.question import Question
 
 from .paid import COST, BillingEngine, key_for, limited, request_for, without_cache
 
@@ -22,7 +22,7 @@ ANYTHING = Consent(None, frozenset())
 
 
 def questions(engine, *texts):
-    return [Question.of(engine, request_for(text)) for text in texts]
+    return [Fingerprint.of(engine, request_for(text)) for text in texts]
 
 
 def estimated(engine, records, *texts, **options):
@@ -65,7 +65,7 @@ def test_a_run_that_costs_nothing_needs_neither_consent_nor_the_ledger(engine, r
 
 
 def test_a_free_engine_costs_nothing_and_needs_no_ledger(records):
-    asked = [Question.of(BuiltinEngine(), request_for("a"))]
+    asked = [Fingerprint.of(BuiltinEngine(), request_for("a"))]
     found = estimate(BuiltinEngine(), asked, records)
     assert found == Estimate(1)
     assert found.words == "1 request"
@@ -178,7 +178,7 @@ def test_a_cap_that_is_used_up_is_no_warning_where_nothing_is_sent(engine, recor
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (120, "2 min"), (9000, "2.5 h")]
 )
 def test_the_time_is_told_in_units_that_are_read_at_once(seconds, words):
-    call = Question("0" * 64, "a", {})
+    call = Fingerprint("0" * 64, "a", {})
     found = Estimate(1, calls=(call,), low=0.006, high=0.006, seconds=seconds)
     assert found.words == f"1 request, 1 call, about $0.006, about {words}"
 
@@ -189,13 +189,13 @@ def test_cheap_answers_do_not_make_the_next_ones_look_free(engine, records, serv
     for entry_id in ids:
         records.ledger.submit(entry_id)
         records.ledger.answer(entry_id, 0.0, 1.0)
-    found = estimate(engine, [Question.of(engine, request_for("a"))], records)
+    found = estimate(engine, [Fingerprint.of(engine, request_for("a"))], records)
     # the caps go by the vendor's price, so the estimate does, too
     assert found.high == engine.price.high
 
 
 def test_a_ledger_that_began_anew_needs_a_word(engine, records, service):
-    asked = [Question.of(engine, request_for("a"))]
+    asked = [Fingerprint.of(engine, request_for("a"))]
     generous = limited(records, confirm_above=9.0)
     assert not estimate(engine, asked, generous).needs_consent
     records.ledger.close()

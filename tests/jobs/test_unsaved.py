@@ -11,8 +11,8 @@ from napari_sam3.jobs import owners
 from napari_sam3.jobs.collecting import iter_collect
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import estimate
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.paid import COLLECTABLE, PaidEngine
-from napari_sam3.jobs.question import Question
 
 from .paid import (
     COST,
@@ -70,7 +70,7 @@ class TestNothingStoredIt:
     def test_the_next_run_fetches_it_and_pays_nothing(self, records, service, full, at_once):
         engine = BillingEngine(service, at_once=at_once)
         asked(engine, records)
-        question = Question.of(engine, request_for("nucleus"))
+        question = Fingerprint.of(engine, request_for("nucleus"))
         expected = estimate(engine, [question], records)
         assert (expected.paid, expected.calls) == (1, ())
         again = asked(engine, records, Consent())
@@ -100,7 +100,7 @@ def test_an_answer_that_the_service_forgot_has_a_price_again(engine, records, se
     asked(engine, records)
     service.jobs.clear()
     later(records, KEPT_S + 1)
-    question = Question.of(engine, request_for("nucleus"))
+    question = Fingerprint.of(engine, request_for("nucleus"))
     expected = estimate(engine, [question], records)
     assert (expected.paid, expected.calls, expected.unknown) == (0, (question,), ())
     with pytest.raises(ConsentError):
@@ -145,7 +145,7 @@ class TestWithoutACache:
         in_another_process(monkeypatch)
         asking = PaidEngine(engine, records, ANYTHING)
         # as it was planned before the other one ended
-        with asking.planned([Question.of(engine, request_for("nucleus"))]):
+        with asking.planned([Fingerprint.of(engine, request_for("nucleus"))]):
             again = asking.segment(request_for("nucleus"))
         assert again.usage.credits == 0.0
         assert "planned" not in states(records)
@@ -180,7 +180,7 @@ class TestALedgerThatFillsUpAfterTheRequestIsSent:
         result = asked(engine, records)
         assert not any(COLLECTABLE in notice for notice in result.notices)
         assert states(records) == ["unknown"]
-        expected = estimate(engine, [Question.of(engine, request_for("nucleus"))], records)
+        expected = estimate(engine, [Fingerprint.of(engine, request_for("nucleus"))], records)
         assert len(expected.unknown) == 1
         # but the one that was saved is done with
         records.ledger.settle([(result.record.key, result.usage.request_id)])

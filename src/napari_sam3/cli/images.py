@@ -30,7 +30,7 @@ from napari_sam3.errors import (
 if TYPE_CHECKING:
     from napari_sam3.engines.base import Engine
     from napari_sam3.jobs.estimate import Estimate
-    from napari_sam3.jobs.question import Question
+    from napari_sam3.jobs.fingerprint import Fingerprint
     from napari_sam3.jobs.records import Records
     from napari_sam3.workflows.answer import SegmentAnswer
     from napari_sam3.workflows.run import SegmentRun
@@ -186,7 +186,7 @@ def expected_of(
     from napari_sam3.jobs.estimate import estimate
     from napari_sam3.workflows.paying import questions_of
 
-    questions: list[Question] = []
+    questions: list[Fingerprint] = []
     failed: dict[Path, FileResult] = {}
     for target in targets:
         try:

@@ -18,7 +18,7 @@ from napari_sam3.engines.base import (
 )
 from napari_sam3.errors import CacheError, PromptError
 from napari_sam3.jobs.cache import AnswerCache
-from napari_sam3.jobs.question import Question, identified
+from napari_sam3.jobs.fingerprint import Fingerprint, identified
 from napari_sam3.jobs.storing import STORING
 
 
@@ -101,13 +101,13 @@ class CachedEngine:
 
     def _questions(
         self, requests: Sequence[SegmentationRequest], stop: threading.Event
-    ) -> list[Question]:
+    ) -> list[Fingerprint]:
         for request in requests:
             refuse_unsupported(self.name, self.capabilities, request.prompt)
         raise_if_stopped(stop)
-        return [Question.of(self._engine, request) for request in requests]
+        return [Fingerprint.of(self._engine, request) for request in requests]
 
-    def _known(self, question: Question) -> tuple[SegmentationResult | None, tuple[str, ...]]:
+    def _known(self, question: Fingerprint) -> tuple[SegmentationResult | None, tuple[str, ...]]:
         """Return an answer that costs nothing more, and what the user should read about it."""
         with self._lock:
             found = self._answers.get(question.key)
@@ -123,14 +123,14 @@ class CachedEngine:
         return replace(result, usage=replace(result.usage, credits=cost, seconds=0.0, cached=True))
 
     def _new(
-        self, question: Question, result: SegmentationResult, notices: tuple[str, ...]
+        self, question: Fingerprint, result: SegmentationResult, notices: tuple[str, ...]
     ) -> SegmentationResult:
         result = self._noted(question, result)
         if self._cache is not None:
             self._cache.put_later(question.key, result, question.fields)
         return with_notices(result, (*notices, *STORING.problems()))
 
-    def _noted(self, question: Question, result: SegmentationResult) -> SegmentationResult:
+    def _noted(self, question: Fingerprint, result: SegmentationResult) -> SegmentationResult:
         """Remember an answer, and return it with what identifies it."""
         result = identified(question, result)
         with self._lock:
@@ -139,7 +139,7 @@ class CachedEngine:
 
 
 def stored_answer(
-    cache: AnswerCache | None, question: Question, newer_than: float = 0.0
+    cache: AnswerCache | None, question: Fingerprint, newer_than: float = 0.0
 ) -> SegmentationResult | None:
     """Return what is stored for a question, unless it is too old.
 

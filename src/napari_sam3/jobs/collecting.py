@@ -10,8 +10,8 @@ from typing import Any
 from napari_sam3.engines.base import NEVER, SegmentationResult, raise_if_stopped
 from napari_sam3.errors import CacheError, LedgerError, Sam3Error
 from napari_sam3.jobs.accounts import UnderWay
+from napari_sam3.jobs.fingerprint import Fingerprint, identified
 from napari_sam3.jobs.ledger import Entry
-from napari_sam3.jobs.question import Question, identified
 from napari_sam3.jobs.records import Records
 from napari_sam3.jobs.tickets import (
     End,
@@ -32,7 +32,7 @@ class Collected:
         As it was before.
     result : SegmentationResult, optional
         The answer, if it came.
-    question : Question, optional
+    question : Fingerprint, optional
         What was asked, as far as it is known.
     error : str
         Why there is none; empty if there is one.
@@ -42,7 +42,7 @@ class Collected:
 
     entry: Entry
     result: SegmentationResult | None = None
-    question: Question | None = None
+    question: Fingerprint | None = None
     error: str = ""
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +143,7 @@ class _Collector:
             return replace(found, result=replace(result, notices=(*result.notices, words)))
         return replace(found, result=_noted(entry, result, self._records))
 
-    def _store(self, question: Question, result: SegmentationResult) -> str:
+    def _store(self, question: Fingerprint, result: SegmentationResult) -> str:
         """Store an answer; return why that failed, empty if it did not."""
         if self._records.cache is None:
             return "Stored results are switched off."

@@ -12,8 +12,8 @@ from napari_sam3.errors import CacheError
 from napari_sam3.jobs.accounts import Accounts
 from napari_sam3.jobs.cached import stored_answer
 from napari_sam3.jobs.costs import Period, dollars, expected_price
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.ledger import Entry, Ledger
-from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 
 ROUNDING = 1e-9
@@ -32,7 +32,7 @@ class Estimate:
         Answered from stored answers, or asked twice in the run; free.
     paid : int
         Sent and paid for before, so that the answer is only collected; free.
-    calls : tuple of Question
+    calls : tuple of Fingerprint
         What would be sent.
     unknown : tuple of Entry
         Of earlier submissions of those calls that may have been billed already.
@@ -56,7 +56,7 @@ class Estimate:
     questions: int
     cached: int = 0
     paid: int = 0
-    calls: tuple[Question, ...] = ()
+    calls: tuple[Fingerprint, ...] = ()
     unknown: tuple[Entry, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -117,7 +117,7 @@ class Estimate:
 
 def estimate(
     engine: Engine,
-    questions: Sequence[Question],
+    questions: Sequence[Fingerprint],
     records: Records,
     *,
     in_flight: int = 1,
@@ -128,7 +128,7 @@ def estimate(
     Parameters
     ----------
     engine : Engine
-    questions : sequence of Question
+    questions : sequence of Fingerprint
     records : Records
     in_flight : int
         How many are asked at the same time.
@@ -178,7 +178,7 @@ def estimate(
     )
 
 
-def _is_stored(question: Question, records: Records, newer_than: float) -> bool:
+def _is_stored(question: Fingerprint, records: Records, newer_than: float) -> bool:
     if not newer_than:
         # not read: that takes long for many
         return records.cache is not None and records.cache.has(question.key)

@@ -40,20 +40,18 @@ from napari_sam3.errors import (
     ResponseError,
     Sam3Error,
 )
-from napari_sam3.jobs import owners
+from napari_sam3.jobs import owners, turns
 from napari_sam3.jobs.accounts import UnderWay, is_under_way
 from napari_sam3.jobs.cached import CachedEngine, with_notices
 from napari_sam3.jobs.consent import Consent, Purse
 from napari_sam3.jobs.costs import expected_price
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.ledger import Entry, InFlightError, Ledger, Origin
-from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records
 from napari_sam3.jobs.tickets import End, how_it_ended, pack, unpack_ticket, was_sent
+from napari_sam3.jobs.turns import Turns
 
 _LOG = logging.getLogger("napari_sam3")
-
-LOOK_AGAIN_S = 0.25
-"""How often it is looked whether another process has its answer."""
 
 COLLECTABLE = (
     "It is paid for: until it is saved, it can be fetched again for an hour at no cost "
@@ -65,7 +63,7 @@ COLLECTABLE = (
 class _Asked:
     """One question on its way, and what the user should read of it."""
 
-    question: Question
+    question: Fingerprint
     request: SegmentationRequest
     stop: threading.Event
     notices: list[str] = field(default_factory=list)
@@ -107,10 +105,7 @@ class PaidEngine(CachedEngine):
         self._purse = Purse(consent or Consent())
         self._origin: Origin | None = None
         self._planned: dict[str, int] = {}
-        self._asking: dict[str, threading.Lock] = {}
-        self._first = threading.Lock()
-        self._has_price = False
-        self._highest = 0.0
+        self._turns = Turns(lambda: self._ledger.rate(engine.name, engine.billed_as) is not None)
 
     def segment(
         self, request: SegmentationRequest, stop: threading.Event = NEVER
@@ -151,7 +146,7 @@ class PaidEngine(CachedEngine):
         return [self.segment(request, stop) for request in requests]
 
     @contextmanager
-    def planned(self, calls: Sequence[Question]) -> Iterator[None]:
+    def planned(self, calls: Sequence[Fingerprint]) -> Iterator[None]:
         """Have it in the ledger, while it is entered, what is going to be sent."""
         if not calls:
             yield
@@ -170,43 +165,13 @@ class PaidEngine(CachedEngine):
     def _paid(self, asked: _Asked) -> SegmentationResult:
         """Collect what is paid for already, or send it."""
         key = asked.question.key
-        with self._alone(key, asked.stop), self._priced(asked.stop):
+        with self._turns.taken(key, asked.stop):
             try:
                 result = self._answered(asked)
             finally:
                 self._drop_planned(key)
-            with self._lock:
-                self._has_price = True
-                self._highest = max(self._highest, result.usage.credits or 0.0)
+            self._turns.note_price(result.usage.credits)
             return result
-
-    @contextmanager
-    def _alone(self, key: str, stop: threading.Event) -> Iterator[None]:
-        """Keep the run's other threads from asking the same question at the same time."""
-        with self._lock:
-            lock = self._asking.setdefault(key, threading.Lock())
-        _acquire(lock, stop)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _priced(self, stop: threading.Event) -> Iterator[None]:
-        """Let the first question go alone while no price is known: the caps go by it."""
-        if not self._has_price:
-            _acquire(self._first, stop)
-            try:
-                if not self._has_price and not self._knows_rate():
-                    yield
-                    return
-                self._has_price = True
-            finally:
-                self._first.release()
-        yield
-
-    def _knows_rate(self) -> bool:
-        return self._ledger.rate(self._billed.name, self._billed.billed_as) is not None
 
     # ------------------------------------------------------------------ its entry
 
@@ -220,13 +185,13 @@ class PaidEngine(CachedEngine):
                 self._origin = self._records.accounts().origin()
             return self._origin
 
-    def _plan(self, calls: Sequence[Question]) -> list[int]:
+    def _plan(self, calls: Sequence[Fingerprint]) -> list[int]:
         name, model = self._billed.name, self._billed.billed_as
         price = expected_price(self._billed, self._ledger.rate(name, model))
         asked = [(call.key, call.words) for call in calls]
         return self._ledger.plan(self._on_behalf(), name, model, asked, price)
 
-    def _take_entry(self, question: Question) -> int:
+    def _take_entry(self, question: Fingerprint) -> int:
         """Return the ledger's entry for a question; a new one where none is planned."""
         with self._lock:
             planned = self._planned.pop(question.key, None)
@@ -283,7 +248,7 @@ class PaidEngine(CachedEngine):
     def _resumed(self, asked: _Asked, entry: Entry) -> SegmentationResult | None:
         """Return the answer to a question that was sent before; None to look again."""
         if self._is_waited_for(entry):
-            asked.stop.wait(LOOK_AGAIN_S)
+            asked.stop.wait(turns.LOOK_AGAIN_S)
             raise_if_stopped(asked.stop)
             return self._known(asked.question)[0]
         packed = self._ledger.packed(entry.id)
@@ -325,7 +290,7 @@ class PaidEngine(CachedEngine):
         with UnderWay(self._ledger, entry_id):
             try:
                 caps = self._records.accounts().limits.caps
-                self._ledger.submit(entry_id, caps, self._highest)
+                self._ledger.submit(entry_id, caps, self._turns.highest)
             except BaseException as error:
                 self._purse.give_back(key)
                 with self._lock:
@@ -409,7 +374,7 @@ class PaidEngine(CachedEngine):
         asked.note(lambda: self._ledger.release(entry_id))
         return with_notices(result, (f"{problem} {self._remains(entry_id)}".rstrip(),))
 
-    def _stored(self, question: Question, result: SegmentationResult) -> str | None:
+    def _stored(self, question: Fingerprint, result: SegmentationResult) -> str | None:
         """Store an answer; return why it is not, "" where answers are not stored on purpose."""
         if self._cache is None:
             return ""
@@ -435,11 +400,6 @@ class PaidEngine(CachedEngine):
             if self._ledger.packed(entry_id) is not None:
                 return COLLECTABLE
         return ""
-
-
-def _acquire(lock: threading.Lock, stop: threading.Event) -> None:
-    while not lock.acquire(timeout=LOOK_AGAIN_S):
-        raise_if_stopped(stop)
 
 
 def _sent_before(entry: Entry) -> str:

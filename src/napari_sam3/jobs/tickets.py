@@ -20,7 +20,7 @@ from napari_sam3.errors import (
     RequestRejectedError,
     Sam3Error,
 )
-from napari_sam3.jobs.question import Question
+from napari_sam3.jobs.fingerprint import Fingerprint
 
 STILL_KEPT = (
     CancelledError,
@@ -84,7 +84,7 @@ def how_it_ended(error: BaseException, ticket: Ticket, age_s: float, kept_s: flo
     return End("submitted" if is_kept else "unknown")
 
 
-def pack(question: Question, ticket: bytes, about: Mapping[str, Any] | None = None) -> bytes:
+def pack(question: Fingerprint, ticket: bytes, about: Mapping[str, Any] | None = None) -> bytes:
     """Return a packed ticket with what was asked and of what, for whoever collects its answer."""
     head = {
         "key": question.key,
@@ -122,7 +122,7 @@ def unpack_about(packed: bytes) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def unpack_question(packed: bytes) -> Question:
+def unpack_question(packed: bytes) -> Fingerprint:
     """Return the question of what `pack` gave.
 
     Raises
@@ -132,7 +132,7 @@ def unpack_question(packed: bytes) -> Question:
     """
     try:
         head = json.loads(packed.partition(b"\n")[0])
-        question = Question(str(head["key"]), str(head["words"]), dict(head["fields"]))
+        question = Fingerprint(str(head["key"]), str(head["words"]), dict(head["fields"]))
         # whoever uses it relies on these
         _ = question.image_sha256, dict(question.fields["parameters"])
         _ = question.fields["engine"], question.fields["model"]

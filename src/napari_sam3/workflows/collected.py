@@ -12,7 +12,7 @@ from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import Prompt, prompt_from_json
 from napari_sam3.engines.base import SegmentationResult
 from napari_sam3.errors import PromptError
-from napari_sam3.jobs.question import Question
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import Record, record_of_file
 from napari_sam3.workflows.run import SegmentRun
@@ -26,14 +26,14 @@ def labels_of(result: SegmentationResult) -> LabelImage:
 
 
 def record_of(
-    result: SegmentationResult, question: Question | None, labels: LabelImage, name: str = ""
+    result: SegmentationResult, question: Fingerprint | None, labels: LabelImage, name: str = ""
 ) -> Record:
     """Return the record of labels that were made of a collected answer.
 
     Parameters
     ----------
     result : SegmentationResult
-    question : Question, optional
+    question : Fingerprint, optional
         What was asked, as far as the ledger knows it.
     labels : ndarray of int, shape (rows, cols)
         As `labels_of` made them.

@@ -17,14 +17,14 @@ from napari_sam3.errors import CancelledError
 from napari_sam3.jobs.consent import Consent
 from napari_sam3.jobs.estimate import Estimate
 from napari_sam3.jobs.estimate import estimate as estimate_questions
+from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.jobs.paid import PaidEngine
-from napari_sam3.jobs.question import Question
 from napari_sam3.jobs.records import Records, open_records
 from napari_sam3.workflows.run import SegmentRun
 from napari_sam3.workflows.segment import advised_flatness, new_request, to_prompts
 
 
-def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:
+def questions_of(engine: Engine, run: SegmentRun) -> list[Fingerprint]:
     """Read the picture of a run, and return what the engine would be asked about it.
 
     Raises
@@ -32,7 +32,7 @@ def questions_of(engine: Engine, run: SegmentRun) -> list[Question]:
     ImageError
         If the picture cannot be read.
     """
-    return [Question.of(engine, request) for request in run.requests()]
+    return [Fingerprint.of(engine, request) for request in run.requests()]
 
 
 def estimate_run(
@@ -101,7 +101,7 @@ def estimate(
     requests = [new_request(picture.read(), prompt, min_score, max_masks) for prompt in asked]
     for request in requests:
         refuse_unsupported(chosen.name, chosen.capabilities, request.prompt)
-    questions = [Question.of(chosen, request) for request in requests]
+    questions = [Fingerprint.of(chosen, request) for request in requests]
     found = estimate_questions(chosen, questions, opened)
     flatness = advised_flatness(picture)
     return found if flatness is None else replace(found, remarks=(flatness.reason,))

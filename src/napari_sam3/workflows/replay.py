@@ -25,7 +25,7 @@ from napari_sam3.core.viewing import hidden_labels
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.cache import AnswerCache
-from napari_sam3.jobs.question import key_of
+from napari_sam3.jobs.fingerprint import key_of
 from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import crop_of
 

@@ -15,7 +15,7 @@ DEFAULT_URL = "https://api.segmind.com"
 MODEL = "sam3-image"
 
 Api = Literal["auto", "v1", "v2"]
-Answer = Literal["mask", "separate masks", "overlay"]
+AnswerKind = Literal["mask", "separate masks", "overlay"]
 ImageFormat = Literal["png", "jpeg"]
 
 TYPICAL_S = 4.8
@@ -62,7 +62,7 @@ class SegmindOptions:
 
     url: str = DEFAULT_URL
     api: Api = "auto"
-    answer: Answer = "mask"
+    answer: AnswerKind = "mask"
     image_format: ImageFormat = "png"
     max_side: int = 2048
     deadline_s: float = 600.0
@@ -87,7 +87,7 @@ class SegmindOptions:
 
 _CHOICES = {
     "api": get_args(Api),
-    "answer": get_args(Answer),
+    "answer": get_args(AnswerKind),
     "image_format": get_args(ImageFormat),
 }
 _SECONDS = ("deadline_s", "connect_timeout_s", "read_timeout_s", "block_timeout_s")

@@ -13,7 +13,7 @@ from napari_sam3.core.instances import BoolArray, Instance, Instances, split_lab
 from napari_sam3.engines.base import SegmentationResult, Usage
 from napari_sam3.engines.segmind.decode import Decoded
 from napari_sam3.engines.segmind.json_values import balance, number
-from napari_sam3.engines.segmind.options import Answer
+from napari_sam3.engines.segmind.options import AnswerKind
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import ResponseError
@@ -31,7 +31,7 @@ _CONCEPT_FIELDS = {"text_prompt", "boxes_input"}
 
 
 def make_result(
-    sent: Sent, wanted: Answer, answers: Sequence[Decoded], usage: Usage
+    sent: Sent, wanted: AnswerKind, answers: Sequence[Decoded], usage: Usage
 ) -> SegmentationResult:
     """Put together what an answer and its downloads hold."""
     masks = [fit_mask(m, sent.image_shape) for answer in answers for m in answer.masks]

@@ -21,7 +21,7 @@ from napari_sam3.core.prompts import (
     describe,
 )
 from napari_sam3.engines.base import SegmentationRequest
-from napari_sam3.jobs.question import Question
+from napari_sam3.jobs.fingerprint import Fingerprint
 
 from .paid import IMAGE, BillingEngine
 
@@ -58,7 +58,7 @@ class Other(BillingEngine):
 
 
 def key(engine=ENGINE, request=REQUEST):
-    return Question.of(engine, request).key
+    return Fingerprint.of(engine, request).key
 
 
 class TestKeys:
@@ -114,7 +114,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("text", ["Zellkern µm", "核", "a\udc80b", 'quote " and \\ and \n x'])
     def test_any_text_has_a_key(self, text):
-        asked = Question.of(ENGINE, replace(REQUEST, prompt=ConceptPrompt(text)))
+        asked = Fingerprint.of(ENGINE, replace(REQUEST, prompt=ConceptPrompt(text)))
         assert len(asked.key) == 64
         assert asked.key != key()
 
@@ -129,11 +129,11 @@ class TestKeys:
         assert done.stdout.decode() == Pixels(IMAGE).sha256
 
     def test_the_key_is_the_hash_of_the_fields_that_anyone_can_repeat(self):
-        asked = Question.of(ENGINE, REQUEST)
+        asked = Fingerprint.of(ENGINE, REQUEST)
         text = json.dumps(asked.fields, sort_keys=True, separators=(",", ":"))
         assert hashlib.sha256(text.encode()).hexdigest() == asked.key
         assert asked.words == describe(REQUEST.prompt)
         assert asked.image_sha256 == Pixels(IMAGE).sha256
 
     def test_fields_hold_no_pixel(self):
-        assert len(json.dumps(dict(Question.of(ENGINE, REQUEST).fields))) < 1000
+        assert len(json.dumps(dict(Fingerprint.of(ENGINE, REQUEST).fields))) < 1000

@@ -20,7 +20,7 @@ from napari_sam3.jobs.answers import digest
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Fingerprint:
     """One request to one engine, by what its answer depends on.
 
     Parameters
@@ -39,7 +39,7 @@ class Question:
     fields: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, engine: Engine, request: SegmentationRequest) -> Question:
+    def of(cls, engine: Engine, request: SegmentationRequest) -> Fingerprint:
         """Return what a request to an engine is known by."""
         fields = {
             "engine": engine.name,
@@ -69,12 +69,12 @@ class Question:
 
 
 def key_of(fields: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a question's fields; see `Question`."""
+    """Return the SHA-256 of a question's fields; see `Fingerprint`."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def identified(question: Question, result: SegmentationResult) -> SegmentationResult:
+def identified(question: Fingerprint, result: SegmentationResult) -> SegmentationResult:
     """Return a new answer with what identifies it and its question."""
     fields = question.fields
     record = AnswerRecord(
