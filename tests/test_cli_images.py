@@ -166,6 +166,16 @@ class TestFailures:
         assert images[2].with_name("c_labels.tif").exists()
         assert done.stdout.splitlines()[-1].startswith("2 of 3 images segmented")
 
+    def test_results_that_find_no_room_are_told_of_once_and_saved_all_the_same(
+        self, images, tmp_path, monkeypatch
+    ):
+        full = tmp_path / "cache"
+        full.write_text("a file where the folder should be")
+        monkeypatch.setenv("NAPARI_SAM3_CACHE", str(full))
+        done = invoke(*images, "--everything")
+        assert (done.exit_code, done.stderr.count("could not be stored")) == (0, 1)
+        assert all(path.with_name(f"{path.stem}_labels.tif").exists() for path in images)
+
     def test_if_none_can_be_read_nothing_was_done(self, images):
         for path in images:
             path.write_bytes(b"no picture")

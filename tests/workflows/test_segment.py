@@ -397,9 +397,11 @@ class TestInFlight:
         with pytest.raises(EngineError, match="It broke"):
             drain(iter_run(engine, run_of(*self.prompts[:2], in_flight=2)))
 
-    def test_progress_counts_what_is_done(self):
+    def test_progress_counts_what_is_done_and_each_answer_is_told(self):
         events = list(iter_run(self.Engine(), run_of(*self.prompts, in_flight=2)))
         steps = [event for event in events if isinstance(event, Progress)]
+        found = [event for event in events if isinstance(event, Found)]
+        assert sorted(one.question for one in found) == [0, 1, 2, 3]
         assert [step.done for step in steps] == [0, 1, 2, 3, 4]
         assert {step.total for step in steps} == {4}
 
