@@ -416,6 +416,25 @@ class TestDemo:
         assert "cannot be made" in done.stderr
 
 
+class TestOutlines:
+    def test_only_the_outermost_pixels_of_objects_are_coloured(self):
+        labels = np.zeros((7, 9), np.uint16)
+        labels[1:6, 2:7] = 4
+        gray = np.broadcast_to(np.full((7, 9, 1), 50, np.uint8), (7, 9, 3))
+        shown = demo.with_outlines(gray, labels)
+        coloured = (shown != 50).any(axis=2)
+        expected = labels > 0
+        expected[2:5, 3:6] = False
+        np.testing.assert_array_equal(coloured, expected)
+
+    def test_touching_objects_are_told_apart(self):
+        labels = np.zeros((4, 8), np.uint16)
+        labels[:, :4], labels[:, 4:] = 1, 2
+        shown = demo.with_outlines(np.zeros((4, 8, 3), np.uint8), labels)
+        assert (shown[:, 3] != shown[:, 4]).any(axis=1).all()
+        assert not shown[:, [0, 7]].any()
+
+
 class TestProgram:
     """The program as users start it."""
 

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,10 +16,27 @@ from napari_sam3.cli.images import summary
 from napari_sam3.cli.telling import errors_as_sentences, notices_of, tell
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 DEMO_CLICK = (199, 343)
 """A pixel on one nucleus of the fluorescence sample."""
+
+OUTLINE_COLORS = (
+    (255, 214, 0),
+    (0, 229, 255),
+    (255, 82, 82),
+    (105, 240, 174),
+    (224, 130, 255),
+    (255, 152, 0),
+    (130, 177, 255),
+    (198, 255, 0),
+    (255, 128, 171),
+)
+"""Red, green and blue; neighbours differ, as their labels do."""
 
 
 def run_demo(
@@ -69,7 +86,6 @@ def _demo(folder: Path) -> list[Path]:
     from napari_sam3.workflows.files import (
         make_folder,
         open_image,
-        overlay,
         save_labels,
         save_picture,
     )
@@ -100,5 +116,20 @@ def _demo(folder: Path) -> list[Path]:
     rgb = picture.read().rgb
     written.append(folder / "nuclei.png")
     save_picture(written[3], rgb)
-    save_picture(written[1], np.hstack([overlay(rgb, shown) for shown in labels]))
+    save_picture(written[1], np.hstack([with_outlines(rgb, shown) for shown in labels]))
     return written
+
+
+def with_outlines(
+    rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.uint8]:
+    """Return a copy of a picture with objects' outlines on their outermost pixels."""
+    import numpy as np
+    from skimage import segmentation
+
+    boundaries: Any = segmentation.find_boundaries
+    outline = boundaries(labels, connectivity=1, mode="inner")
+    colors = np.array(OUTLINE_COLORS, np.uint8)
+    picture = np.array(rgb)
+    picture[outline] = colors[(labels[outline] - 1) % len(colors)]
+    return picture

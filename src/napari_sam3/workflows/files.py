@@ -31,20 +31,6 @@ LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 _ORIENTATION = 0x0112
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NPY_MAGIC = b"\x93NUMPY"
-_OUTLINE_COLORS = np.array(
-    [
-        (255, 214, 0),
-        (0, 229, 255),
-        (255, 82, 82),
-        (105, 240, 174),
-        (224, 130, 255),
-        (255, 152, 0),
-        (130, 177, 255),
-        (198, 255, 0),
-        (255, 128, 171),
-    ],
-    np.uint8,
-)
 
 
 def ignore(_sentence: str) -> None:
@@ -177,25 +163,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-
-
-def overlay(
-    rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]
-) -> npt.NDArray[np.uint8]:
-    """Return a picture, shape (rows, cols, 3), with the objects' outlines drawn on a copy of it.
-
-    Outlines lie on each object's outermost pixels; neighbours differ in colour.
-    """
-    outline = np.zeros(labels.shape, bool)
-    for axis in range(2):
-        values, edges = (np.moveaxis(array, axis, 0) for array in (labels, outline))
-        differs = values[1:] != values[:-1]
-        edges[1:] |= differs
-        edges[:-1] |= differs
-    outline &= labels > 0
-    picture = np.array(rgb)
-    picture[outline] = _OUTLINE_COLORS[(labels[outline] - 1) % len(_OUTLINE_COLORS)]
-    return picture
 
 
 def first_bytes(path: Path, count: int = 8) -> bytes:

@@ -63,12 +63,8 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
             archive.writestr(
                 zipfile.ZipInfo(f"{roi.name}.roi"), roi.tobytes(), zipfile.ZIP_DEFLATED
             )
-    replace_file(path, lambda file: _write_all(file, packed))
+    replace_file(path, lambda file: file.write(packed.getbuffer()))
     yield Progress(len(objects), len(objects), "tracing outlines")
-
-
-def _write_all(file: Any, packed: io.BytesIO) -> None:
-    file.write(packed.getbuffer())
 
 
 def _free_name(one: PlaneObject, taken: set[str]) -> str:
@@ -91,10 +87,8 @@ def _roi(one: PlaneObject, name: str) -> roifile.ImagejRoi:
     points = len(rings[0])
     roi = roifile.ImagejRoi()
     roi.name = name
-    roi.top, roi.left, roi.bottom, roi.right = (
-        *(item.box.top, item.box.left),
-        *(item.box.bottom, item.box.right),
-    )
+    roi.top, roi.left = item.box.top, item.box.left
+    roi.bottom, roi.right = item.box.bottom, item.box.right
     if len(rings) == 1 and points <= _MAX_POINTS:
         roi.roitype = roifile.ROI_TYPE.POLYGON
         roi.integer_coordinates = rings[0][:, ::-1].astype(np.int32)
