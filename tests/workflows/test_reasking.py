@@ -28,7 +28,7 @@ from napari_sam3.workflows.provenance import (
     record_of_file,
     run_record,
 )
-from napari_sam3.workflows.reasking import follow, iter_asked_again, picture_of
+from napari_sam3.workflows.reasking import iter_asked_again, match_answers, picture_of
 from napari_sam3.workflows.replay import rebuild
 from napari_sam3.workflows.run import SegmentRun
 
@@ -251,7 +251,7 @@ def only(drifts):
 
 def test_the_same_answers_are_the_same_whatever_is_stored():
     record, old, labels = recorded(OLD)
-    followed = follow(record, {}, old)
+    followed = match_answers(record, {}, old)
     assert only(followed.drifts) == Drift((1.0, 1.0, 1.0))
     np.testing.assert_array_equal(rebuild(followed.record, old), labels)
 
@@ -260,7 +260,7 @@ def test_the_same_answers_are_the_same_whatever_is_stored():
 def test_objects_are_followed_in_whatever_order_they_come(is_stored):
     record, old, labels = recorded(OLD)
     new = asked(old, (solid(10, 20, 14, 27), solid(0, 25, 3, 29), solid(2, 3, 8, 13)))
-    followed = follow(record, old if is_stored else {}, new, None if is_stored else labels)
+    followed = match_answers(record, old if is_stored else {}, new, None if is_stored else labels)
     drift = only(followed.drifts)
     assert sorted(drift.ious) == [7 / 8, 1.0]
     assert (drift.vanished, drift.appeared) == (1, 1)
@@ -274,7 +274,7 @@ def test_objects_are_followed_in_whatever_order_they_come(is_stored):
 def test_with_nothing_to_compare_with_nothing_is_claimed():
     record, old, _ = recorded(OLD)
     new = asked(old, OLD[:2])
-    followed = follow(record, {}, new)
+    followed = match_answers(record, {}, new)
     assert only(followed.drifts) is None
     assert set(np.unique(rebuild(followed.record, new))) == {0, 1, 2}
 
@@ -282,7 +282,7 @@ def test_with_nothing_to_compare_with_nothing_is_claimed():
 def test_what_lay_under_other_labels_is_no_new_object():
     record, old, labels = recorded((solid(2, 3, 12, 13),), (solid(14, 3, 18, 9),))
     new = asked(old, (solid(2, 3, 12, 12), solid(14, 3, 18, 9)), (solid(14, 3, 18, 9),))
-    first, second = follow(record, {}, new, labels).drifts.values()
+    first, second = match_answers(record, {}, new, labels).drifts.values()
     assert first == Drift((0.9,))
     assert second == Drift((1.0,))
 
@@ -296,7 +296,7 @@ def test_a_refined_object_is_followed_through_both_of_its_runs():
     record = append_run(record, second)
     old["second", 0] = wide
     new = asked(old, (solid(2, 3, 8, 12),), (solid(2, 3, 8, 16),))
-    followed = follow(record, old, new)
+    followed = match_answers(record, old, new)
     rebuilt = rebuild(followed.record, new)
     assert np.array_equal(rebuilt == 1, rebuild(record, old)[:, :] == 1) is False
     assert (rebuilt[2:8, 3:16] == 1).all()

@@ -20,7 +20,7 @@ from napari_sam3.cli.options import (
     image_option,
     output_option,
 )
-from napari_sam3.cli.parsing import Plane
+from napari_sam3.cli.parsing import TypedPlane
 from napari_sam3.cli.telling import Voice, errors_of_strangers
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.errors import ImageError
@@ -139,7 +139,7 @@ def _check_fit(outputs: list[Path], content: Exported) -> None:
             raise ImageError(f"{path}: {str(error).rstrip('.')} with --plane.") from error
 
 
-def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
+def _content(source: Path, image: Path | None, plane: TypedPlane | None) -> Exported:
     from napari_sam3.core.images import without_colours
     from napari_sam3.workflows.exporting import read_objects
     from napari_sam3.workflows.files import open_image
@@ -151,7 +151,7 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     pixels, image_used_it = _on_plane(lambda at: open_image(image, at, told.append), plane)
     shape = (pixels.shape[0], pixels.shape[1])
 
-    def read(at: Plane | None) -> Exported:
+    def read(at: TypedPlane | None) -> Exported:
         found = read_objects(source, shape, image_name=image.name, plane=at)
         if plane is not None and found.is_stack:
             raise ImageError(f"{source} is a stack.")
@@ -173,7 +173,7 @@ def _content(source: Path, image: Path | None, plane: Plane | None) -> Exported:
     return replace(found, intensity=pixels)
 
 
-def _on_plane(read: Callable[[Plane | None], T], plane: Plane | None) -> tuple[T, bool]:
+def _on_plane(read: Callable[[TypedPlane | None], T], plane: TypedPlane | None) -> tuple[T, bool]:
     """Return what is read from the plane, or from a file that has only one; and which it was."""
     if plane is None:
         return read(None), False

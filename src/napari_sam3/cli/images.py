@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3.cli.following import follow
 from napari_sam3.cli.hosted import paid_answers_kept
-from napari_sam3.cli.parsing import Plane, TypedLimits
+from napari_sam3.cli.parsing import TypedLimits, TypedPlane
 from napari_sam3.cli.telling import Voice, notices_of
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.engines.base import raise_if_stopped
@@ -66,7 +66,7 @@ class FileRun:
     min_score: float
     max_masks: int
     in_flight: int
-    plane: Plane | None
+    plane: TypedPlane | None
     limits: TypedLimits | None
     newer_than: float
     is_overlay: bool

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import typer
 
 from napari_sam3.cli.parsing import (
-    Outline,
-    Plane,
     TypedLimits,
+    TypedOutline,
+    TypedPlane,
     parse_amount,
     parse_box,
     parse_example,
@@ -43,7 +43,7 @@ Quiet = Annotated[bool, output_option("--quiet", "-q", help="Print warnings and 
 Verbose = Annotated[bool, output_option("--verbose", "-v", help="Print details.")]
 Overwrite = Annotated[bool, output_option("--overwrite", help="Replace files that exist.")]
 PlaneOf = Annotated[
-    Plane | None,
+    TypedPlane | None,
     image_option(
         "--plane", metavar="T,Z", parser=parse_plane, help="Which plane of a stack, counted from 0."
     ),
@@ -140,7 +140,7 @@ Boxes = Annotated[
     ),
 ]
 Outlines = Annotated[
-    list[Outline] | None,
+    list[TypedOutline] | None,
     one_object_option(
         "--outline",
         metavar="R0,C0,R1,C1,…",

@@ -22,13 +22,13 @@ class TypedLimits(NamedTuple):
     high: float
 
 
-class Outline(tuple[tuple[float, float], ...]):
+class TypedOutline(tuple[tuple[float, float], ...]):
     """Corners, (row, col); typer would count the entries of a plain tuple."""
 
     __slots__ = ()
 
 
-class Plane(tuple[int, ...]):
+class TypedPlane(tuple[int, ...]):
     """Indices of a plane; typer would count the entries of a plain tuple."""
 
     __slots__ = ()
@@ -97,11 +97,11 @@ def parse_negative_example(text: str) -> Exemplar:
     return Exemplar(parse_box(text), positive=False)
 
 
-def parse_outline(text: str) -> Outline:
+def parse_outline(text: str) -> TypedOutline:
     """Read ``row,col,row,col,…``, at least three corners."""
     try:
         values = [float(part) for part in text.split(",")]
-        corners = Outline(zip(values[::2], values[1::2], strict=True))
+        corners = TypedOutline(zip(values[::2], values[1::2], strict=True))
         ObjectPrompt(outline=corners)
     except (ValueError, PromptError) as error:
         raise typer.BadParameter(
@@ -119,12 +119,12 @@ def parse_limits(text: str) -> TypedLimits:
     return TypedLimits(low, high)
 
 
-def parse_plane(text: str) -> Plane:
+def parse_plane(text: str) -> TypedPlane:
     """Read one index for each axis before the rows."""
     try:
-        plane = Plane(int(part) for part in text.split(","))
+        plane = TypedPlane(int(part) for part in text.split(","))
     except ValueError:
-        plane = Plane([-1])
+        plane = TypedPlane([-1])
     if min(plane) < 0:
         raise typer.BadParameter(
             f"{text!r} is no plane: give one whole number from 0 for each axis before the "

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from napari_sam3.cli.hosted import confirmation, hosted_options, tell_unstored, with_limits
 from napari_sam3.cli.options import Cap, Fresh, PayAgain, Project, Url, Yes
-from napari_sam3.cli.parsing import Plane, parse_plane
+from napari_sam3.cli.parsing import TypedPlane, parse_plane
 from napari_sam3.cli.telling import errors_of_strangers, print_table, tell
 from napari_sam3.core.drift import Drift, compare_labels
 from napari_sam3.core.progress import drain
@@ -76,7 +76,7 @@ def replay(
         typer.Option(metavar="IMAGE", help="The image, where requests have to be sent again."),
     ] = None,
     plane: Annotated[
-        Plane | None,
+        TypedPlane | None,
         typer.Option(
             metavar="T,Z",
             parser=parse_plane,
@@ -134,7 +134,7 @@ class _Play:
         self,
         path: Path,
         image: Path | None,
-        plane: Plane | None,
+        plane: TypedPlane | None,
         url: str | None,
         confirm: Callable[[Records, str], Callable[[Estimate], bool]],
     ) -> None:
@@ -351,20 +351,20 @@ class _Play:
         self, stored: Stored, answers: Mapping[QuestionId, Instances], tolerance: float
     ) -> bool:
         """Say how new answers compare with those on record."""
-        from napari_sam3.workflows.reasking import follow
+        from napari_sam3.workflows.reasking import match_answers
         from napari_sam3.workflows.replay import rebuild
 
         total = sum(len(run["questions"]) for run in self.record["runs"])
         if lost := total - len(self._answered):
             tell(f"{lost} of {total} requests were never answered, and are left out.")
-        followed = follow(self.record, stored.answers, answers, self._labels)
-        self.rebuilt = rebuild(followed.record, answers, self._base, self._max_pixels)
+        matched = match_answers(self.record, stored.answers, answers, self._labels)
+        self.rebuilt = rebuild(matched.record, answers, self._base, self._max_pixels)
         if self._base is not None:
             tell(UNCHECKED)
         rows: dict[str, Drift | None] = {}
         for name, (run, question) in self._answered.items():
             words = describe(prompt_from_json(question["prompt"]))
-            rows[f"{len(rows) + 1}  {run['time']}  {words}"] = followed.drifts[name]
+            rows[f"{len(rows) + 1}  {run['time']}  {words}"] = matched.drifts[name]
         _print_drifts(rows, tolerance)
         self._tell_whether_identical()
         return all(drift is not None and drift.is_within(tolerance) for drift in rows.values())

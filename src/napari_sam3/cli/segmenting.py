@@ -28,7 +28,7 @@ from napari_sam3.cli.images import (
     segment_each,
     targets_of,
 )
-from napari_sam3.cli.parsing import Outline, as_usage_error
+from napari_sam3.cli.parsing import TypedOutline, as_usage_error
 from napari_sam3.cli.telling import Voice, errors_as_sentences
 from napari_sam3.core.concepts import split_concepts
 from napari_sam3.core.geometry import Box
@@ -179,7 +179,7 @@ def _prompts_of(
     *,
     clicks: list[Point],
     boxes: list[Box],
-    outlines: list[Outline],
+    outlines: list[TypedOutline],
     proposal: Proposal,
     examples: list[Exemplar],
     texts: list[str],
@@ -221,7 +221,7 @@ def _everything_of(
 
 
 def _object_prompts(
-    clicks: list[Point], boxes: list[Box], outlines: list[Outline], proposal: Proposal
+    clicks: list[Point], boxes: list[Box], outlines: list[TypedOutline], proposal: Proposal
 ) -> tuple[Prompt, ...]:
     from napari_sam3.workflows.asking import object_prompts
 

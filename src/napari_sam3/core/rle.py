@@ -18,7 +18,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance
 
 if TYPE_CHECKING:
-    Counts = npt.NDArray[np.int64]
+    Lengths = npt.NDArray[np.int64]
 
 _FIRST, _MORE, _SIGN, _BITS = 48, 0x20, 0x10, 5
 # 40 bits: no image has more pixels, and no sum of two neighbours can overflow
@@ -92,7 +92,7 @@ def decode_rle(text: str, shape: tuple[int, int]) -> BoolArray:
     return _filled(counts, shape[0], shape[1])
 
 
-def counts_of(text: str) -> Counts:
+def counts_of(text: str) -> Lengths:
     """Return the run lengths that a compressed COCO string of a stranger stands for.
 
     They are of background and object in turn, may be negative, and need not fit any mask.
@@ -123,7 +123,7 @@ def counts_of(text: str) -> Counts:
 
 
 def instance_of_counts(
-    counts: Sequence[int] | Counts, shape: tuple[int, int], max_area: int | None = None
+    counts: Sequence[int] | Lengths, shape: tuple[int, int], max_area: int | None = None
 ) -> Instance | None:
     """Return the object that run lengths stand for, cropped; None if it has no pixel.
 
@@ -160,14 +160,14 @@ def instance_of_counts(
     return Instance(np.ascontiguousarray(mask), box)
 
 
-def _row_range(starts: Counts, ends: Counts, rows: int) -> tuple[int, int]:
+def _row_range(starts: Lengths, ends: Lengths, rows: int) -> tuple[int, int]:
     if np.any(starts // rows != (ends - 1) // rows):
         # a run that goes on in the next column touches the last row and the first
         return 0, rows
     return int((starts % rows).min()), int(((ends - 1) % rows).max()) + 1
 
 
-def _counts(mask: BoolArray, corner: tuple[int, int], shape: tuple[int, ...]) -> Counts:
+def _counts(mask: BoolArray, corner: tuple[int, int], shape: tuple[int, ...]) -> Lengths:
     """Return the run lengths of an image that is empty but for a mask at this corner."""
     rows, cols = mask.shape
     # a gap between columns, so that starts and ends of runs alternate
@@ -187,7 +187,7 @@ def _counts(mask: BoolArray, corner: tuple[int, int], shape: tuple[int, ...]) ->
     return np.diff(edges, prepend=0)
 
 
-def _without_joints(edges: Counts) -> Counts:
+def _without_joints(edges: Lengths) -> Lengths:
     """Leave out where a run goes on in the next column."""
     is_joint = np.zeros(edges.size, bool)
     is_joint[1:-1:2] = edges[1:-1:2] == edges[2::2]
@@ -213,7 +213,7 @@ def _encode(masks: Sequence[BoolArray]) -> list[str]:
     return _to_texts(counts, firsts)
 
 
-def _to_texts(counts: Counts, firsts: Counts) -> list[str]:
+def _to_texts(counts: Lengths, firsts: Lengths) -> list[str]:
     """Return the strings of several masks; the lengths of each lie from one of `firsts` on."""
     numbers = counts.copy()
     place = np.arange(counts.size) - np.repeat(firsts, np.diff(firsts, append=counts.size))
@@ -229,7 +229,7 @@ def _to_texts(counts: Counts, firsts: Counts) -> list[str]:
     return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _checked(counts: Sequence[int] | Counts, shape: tuple[int, int]) -> Counts:
+def _checked(counts: Sequence[int] | Lengths, shape: tuple[int, int]) -> Lengths:
     """Return the lengths if they are such, and add up to the image."""
     total = shape[0] * shape[1]
     if min(shape) < 0 or total > _MAX_PIXELS:
@@ -250,6 +250,6 @@ def _checked(counts: Sequence[int] | Counts, shape: tuple[int, int]) -> Counts:
     return lengths
 
 
-def _filled(counts: Counts, rows: int, cols: int) -> BoolArray:
+def _filled(counts: Lengths, rows: int, cols: int) -> BoolArray:
     is_object = np.arange(counts.size) % 2 == 1
     return np.repeat(is_object, counts).reshape(cols, rows).T

@@ -20,7 +20,7 @@ from napari_sam3.workflows.files import LABEL_SUFFIXES
 from napari_sam3.workflows.label_files import as_labels, open_labels
 from napari_sam3.workflows.paths import are_same, is_file, is_folder
 
-Pair = tuple[str, Path, Path]
+FilePair = tuple[str, Path, Path]
 
 ENDINGS = (
     "cp_masks",
@@ -131,7 +131,7 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def pair_files(pred: Path, truth: Path) -> tuple[list[Pair], tuple[str, ...]]:
+def pair_files(pred: Path, truth: Path) -> tuple[list[FilePair], tuple[str, ...]]:
     """Find what belongs together in two folders, by name; what lies deeper is not looked at.
 
     Returns

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows import cellpose
 from napari_sam3.workflows.files import (
     NPY_MAGIC,
     TIFF_MAGIC,
+    Array,
     Tell,
     first_bytes,
     ignore,
@@ -21,8 +21,6 @@ from napari_sam3.workflows.files import (
     open_pillow,
     read_tiff,
 )
-
-Array = npt.NDArray[Any]
 
 
 def open_labels(path: str | Path, tell: Tell = ignore) -> Array:

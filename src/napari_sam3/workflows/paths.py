@@ -9,10 +9,10 @@ from typing import Literal
 
 from napari_sam3.errors import ImageError
 
-Kind = Literal["nothing", "file", "folder", "other"]
+PathKind = Literal["nothing", "file", "folder", "other"]
 
 
-def kind_at(path: Path) -> Kind:
+def kind_at(path: Path) -> PathKind:
     """Return what lies at a path, links followed; a pipe or a device is ``other``.
 
     Raises `ImageError` if the name is none, or nobody may look.

@@ -282,7 +282,7 @@ def _refuse_partial(answer: SegmentAnswer) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Followed:
+class MatchedRecord:
     """A record as it would be with other answers, and what became of the objects of each question.
 
     Objects that were matched have the labels of those that they are matched to.  A drift is None
@@ -293,12 +293,12 @@ class Followed:
     drifts: dict[QuestionId, Drift | None]
 
 
-def follow(
+def match_answers(
     record: Mapping[str, Any],
     old: Mapping[QuestionId, Instances],
     new: Mapping[QuestionId, Instances],
     labels: npt.NDArray[Any] | None = None,
-) -> Followed:
+) -> MatchedRecord:
     """Match new answers to the recorded ones, object by object.
 
     Parameters
@@ -329,7 +329,7 @@ def follow(
             questions.append(_relabelled(question, found, len(new[name]), numbers))
         runs.append({**run, "questions": questions, "former": _former(run, compared)})
     drifts = {name: found.drift for name, found in compared.items()}
-    return Followed({**record, "runs": runs}, drifts)
+    return MatchedRecord({**record, "runs": runs}, drifts)
 
 
 def _relabelled(

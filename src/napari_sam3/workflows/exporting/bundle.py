@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.files import storable
-
-Array = npt.NDArray[Any]
+from napari_sam3.workflows.files import Array, storable
 
 Planes: TypeAlias = Mapping[tuple[int, ...], tuple[PlaneObject, ...]]
 
@@ -192,7 +189,7 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelImage:
+class PlacedLabels:
     """A label image whose axes have names and steps.
 
     Parameters
@@ -215,7 +212,7 @@ class LabelImage:
     units: tuple[str, ...]
 
 
-def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
+def label_image(exported: Exported, order: str = _AXES) -> PlacedLabels:
     """Return the label image that is to be written, its axes in a format's order.
 
     Parameters
@@ -238,7 +235,7 @@ def label_image(exported: Exported, order: str = _AXES) -> LabelImage:
     translate = exported.translate or (0.0,) * labels.ndim
     units = exported.units or tuple(size.unit if axis in "ZYX" else "" for axis in axes)
     ranks = sorted(range(len(axes)), key=lambda at: order.index(axes[at]))
-    return LabelImage(
+    return PlacedLabels(
         storable(labels).transpose(ranks),
         "".join(axes[at] for at in ranks),
         tuple(float(scale[at]) for at in ranks),

@@ -28,7 +28,7 @@ from napari_sam3.workflows.exporting.found import (
     whole_number,
 )
 
-Entry = Mapping[str, Any]
+Said = Mapping[str, Any]
 
 _LISTED = 10
 
@@ -72,8 +72,8 @@ def objects_of_coco(content: Any, path: Path, wanted: Wanted) -> Exported:
 
 
 def _images(
-    content: Entry, annotations: Sequence[Entry], path: Path, name: str | None
-) -> Sequence[Entry]:
+    content: Said, annotations: Sequence[Said], path: Path, name: str | None
+) -> Sequence[Said]:
     """Return the image that is meant, or the planes of one stack; none if the file names none."""
     images = entries_of(content.get("images") or [])
     if not images:
@@ -93,14 +93,14 @@ def _images(
     raise ImageError(f"{path} is about {count} of the name {name!r}; there are {listed}.")
 
 
-def _are_planes(images: Sequence[Entry]) -> bool:
+def _are_planes(images: Sequence[Said]) -> bool:
     """Whether these are planes of one stack, as this program writes them."""
     alike = {(str(one.get("file_name")), one.get("height"), one.get("width")) for one in images}
     places = {tuple(sorted(place_of(one).items())) for one in images}
     return len(alike) == 1 and len(places) == len(images)
 
 
-def _image_id(annotation: Entry) -> str:
+def _image_id(annotation: Said) -> str:
     return _id(annotation.get("image_id"))
 
 
@@ -115,7 +115,7 @@ def _is_called(image: Mapping[str, Any], name: str) -> bool:
 
 
 def _shape(
-    image: Entry, annotations: Sequence[Entry], path: Path, wanted: tuple[int, int] | None
+    image: Said, annotations: Sequence[Said], path: Path, wanted: tuple[int, int] | None
 ) -> tuple[int, int]:
     rows, cols = image.get("height"), image.get("width")
     for one in annotations if rows is None else ():
@@ -128,7 +128,7 @@ def _shape(
     return said_shape(rows, cols, wanted, path)
 
 
-def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
+def _object(said: Said, names: Mapping[str, str], room: Room) -> Found:
     return Found.of(
         _instance(said, room),
         said.get("label"),
@@ -139,7 +139,7 @@ def _object(said: Entry, names: Mapping[str, str], room: Room) -> Found:
     )
 
 
-def _instance(said: Entry, room: Room) -> Instance:
+def _instance(said: Said, room: Room) -> Instance:
     segmentation = said.get("segmentation")
     if isinstance(segmentation, dict):
         if tuple(map(whole_number, segmentation.get("size") or ())) != room.shape:

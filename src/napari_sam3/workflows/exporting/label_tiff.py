@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.progress import Progress
-from napari_sam3.workflows.exporting.bundle import Exported, LabelImage, label_image
+from napari_sam3.workflows.exporting.bundle import Exported, PlacedLabels, label_image
 from napari_sam3.workflows.exporting.calibration import METERS, full_name, imagej_name
 from napari_sam3.workflows.files import replace_file
 
@@ -38,7 +38,7 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
     yield Progress(1, 1, "writing the label image")
 
 
-def _options(image: LabelImage, size: PixelSize) -> dict[str, Any]:
+def _options(image: PlacedLabels, size: PixelSize) -> dict[str, Any]:
     steps = dict(zip(image.axes, map(abs, image.scale), strict=True))
     if image.pixels.dtype != np.uint16 or image.pixels.nbytes > _MAX_IMAGEJ_BYTES:
         return _plain(image, size, steps)
@@ -57,7 +57,7 @@ def _options(image: LabelImage, size: PixelSize) -> dict[str, Any]:
     return options
 
 
-def _plain(image: LabelImage, size: PixelSize, steps: dict[str, float]) -> dict[str, Any]:
+def _plain(image: PlacedLabels, size: PixelSize, steps: dict[str, float]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": image.axes}
     options: dict[str, Any] = {"compression": "zlib", "metadata": metadata}
     if not size.is_calibrated:

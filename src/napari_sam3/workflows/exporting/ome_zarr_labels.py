@@ -19,14 +19,10 @@ import numpy as np
 
 from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.exporting.bundle import (
-    Array,
-    Exported,
-    LabelImage,
-    label_image,
-)
+from napari_sam3.workflows.exporting.bundle import Exported, PlacedLabels, label_image
 from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, class_color
+from napari_sam3.workflows.files import Array
 from napari_sam3.workflows.paths import behind_links, is_folder
 
 if TYPE_CHECKING:
@@ -64,7 +60,7 @@ def iter_write(path: Path, exported: Exported) -> Generator[Progress, None, None
     yield Progress(1, 1, "writing OME-Zarr")
 
 
-def _fill(folder: Path, exported: Exported, labels: LabelImage) -> None:
+def _fill(folder: Path, exported: Exported, labels: PlacedLabels) -> None:
     import zarr
 
     root = zarr.open_group(folder, mode="w", zarr_format=3)
@@ -92,7 +88,7 @@ def _describe(group: zarr.Group, said: dict[str, Any]) -> None:
     group.attrs["ome"] = {"version": _VERSION, **said}
 
 
-def _write(group: zarr.Group, image: LabelImage, name: str) -> dict[str, Any]:
+def _write(group: zarr.Group, image: PlacedLabels, name: str) -> dict[str, Any]:
     """Write the pixels in several resolutions into a group, and return what they are."""
     datasets = []
     for number, (pixels, step) in enumerate(_levels(image.pixels)):
@@ -111,7 +107,7 @@ def _write(group: zarr.Group, image: LabelImage, name: str) -> dict[str, Any]:
     return {"multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
 
 
-def _placement(image: LabelImage, step: int) -> list[dict[str, Any]]:
+def _placement(image: PlacedLabels, step: int) -> list[dict[str, Any]]:
     """Return where the pixels of a level lie: in NGFF, their centres have whole coordinates."""
     scale = [
         value * (step if axis in "YX" else 1)
