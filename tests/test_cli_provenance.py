@@ -161,6 +161,14 @@ class TestReplay:
         np.testing.assert_array_equal(open_labels(work / "again.tif"), open_labels(segmented))
         assert run("replay", segmented).exit_code == 0
 
+    def test_requests_that_were_never_answered_are_left_out_and_told_of(self, record, image):
+        said = json.loads(record.read_text())
+        said["runs"][0]["questions"][1] |= {"answered": False, "objects": 0, "labels": {}}
+        record.write_text(json.dumps(said))
+        again = run("replay", record, "--image", image, "--fresh")
+        assert "1 of 2 requests were never answered, and are left out." in again.stdout
+        assert len(re.findall("1 \\+ point", again.stdout)) == 1
+
     def test_an_output_is_not_replaced(self, record, segmented):
         refused = run("replay", record, "--output", segmented)
         assert refused.exit_code == 1

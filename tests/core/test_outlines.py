@@ -146,8 +146,10 @@ def test_what_two_rings_go_around_is_outside():
     ],
 )
 def test_what_is_no_ring_is_refused(ring, why):
+    square = np.array([[0, 0], [0, 4], [4, 4], [4, 0]])
     for refuse in (
         lambda ring: instance_of_outlines([Outline(ring)], (5, 5)),
+        lambda ring: instance_of_outlines([Outline(square, (ring,))], (5, 5)),
         lambda ring: instance_of_rings([ring], (5, 5)),
         lambda ring: count_crossings([ring], 5),
     ):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 
 Match = dict[int, tuple[int, float]]
@@ -102,15 +101,9 @@ def match_objects(
 
 def _iou(one: Instance, other: Instance, seen: tuple[npt.NDArray[Any], int] | None) -> float:
     box = one.box.union(other.box)
-    first, second = _in(one, box), _in(other, box)
+    first, second = one.in_window(box), other.in_window(box)
     if seen is not None:
         numbers = seen[0][box.slices]
         second &= (numbers == 0) | (numbers == seen[1])
     union = np.count_nonzero(first | second)
     return float(np.count_nonzero(first & second) / union) if union else 0.0
-
-
-def _in(item: Instance, box: Box) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(box.shape, bool)
-    mask[item.box.shifted(-box.top, -box.left).slices] = item.mask
-    return mask

@@ -62,11 +62,16 @@ def require_file(path: Path) -> None:
         raise ImageError(f"{path} is a pipe or a device, not a file; save its content to a file.")
 
 
-def require_place(path: Path) -> None:
-    """Refuse where no file can be written: in no folder, or in the place of what is no file."""
+def kind_in_place(path: Path) -> PathKind:
+    """Return what lies where something is to be saved; refuse where there is no folder for it."""
     if kind_at(path.parent) != "folder":
         raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
-    kind = kind_at(path)
+    return kind_at(path)
+
+
+def require_place(path: Path) -> None:
+    """Refuse where no file can be written: in no folder, or in the place of what is no file."""
+    kind = kind_in_place(path)
     if kind == "folder":
         raise ImageError(f"{path} is a folder; name a file to save.")
     if kind == "other":

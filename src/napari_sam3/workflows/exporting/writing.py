@@ -10,7 +10,7 @@ from napari_sam3.core.progress import Progress, drain
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.formats import Format, format_of
-from napari_sam3.workflows.paths import is_file, kind_at
+from napari_sam3.workflows.paths import is_file, kind_in_place
 
 
 def iter_export(
@@ -50,9 +50,7 @@ def export(path: str | Path, exported: Exported, overwrite: bool = False) -> lis
 def check_target(path: Path, overwrite: bool) -> None:
     """Raise `ImageError` where something is that must not be replaced."""
     chosen = format_of(path)
-    if kind_at(path.parent) != "folder":
-        raise ImageError(f"There is no folder {path.parent} to save {path.name} in.")
-    kind = kind_at(path)
+    kind = kind_in_place(path)
     if kind == "nothing":
         return
     if kind != ("folder" if chosen.is_folder else "file"):
