@@ -79,7 +79,7 @@ def test_the_picture_that_was_sent_is_not_kept(name):
 
 @given(body=st.binary(max_size=300), status=st.integers(100, 599), text=st.text(max_size=20))
 def test_any_answer_and_any_text_come_back(body, status, text):
-    sent = Sent({"text_prompt": text}, (3, 5), (3, 5), True, text, b"")
+    sent = Sent({"text_prompt": text}, (3, 5), (3, 5), True, text, b"", ())
     _, again = unpack_ticket(
         pack_ticket(SegmindTicket(sent, None, Reply(status, {}, body)), OPTIONS)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -137,13 +138,8 @@ def _refusal(status: int, detail: str, paid: bool) -> tuple[type[EngineError], s
             "The service does not know this model at this address; check the address, or choose "
             "another version of the API."
         )
-    return _REFUSALS.get(
-        status,
-        (
-            RequestRejectedError,
-            "The service does not take this request; check prompts and thresholds.",
-        ),
-    )
+    usual = "The service does not take this request; check prompts and thresholds."
+    return _REFUSALS.get(status, (RequestRejectedError, usual))
 
 
 def _refusal_406(detail: str) -> tuple[type[EngineError], str]:
@@ -167,10 +163,7 @@ _REFUSALS: dict[int, tuple[type[EngineError], str]] = {
         AuthenticationError,
         "The service does not accept the API key; check it, or make a new one.",
     ),
-    403: (
-        AuthenticationError,
-        "This account may not use the model; ask whoever manages it.",
-    ),
+    403: (AuthenticationError, "This account may not use the model; ask whoever manages it."),
     404: (
         RequestRejectedError,
         "The service does not know this request, or keeps its record no longer (1 hour).",
@@ -265,11 +258,10 @@ def _seconds_until_reset(headers: dict[str, str]) -> float | None:
 
 
 def _moment(text: str) -> datetime | None:
-    try:
-        number = float(text)
-        return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
+    seconds = number(text)
+    if seconds is not None:
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             when = parse(text)

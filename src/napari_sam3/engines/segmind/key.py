@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 from napari_sam3.errors import AuthenticationError
@@ -78,26 +79,22 @@ def find_key() -> tuple[ApiKey, str] | None:
 def remember_key(key: ApiKey) -> str:
     """Keep a key in the keyring, or in this session's memory; return where."""
     _session[:] = [key]
-    try:
+    # each keyring fails in its own way; memory is enough
+    with suppress(Exception):
         import keyring
 
         keyring.set_password(KEYRING_SERVICE, KEYRING_USER, key.reveal())
-        if _from_keyring() == key.reveal():
-            return "the system's keyring"
-    except Exception:  # noqa: BLE001 - each keyring fails in its own way; memory is enough
-        pass
-    return "this session only"
+    kept = _from_keyring() == key.reveal()
+    return "the system's keyring" if kept else "this session only"
 
 
 def forget_key() -> None:
     """Remove the key from this session's memory and from the keyring."""
     _session.clear()
-    try:
+    with suppress(Exception):
         import keyring
 
         keyring.delete_password(KEYRING_SERVICE, KEYRING_USER)
-    except Exception:  # noqa: BLE001 - as above; there may be none
-        pass
 
 
 def redacted(text: str, key: ApiKey | None = None) -> str:
@@ -108,10 +105,9 @@ def redacted(text: str, key: ApiKey | None = None) -> str:
 
 
 def _from_keyring() -> str | None:
-    try:
+    with suppress(Exception):
         import keyring
 
         stored = keyring.get_password(KEYRING_SERVICE, KEYRING_USER)
-    except Exception:  # noqa: BLE001 - as above
-        return None
-    return stored if isinstance(stored, str) and stored.strip() else None
+        return stored if isinstance(stored, str) and stored.strip() else None
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from napari_sam3.errors import PromptError
@@ -59,6 +59,9 @@ class SegmindOptions:
     PromptError
         If a value makes no sense, or the URL could give the key away.
     """
+
+    # one that a file names and that is unknown here may be what its answer depends on
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     url: str = DEFAULT_URL
     api: Api = "auto"

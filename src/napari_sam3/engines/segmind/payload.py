@@ -63,7 +63,7 @@ class Sent:
     is_one_object: bool
     concept: str
     picture: bytes = field(repr=False)
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...]
 
 
 def build_payload(request: SegmentationRequest, options: SegmindOptions) -> Sent:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from napari_sam3.core.schema import Schema
 from napari_sam3.engines.segmind.json_values import checked_request_id
 from napari_sam3.engines.segmind.options import SegmindOptions
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.engines.segmind.wire import Reply
 from napari_sam3.errors import PromptError, ResponseError
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,30 +37,37 @@ class SegmindTicket:
     since: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PackedReply:
+    """An answer whose body is base64."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A ticket as JSON, without the key and without the picture that was sent."""
+
+    format: Literal[1]
+    options: SegmindOptions
+    request_id: str | None
+    sent: Sent
+    reply: PackedReply | None
+
+
+PACKED = Schema[Packed](Packed)
+
+
 def pack_ticket(ticket: SegmindTicket, options: SegmindOptions) -> bytes:
     """Return a ticket as bytes, without the key and without the picture that was sent."""
-    sent, reply = ticket.sent, ticket.reply
-    value = {
-        "format": FORMAT,
-        "options": asdict(options),
-        "request_id": ticket.request_id,
-        "sent": {
-            "fields": {name: field for name, field in sent.body.items() if name != "image"},
-            "image_shape": sent.image_shape,
-            "sent_shape": sent.sent_shape,
-            "is_one_object": sent.is_one_object,
-            "concept": sent.concept,
-            "notices": sent.notices,
-        },
-        "reply": None
-        if reply is None
-        else {
-            "status": reply.status,
-            "headers": reply.headers,
-            "body": base64.b64encode(reply.body).decode("ascii"),
-        },
-    }
-    return json.dumps(value).encode()
+    fields = {name: value for name, value in ticket.sent.body.items() if name != "image"}
+    sent, reply = replace(ticket.sent, body=fields, picture=b""), None
+    if ticket.reply is not None:
+        body = base64.b64encode(ticket.reply.body).decode("ascii")
+        reply = PackedReply(ticket.reply.status, ticket.reply.headers, body)
+    return json.dumps(PACKED.to_json(Packed(1, options, ticket.request_id, sent, reply))).encode()
 
 
 def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, SegmindTicket]:
@@ -74,35 +79,13 @@ def unpack_ticket(packed: bytes) -> tuple[SegmindOptions, SegmindTicket]:
         If these are no such bytes.
     """
     try:
-        value = json.loads(packed)
-        if value["format"] != FORMAT:
-            raise ValueError("another format")
-        sent, options = value["sent"], SegmindOptions(**value["options"])
-        read = Sent(
-            dict(sent["fields"]),
-            _shape(sent["image_shape"]),
-            _shape(sent["sent_shape"]),
-            bool(sent["is_one_object"]),
-            str(sent["concept"]),
-            b"",
-            tuple(map(str, sent["notices"])),
-        )
-        request_id = checked_request_id(value["request_id"])
-        return options, SegmindTicket(read, request_id, _reply(value["reply"]))
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, PromptError) as error:
+        read, reply = PACKED.read_text(packed), None
+        if read.reply is not None:
+            body = base64.b64decode(read.reply.body, validate=True)
+            reply = Reply(read.reply.status, read.reply.headers, body)
+    except (ValueError, PromptError) as error:
         raise ResponseError(
             "What was noted of this paid request cannot be read, so its answer cannot be "
             "collected; it was noted by another version, or the file is damaged."
         ) from error
-
-
-def _shape(value: list[Any]) -> tuple[int, int]:
-    rows, cols = (int(side) for side in value)
-    return rows, cols
-
-
-def _reply(value: dict[str, Any] | None) -> Reply | None:
-    if value is None:
-        return None
-    headers = {str(name): str(text) for name, text in value["headers"].items()}
-    return Reply(int(value["status"]), headers, base64.b64decode(value["body"], validate=True))
+    return read.options, SegmindTicket(read.sent, checked_request_id(read.request_id), reply)
