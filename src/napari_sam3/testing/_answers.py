@@ -15,9 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from napari_sam3.core.images import UInt8Array
 from napari_sam3.core.instances import BoolArray
 from napari_sam3.testing._behaviour import Behaviour, ImageKind, OutputHost, Several
-from napari_sam3.testing._fields import Fields, UInt8Array
+from napari_sam3.testing._fields import Fields
 from napari_sam3.testing._storage import File
 
 _COLOURS = np.array(

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, ValidationError
 
-UInt8Array = npt.NDArray[np.uint8]
+from napari_sam3.core.images import UInt8Array
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP")

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.images import UInt8Array
 from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest
-from napari_sam3.testing._fields import Fields, UInt8Array
+from napari_sam3.testing._fields import Fields
 
 Model = Callable[[UInt8Array, Fields], Sequence[BoolArray]]
 """Picture, shape (rows, cols, 3), and fields → masks, each of shape (rows, cols)."""

@@ -9,14 +9,15 @@ import numpy as np
 from scipy import ndimage
 
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.clicks import settled
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.marks import Marks
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
 from napari_sam3.engines.builtin.quality import measure_mask
-from napari_sam3.engines.builtin.scene import BoolArray, FloatArray, Scene, is_drawn, smoothed
+from napari_sam3.engines.builtin.scene import Scene, is_drawn, smoothed
 
 _MARGIN = 0.25
 _SLACK = 0.08

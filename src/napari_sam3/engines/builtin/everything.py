@@ -11,16 +11,11 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from napari_sam3.core.instances import Instance, split_labels
+from napari_sam3.core.instances import BoolArray, Instance, split_labels
 from napari_sam3.engines.base import NEVER, raise_if_stopped
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.quality import FEATURES, measure, score
-from napari_sam3.engines.builtin.scene import (
-    BoolArray,
-    FloatArray,
-    Scene,
-    project,
-    smoothed,
-)
+from napari_sam3.engines.builtin.scene import Scene, project, smoothed
 from napari_sam3.engines.builtin.split import split_by_distance
 
 LEAST_AREA = 4

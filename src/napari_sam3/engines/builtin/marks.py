@@ -11,9 +11,9 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.prompts import Point
-from napari_sam3.engines.builtin.scene import BoolArray, FloatArray
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.errors import PromptError
 
 Places = tuple[tuple[int, int], ...]

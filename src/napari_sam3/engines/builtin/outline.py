@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.engines.builtin.scene import BoolArray, FloatArray
+from napari_sam3.core.instances import BoolArray
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 
 _ANGLES = 64
 _RADII = np.linspace(0.3, 1.4, 45)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.geometry import bounding_box
-from napari_sam3.engines.builtin.scene import FloatArray
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
 Float64Array = npt.NDArray[np.float64]

@@ -14,10 +14,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from napari_sam3.core.geometry import Box
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
-RGB8 = npt.NDArray[np.uint8]
+from napari_sam3.core.instances import BoolArray
+from napari_sam3.engines.builtin.nets.layers import FloatArray
+from napari_sam3.engines.builtin.nets.sampling import RGB8
 
 _SAMPLES = 60_000
 _FLAT = 0.75

@@ -10,14 +10,14 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance, common_area
+from napari_sam3.core.instances import BoolArray, Instance, common_area
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER
 from napari_sam3.engines.builtin import box as classical_box
 from napari_sam3.engines.builtin.marks import Marks
 from napari_sam3.engines.builtin.nets.cells import overlap
 from napari_sam3.engines.builtin.nets.objects import segment_outline
-from napari_sam3.engines.builtin.scene import BoolArray, Scene
+from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import held, looks_drawn, proposals
 
 _MEANT = 0.5

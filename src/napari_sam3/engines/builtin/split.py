@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from napari_sam3.engines.builtin.scene import BoolArray
+from napari_sam3.core.instances import BoolArray
 
 _NECK = 0.75
 """Two parts are kept apart where the passage is narrower than this part of the narrower one."""

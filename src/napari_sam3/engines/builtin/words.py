@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, split_words
 from napari_sam3.engines.builtin.exemplars import log_elongation_and_solidity, segment_alike
-from napari_sam3.engines.builtin.scene import BoolArray, Scene
+from napari_sam3.engines.builtin.quality import Float64Array
+from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import all_objects, diameter_in
 from napari_sam3.errors import PromptError
 
@@ -34,8 +34,6 @@ ELONGATED = 1.7
 _DENTED = 0.85
 _LUMPY = 0.75
 _RING = 4
-
-Floats = npt.NDArray[np.float64]
 
 
 def parsed(text: str) -> tuple[str, ...]:
@@ -131,7 +129,7 @@ def _small(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
     return np.asarray(sizes <= _limit(sizes))
 
 
-def _limit(sizes: Floats) -> float:
+def _limit(sizes: Float64Array) -> float:
     """Return the size that best divides small from large.
 
     Otsu's criterion on the logarithms themselves: a histogram of a few objects has empty bins.
@@ -168,16 +166,16 @@ _FILTERS: dict[str, Callable[[Scene, Sequence[Instance]], BoolArray]] = {
 }
 
 
-def _areas(items: Sequence[Instance]) -> Floats:
+def _areas(items: Sequence[Instance]) -> Float64Array:
     return np.array([item.area for item in items], float)
 
 
-def _shapes(items: Sequence[Instance]) -> Floats:
+def _shapes(items: Sequence[Instance]) -> Float64Array:
     """Return log of length over width, and solidity, of each object."""
     return np.array([log_elongation_and_solidity(item.mask) for item in items])
 
 
-def _contrasts(picture: Scene, items: Sequence[Instance]) -> Floats:
+def _contrasts(picture: Scene, items: Sequence[Instance]) -> Float64Array:
     """Return how much brighter each object is than the ring around it."""
     taken = np.zeros(picture.box.shape, bool)
     for item in items:

@@ -13,7 +13,8 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
+
+from napari_sam3.core.images import UInt8Array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2
@@ -23,8 +24,6 @@ LEAST_STRIP = 2**18
 """Bytes: less is not worth a thread."""
 MOST_STRIPS = 8
 SAMPLE = 16
-
-UInt8Array = npt.NDArray[np.uint8]
 
 
 def encode_png(image: UInt8Array) -> bytes:

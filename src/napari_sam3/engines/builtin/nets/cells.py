@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import Instance, common_area
+from napari_sam3.core.instances import BoolArray, Instance, common_area
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.nets.sampling import Window, enlarged
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 def instance_of_cells(

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import Instance
+from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.builtin.nets.cells import connected, instance_of_cells, overlap
 from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, weights
@@ -18,7 +17,6 @@ from napari_sam3.engines.builtin.nets.planes import CROP, prompt_planes
 from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net
 from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
 
-BoolArray = npt.NDArray[np.bool_]
 Points = Sequence[Point]
 
 PROPOSALS = 3

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-FloatArray = npt.NDArray[np.float32]
+from napari_sam3.engines.builtin.nets.layers import FloatArray
 
 CROP = 64
 PROMPT_PLANES = 6
