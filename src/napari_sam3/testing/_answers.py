@@ -229,12 +229,8 @@ def overlay_picture(
     return _saved(_resized(Image.fromarray(drawn), factors), kind)
 
 
-def _white(names: npt.NDArray[np.int64]) -> UInt8Array:
-    return np.where(names > 0, np.uint8(255), np.uint8(0))
-
-
 def _gray(names: npt.NDArray[np.int64]) -> Image.Image:
-    return Image.fromarray(_white(names))
+    return Image.fromarray(np.where(names > 0, np.uint8(255), np.uint8(0)))
 
 
 def _palette(names: npt.NDArray[np.int64]) -> Image.Image:

@@ -28,26 +28,12 @@ class JobFailedError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One submitted request.
-
-    Parameters
-    ----------
-    request_id : str
-        As told to the client.
-    name : str
-        For its files: always fit for a path.
-    behaviour : Behaviour
-        As it was when the request arrived.
-    is_scripted : bool
-        Whether later steps keep to that behaviour.
-    since : float
-        When it arrived, by the clock.
-    outcome : Future
-        The answer, or `JobFailedError`.
-    """
+    """One submitted request; its outcome is the answer, or `JobFailedError`."""
 
     request_id: str
+    # for its files: always fit for a path
     name: str
+    # as it was when the request arrived; scripted, if later steps keep to it
     behaviour: Behaviour
     is_scripted: bool
     since: float

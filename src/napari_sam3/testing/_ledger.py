@@ -85,15 +85,7 @@ class Ledger:
 
 
 class Books:
-    """Keeps the account; may be used from several threads.
-
-    Parameters
-    ----------
-    key : str
-        The account's key.
-    credits, free_credits : float
-        Free credits are spent first.
-    """
+    """Keeps the account; may be used from several threads.  Free credits are spent first."""
 
     def __init__(self, key: str, credits: float, free_credits: float) -> None:  # noqa: A002 - the service's word
         self._key = key

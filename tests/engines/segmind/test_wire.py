@@ -24,11 +24,10 @@ from napari_sam3.engines.segmind.failures import NOT_SENT_RETRIES
 from napari_sam3.engines.segmind.http import SegmindHttp
 from napari_sam3.engines.segmind.json_values import checked_request_id
 from napari_sam3.engines.segmind.key import ApiKey
-from napari_sam3.engines.segmind.options import SegmindOptions
+from napari_sam3.engines.segmind.options import SegmindOptions, split_address
 from napari_sam3.engines.segmind.wire import (
     new_session,
     proxies_for,
-    split_address,
     was_not_sent,
 )
 from napari_sam3.errors import EngineUnavailableError, OutcomeUnknownError, ResponseError

@@ -14,6 +14,7 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import BoolArray, Instance
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.builtin.nets.layers import FloatArray
+from napari_sam3.engines.builtin.split import distance_to_outline
 from napari_sam3.errors import PromptError
 
 Places = tuple[tuple[int, int], ...]
@@ -119,7 +120,7 @@ class Marks:
             seeds[pixel] = 1
         if not self.positive:
             # only a box says where the object is: its core is the part farthest from the outline
-            seeds[mask & ~self._near_negatives(mask)] = 1
+            seeds[mask & self._core(mask)] = 1
         for pixel in self.negative:
             seeds[pixel] = 2
         heights = _passability(grown, gray)
@@ -133,17 +134,17 @@ class Marks:
         near: BoolArray = ndimage.binary_dilation(points, iterations=2) if points.any() else points
         return near
 
-    def _near_negatives(self, mask: BoolArray) -> BoolArray:
-        distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        core = distance >= 0.7 * distance.max()
+    def _core(self, mask: BoolArray) -> BoolArray:
+        distance = distance_to_outline(mask)
+        core = np.asarray(distance >= 0.7 * distance.max())
         for pixel in self.negative:
             core[pixel] = False
-        return np.asarray(~core)
+        return core
 
 
 def _passability(mask: BoolArray, gray: FloatArray) -> npt.NDArray[Any]:
     """Return heights with ridges at necks and at edges of the gray values."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    distance = distance_to_outline(mask)
     edge = ndimage.gaussian_gradient_magnitude(gray, 1.0)
     height: npt.NDArray[Any] = edge / max(float(edge.max()), 1e-6) - distance / distance.max()
     return height

@@ -38,11 +38,17 @@ def split_by_distance(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:
     ----------
     .. [1] F. Meyer, "Topographic distance and watershed lines", Signal Processing 38 (1994).
     """
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
+    distance = distance_to_outline(mask).astype(np.float32)
     smooth = ndimage.gaussian_filter(distance, 1.0, truncate=2.0)
     seeds, count = seeds_of(smooth, mask)
     labels = watershed(-smooth, seeds, mask=mask).astype(np.int32)  # type: ignore[no-untyped-call]
     return merge_wide_passages(labels, distance, count)
+
+
+def distance_to_outline(mask: BoolArray) -> npt.NDArray[np.float64]:
+    """Return how far each pixel of a mask is from the nearest one outside, the border included."""
+    distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(mask, 1))
+    return distance[1:-1, 1:-1]
 
 
 def seeds_of(height: npt.NDArray[np.float32], mask: BoolArray) -> tuple[npt.NDArray[Any], int]:

@@ -97,36 +97,13 @@ def _all(picture: Scene, words: tuple[str, ...], stop: threading.Event) -> list[
     return all_objects(picture, width if width <= SPOT_DIAMETER else _FINEST_SPOT, stop)
 
 
-def _any(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return np.ones(len(items), bool)
-
-
-def _compact(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return _shapes(items)[:, 1] >= _LUMPY
-
-
-def _spot_sized(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return 2 * np.sqrt(_areas(items) / np.pi) <= SPOT_DIAMETER
-
-
-def _round(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    shapes = _shapes(items)
+def _are_round(shapes: Float64Array) -> BoolArray:
     return np.asarray((shapes[:, 0] <= np.log(ROUND)) & (shapes[:, 1] >= _DENTED))
 
 
-def _elongated(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return np.asarray(_shapes(items)[:, 0] >= np.log(ELONGATED))
-
-
-def _large(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    sizes = _areas(items)
+def _are_large(sizes: Float64Array) -> BoolArray:
     # where there is one size only, nothing is large or small beside the others
-    return np.asarray((sizes > _limit(sizes)) | (np.ptp(sizes) == 0), bool)
-
-
-def _small(_picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    sizes = _areas(items)
-    return np.asarray(sizes <= _limit(sizes))
+    return np.asarray((sizes > _limit(sizes)) | (np.ptp(sizes) == 0))
 
 
 def _limit(sizes: Float64Array) -> float:
@@ -142,28 +119,6 @@ def _limit(sizes: Float64Array) -> float:
     apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (len(values) - below)
     best = int(np.argmax(below * (len(values) - below) * apart**2))
     return float(np.exp((values[best] + values[best + 1]) / 2))
-
-
-def _bright(picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return np.asarray(_contrasts(picture, items) > 0)
-
-
-def _dark(picture: Scene, items: Sequence[Instance]) -> BoolArray:
-    return np.asarray(_contrasts(picture, items) < 0)
-
-
-_FILTERS: dict[str, Callable[[Scene, Sequence[Instance]], BoolArray]] = {
-    "nucleus": _compact,
-    "cell": _any,
-    "bacterium": _any,
-    "spot": _spot_sized,
-    "bright": _bright,
-    "dark": _dark,
-    "large": _large,
-    "small": _small,
-    "round": _round,
-    "elongated": _elongated,
-}
 
 
 def _areas(items: Sequence[Instance]) -> Float64Array:
@@ -193,3 +148,18 @@ def _contrast(picture: Scene, item: Instance, taken: BoolArray) -> float:
         ring = grown & ~mask
     gray = picture.rgb[window.slices].mean(axis=2)
     return float(gray[mask].mean() - gray[ring].mean()) if ring.any() else 0.0
+
+
+_FILTERS: dict[str, Callable[[Scene, Sequence[Instance]], BoolArray]] = {
+    "nucleus": lambda _, items: _shapes(items)[:, 1] >= _LUMPY,
+    "cell": lambda _, items: np.ones(len(items), bool),
+    "bacterium": lambda _, items: np.ones(len(items), bool),
+    "spot": lambda _, items: 2 * np.sqrt(_areas(items) / np.pi) <= SPOT_DIAMETER,
+    "bright": lambda picture, items: _contrasts(picture, items) > 0,
+    "dark": lambda picture, items: _contrasts(picture, items) < 0,
+    "large": lambda _, items: _are_large(_areas(items)),
+    "small": lambda _, items: _areas(items) <= _limit(_areas(items)),
+    "round": lambda _, items: _are_round(_shapes(items)),
+    "elongated": lambda _, items: _shapes(items)[:, 0] >= np.log(ELONGATED),
+}
+"""Which objects a word keeps."""

@@ -30,7 +30,7 @@ from napari_sam3.engines.segmind.bodies import (
     without_blanks,
 )
 from napari_sam3.engines.segmind.failures import detail_of
-from napari_sam3.engines.segmind.json_answer import JsonAnswer, read_json
+from napari_sam3.engines.segmind.json_answer import Envelope, read_json
 from napari_sam3.engines.segmind.pixels import read_masks, read_rgb
 from napari_sam3.errors import ResponseError
 
@@ -151,10 +151,10 @@ class _Decoder:
             kind = sniff(data)
         return data, kind
 
-    def _answer(self, data: bytes, kind: Kind) -> JsonAnswer:
+    def _answer(self, data: bytes, kind: Kind) -> Envelope:
         if kind in PICTURES or kind == "zip":
             self._budget.take_item()
-            return JsonAnswer((data,))
+            return Envelope((data,))
         if kind == "nothing":
             raise UnreadableError("The service answered with nothing at all.")
         if kind == "html":
@@ -168,7 +168,7 @@ class _Decoder:
                 return read_json(text, self._budget, overlay=self._overlay)
             output = read_text(text)
             if output is not None:
-                return JsonAnswer((output,))
+                return Envelope((output,))
         raise _no_picture(data)
 
     def _read_output(self, data: bytes) -> None:

@@ -24,7 +24,7 @@ from napari_sam3.engines.segmind.failures import (
     unknown_outcome,
 )
 from napari_sam3.engines.segmind.key import ApiKey, redacted
-from napari_sam3.engines.segmind.options import MODEL, SegmindOptions, is_loopback
+from napari_sam3.engines.segmind.options import MODEL, SegmindOptions, is_loopback, split_address
 from napari_sam3.engines.segmind.wire import (
     WIRE_ERRORS,
     DeadlineError,
@@ -33,11 +33,9 @@ from napari_sam3.engines.segmind.wire import (
     TooLongError,
     WireError,
     interruptible,
-    is_timeout,
     new_session,
     proxies_for,
     read_body,
-    split_address,
     was_not_sent,
 )
 from napari_sam3.errors import (
@@ -236,7 +234,8 @@ class SegmindHttp:
             too_long = ResponseError(f"The answer is too large to be read safely ({size}).{cost}")
             too_long.maybe_billed = step in PAID
             return Failure("refused", too_long)
-        what = "it took too long" if is_timeout(error) else "the connection broke off"
+        is_late = isinstance(error, requests.Timeout | TimeoutError)
+        what = "it took too long" if is_late else "the connection broke off"
         if step in PAID:
             return Failure("broken", unknown_outcome(what))
         if is_collecting:
@@ -257,7 +256,11 @@ class SegmindHttp:
             except DeadlineError as error:
                 failure = self._broken(error, step, request_id)
             except CancelledError:
-                raise CancelledError(_stopped(step), was_sent=step in PAID) from None
+                was_sent = step in PAID
+                cost = " The request had been sent already, so it may still be billed."
+                raise CancelledError(
+                    f"Cancelled.{cost if was_sent else ''}", was_sent=was_sent
+                ) from None
             attempt += 1
             delay = retry_delay(step, failure, attempt)
             if delay is None or time.monotonic() + delay > self._deadline:
@@ -281,9 +284,3 @@ def _checked_download(reply: Reply) -> Reply:
         "it is kept at the service for some days."
     )
     raise WireError(Failure(kind, ResponseError(sentence)))
-
-
-def _stopped(step: RequestKind) -> str:
-    if step in PAID:
-        return "Cancelled. The request had been sent already, so it may still be billed."
-    return "Cancelled."

@@ -38,8 +38,8 @@ OVERLAY_ONLY = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JsonAnswer:
-    """What a JSON answer holds.
+class Envelope:
+    """What an answer holds, before it is decoded.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class JsonAnswer:
     notices: tuple[str, ...] = ()
 
 
-def read_json(text: str, budget: Budget, *, overlay: bool = False) -> JsonAnswer:
+def read_json(text: str, budget: Budget, *, overlay: bool = False) -> Envelope:
     """Read a JSON answer.
 
     Parameters
@@ -89,7 +89,7 @@ def read_json(text: str, budget: Budget, *, overlay: bool = False) -> JsonAnswer
     metrics = metrics if isinstance(metrics, dict) else {}
     usage = Usage(number(metrics.get("cost")), number(metrics.get("inference_time")), request_id)
     left = balance(metrics.get("remaining_credits"))
-    return JsonAnswer(tuple(outputs or ()), is_pending, usage, left, search.notices)
+    return Envelope(tuple(outputs or ()), is_pending, usage, left, search.notices)
 
 
 def _nothing_to_read(value: dict[str, Any]) -> str:

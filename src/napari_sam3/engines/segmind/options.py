@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from napari_sam3.errors import PromptError
 from napari_sam3.settings import read_settings
@@ -23,6 +24,10 @@ TYPICAL_S = 4.8
 
 PRICE_RANGE = (0.005, 0.007)
 """US dollars per call as the vendor states them (averages, 2026-11); a cold start may cost more."""
+
+
+# no backslash: some programs read it as the end of the host
+HOST = re.compile(r"[a-z0-9._:-]+")
 
 
 def set_url() -> str:
@@ -97,18 +102,25 @@ _SECONDS = ("deadline_s", "connect_timeout_s", "read_timeout_s", "block_timeout_
 
 
 def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_plain = parts.hostname is not None and parts.port != 0
-    except ValueError:
-        is_plain = False
-    if not is_plain or parts.username is not None or any(mark in url for mark in "\\?#@ "):
+    parts = split_address(url)
+    if parts is None or parts.port == 0 or any(mark in url for mark in "?#@ "):
         raise PromptError("The service's address must be a plain one, like https://host.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise PromptError(
             "The service's address must begin with https://, so that nobody on the way "
             "can read your key (http:// is allowed on this computer only)."
         )
+
+
+def split_address(url: str) -> SplitResult | None:
+    """Split an address, or return None where programs may differ in what its host is."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    is_plain = parts.username is None and parts.password is None
+    return parts if is_plain and HOST.fullmatch(parts.hostname or "") else None
 
 
 def is_loopback(host: str | None) -> bool:

@@ -77,7 +77,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pixels:
+class _Loaded:
     # (rows, cols) of any number type, or (rows, cols, 3) of uint8
     values: npt.NDArray[Any]
     alpha: npt.NDArray[np.uint8] | None
@@ -154,7 +154,7 @@ def _guarded(kind: Kind) -> Iterator[None]:
             ) from error
 
 
-def _load(data: bytes, kind: Kind, budget: Budget) -> _Pixels:
+def _load(data: bytes, kind: Kind, budget: Budget) -> _Loaded:
     with _guarded(kind):
         if kind == "WEBP":
             # Pillow makes room for all pixels as soon as it opens one of these
@@ -168,7 +168,7 @@ def _load(data: bytes, kind: Kind, budget: Budget) -> _Pixels:
             # some decoders learn the true size only now
             _check_size(image.size, budget)
             is_lossless = _is_lossless(image, data, kind)
-            return _pixels(image, is_lossless)
+            return _loaded(image, is_lossless)
 
 
 def _take_size(size: tuple[int, int], budget: Budget) -> None:
@@ -210,7 +210,7 @@ def _is_lossless(image: Image.Image, data: bytes, kind: Kind) -> bool:
     return kind != "JPEG" and image.info.get("compression") not in LOSSY_TIFF
 
 
-def _pixels(image: Image.Image, is_lossless: bool) -> _Pixels:
+def _loaded(image: Image.Image, is_lossless: bool) -> _Loaded:
     alpha = None
     if image.mode in ALPHA_MODES or (
         image.mode in TRANSPARENT_MODES and "transparency" in image.info
@@ -219,20 +219,20 @@ def _pixels(image: Image.Image, is_lossless: bool) -> _Pixels:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
     if image.mode in DEEP_MODES:
-        return _Pixels(np.array(image), alpha, (), is_lossless)
+        return _Loaded(np.array(image), alpha, (), is_lossless)
     if image.mode in ("1", "L"):
-        return _Pixels(np.array(image.convert("L")), alpha, (), is_lossless)
+        return _Loaded(np.array(image.convert("L")), alpha, (), is_lossless)
     image = image.convert("RGB")
     # gives up as soon as there are more
     counted: Any = (image.getcolors(MAX_COLOURS) or ()) if is_lossless else ()
     colours = tuple(red << 16 | green << 8 | blue for _, (red, green, blue) in counted)
-    return _Pixels(np.array(image), alpha, colours, is_lossless)
+    return _Loaded(np.array(image), alpha, colours, is_lossless)
 
 
 # ---------------------------------------------------------------------- what pixels mean
 
 
-def _masks(pixels: _Pixels, budget: Budget) -> tuple[list[BoolArray], tuple[str, ...]]:
+def _masks(pixels: _Loaded, budget: Budget) -> tuple[list[BoolArray], tuple[str, ...]]:
     alpha = pixels.alpha
     if alpha is not None and alpha.min() != alpha.max():
         # a mask that lets the image shine through is nowhere opaque
@@ -273,7 +273,7 @@ def _full_scale(top: float, is_lossless: bool) -> float:
     return next((full for full in (1.0, 255.0, 65535.0) if top <= full), top)
 
 
-def _by_colour(pixels: _Pixels, budget: Budget) -> tuple[list[BoolArray], tuple[str, ...]]:
+def _by_colour(pixels: _Loaded, budget: Budget) -> tuple[list[BoolArray], tuple[str, ...]]:
     packed = pixels.values[..., 0].astype(np.uint32)
     for index in (1, 2):
         packed <<= 8

@@ -7,7 +7,6 @@ timeout per read, so that a trickling answer never ends, and keeps the key in wh
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import threading
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -39,9 +38,6 @@ STOP_CHECK_S = 0.05
 WIRE_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError)
 HANDSHAKE = frozenset({"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"})
 """What TLS says before anything was sent; its other errors may come later."""
-
-# no backslash: some programs read it as the end of the host
-HOST = re.compile(r"[a-z0-9.:-]+")
 
 T = TypeVar("T")
 
@@ -114,17 +110,6 @@ def proxies_for(url: str) -> dict[str, str]:
     return dict(requests.utils.get_environ_proxies(url))
 
 
-def split_address(url: str) -> SplitResult | None:
-    """Split an address, or return None where programs may differ in what its host is."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    is_plain = parts.username is None and parts.password is None
-    return parts if is_plain and HOST.fullmatch(parts.hostname or "") else None
-
-
 def read_body(response: requests.Response, deadline: float) -> bytes:
     """Read an answer's body, within `MAX_BODY` and until the deadline."""
     parts, size = [], 0
@@ -165,11 +150,6 @@ def interruptible(call: Callable[[], T], stop: threading.Event, deadline: float)
     if errors:
         raise errors[0]
     return result[0]
-
-
-def is_timeout(error: Exception) -> bool:
-    """Whether an error means that it took too long."""
-    return isinstance(error, requests.Timeout | TimeoutError)
 
 
 def was_not_sent(error: Exception) -> bool:
