@@ -309,7 +309,7 @@ def asked_again(monkeypatch, results, lost=()):
     for index in lost:
         record["runs"][0]["questions"][index] |= {"answered": False, "objects": 0, "labels": {}}
 
-    def answering(engine, run, records, confirm, stop, *, newer_than):
+    def answering(engine, run, records, confirm, *, newer_than):
         yield Progress(0, 2)
         count = 2 - len(lost)
         expected = (ObjectPrompt((Point(1, 2),)),) * count

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from napari_sam3.core.instances import Instance, Instances, split_labels
 from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.pictures import Picture, Pixels
 from napari_sam3.core.slabs import Slab
-from napari_sam3.engines.base import NEVER, Engine
+from napari_sam3.engines.base import Engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.estimate import Estimate
@@ -184,7 +183,6 @@ def iter_asked_again(
     engines: Callable[[Mapping[str, Any]], Engine],
     records: Records,
     confirm: Confirm,
-    stop: threading.Event = NEVER,
     *,
     newer_than: float = 0.0,
     on_notice: Callable[[str], object] = lambda _: None,
@@ -196,7 +194,7 @@ def iter_asked_again(
     record : mapping
     pictures, engines : callable
         Given a run: its picture; who answers.
-    records, confirm, stop, newer_than
+    records, confirm, newer_than
         As in `iter_accounted`.
     on_notice : callable
         Told what the user should read of each new answer, such as that it was not stored.
@@ -218,7 +216,7 @@ def iter_asked_again(
     }
     for run, again in asked:
         answer = yield from iter_accounted(
-            engines(run), again, records, confirm, stop, newer_than=newer_than
+            engines(run), again, records, confirm, newer_than=newer_than
         )
         _refuse_partial(answer)
         for notice in answer.notices:
