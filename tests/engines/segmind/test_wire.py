@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -30,7 +31,12 @@ from napari_sam3.engines.segmind.wire import (
     proxies_for,
     was_not_sent,
 )
-from napari_sam3.errors import EngineUnavailableError, OutcomeUnknownError, ResponseError
+from napari_sam3.errors import (
+    CancelledError,
+    EngineUnavailableError,
+    OutcomeUnknownError,
+    ResponseError,
+)
 from napari_sam3.testing import Behaviour
 
 KEY = "SG_0123456789abcdef"
@@ -314,6 +320,16 @@ def test_an_address_is_split_only_where_all_programs_agree():
     assert (parts.scheme, parts.hostname, parts.port) == ("https", "images.segmind.com", 443)
     assert split_address("http://[::1]:80/").hostname == "::1"
     assert split_address("https://a_b%2f.com/") is None
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun_and_a_stop_ends_one():
+    stop = threading.Event()
+    http = SegmindHttp(SegmindOptions(), ApiKey(KEY), 20.0, stop)
+    assert http.wait_until(time.monotonic())
+    assert not http.wait_until(time.monotonic() + 30)
+    stop.set()
+    with pytest.raises(CancelledError):
+        http.wait_until(time.monotonic() + 15)
 
 
 def test_it_does_not_show_the_key():
