@@ -23,10 +23,8 @@ Places = tuple[tuple[int, int], ...]
 def window_at(frame: Box, pixels: Places, margin: int) -> Box:
     """Return the box around some pixels of an image with a margin, clipped to the image."""
     rows, cols = zip(*pixels, strict=True)
-    return (
-        Box(min(rows), min(cols), max(rows) + 1, max(cols) + 1).grown(margin).intersection(frame)
-        or frame
-    )
+    around = Box(min(rows), min(cols), max(rows) + 1, max(cols) + 1).grown(margin)
+    return around.intersection(frame) or frame
 
 
 def corners(item: Instance) -> Places:
