@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from napari_sam3.cli.export import export_objects
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.core.viewing import View
 from napari_sam3.workflows.exporting import export, read_objects
 from napari_sam3.workflows.exporting.recorded_place import placed
@@ -121,13 +121,18 @@ def solid(label, place, state="unreviewed", depth=0, score=0.5):
     return PlaneObject(label, item, "Built-in", state, depth)
 
 
-def write_record(path, labels, objects, view=None, index=None, shape=SHAPE, **place):
+def write_record(path, labels, objects, view=None, planes=(), **place):
     """Write objects, as the panel does, into the record beside labels."""
-    plane = StoredPlane(index or PlaneIndex(), shape, {one.label: one for one in objects})
     image = {"name": "cells", "shape": list(labels.shape)}
     record = new_record(image, {"shape": list(labels.shape), **place})
-    stored = StoredObjects((plane,), view or View())
-    write_sidecar(path.with_suffix(".json"), with_objects(record, stored), labels, path.name)
+    over = (
+        LabelledObject(
+            one.label, dict.fromkeys(planes or [PlaneIndex()], one.part), one.state, one.depth
+        )
+        for one in objects
+    )
+    record = with_objects(record, ObjectStore(labels.shape, over, view))
+    write_sidecar(path.with_suffix(".json"), record, labels, path.name)
 
 
 @pytest.fixture
@@ -228,7 +233,7 @@ def test_the_record_of_another_label_image_beside_it_is_not_taken(on_record, lab
 def test_a_damaged_record_is_a_sentence(on_record, tmp_path):
     path = on_record.with_suffix(".json")
     said = json.loads(path.read_text())
-    said["objects"]["planes"][0]["items"][0]["rle"] = "0"
+    said["objects"]["items"][0]["parts"][0]["rle"] = "0"
     path.write_text(json.dumps(said))
     done = run(on_record, "--output", tmp_path / "a.csv")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -293,11 +298,11 @@ def test_objects_on_record_of_a_plane_of_a_stack_are_saved_whole(tmp_path, label
     planes = np.stack([np.zeros_like(labels), labels])
     save_labels(path, planes)
     objects = [solid(1, ONE, depth=1), solid(2, TWO, depth=2)]
-    shown, shape = (1, 2), SHAPE
+    shown = (1, 2)
     if is_turned:
-        shown, shape = (2, 1), SHAPE[::-1]
+        shown = (2, 1)
         objects = [replace(one, instance=one.instance.transposed()) for one in objects]
-    write_record(path, planes, objects, index=PlaneIndex(shown, (1,)), shape=shape)
+    write_record(path, planes, objects, planes=[PlaneIndex(shown, (1,))])
     done = run(path, "--plane", "1", "--output", tmp_path / "a.csv")
     assert (done.exit_code, done.stderr) == (0, "")
     rows = rows_of(tmp_path / "a.csv")
@@ -307,6 +312,30 @@ def test_objects_on_record_of_a_plane_of_a_stack_are_saved_whole(tmp_path, label
     done = run(path, "--plane", "0", "--output", tmp_path / "b.csv")
     assert (done.exit_code, done.stderr) == (0, "")
     assert rows_of(tmp_path / "b.csv") == []
+
+
+def test_objects_on_record_over_planes_are_one_row_each(tmp_path, labels):
+    path = tmp_path / "stack_labels.tif"
+    labels[TWO], labels[ONE] = 2, 1
+    planes = np.stack([np.zeros_like(labels), labels, labels])
+    planes[2][labels == 2] = 0
+    save_labels(path, planes)
+    objects = [solid(1, ONE, depth=1), solid(2, TWO, depth=2), solid(3, ONE, "rejected", depth=9)]
+    over = [PlaneIndex((1, 2), (z,)) for z in (1, 2)]
+    write_record(path, planes, objects, planes=over, scale=[2, 0.5, 0.25], units=["um"] * 3)
+    outputs = [each for name in ("a.csv", "a.json") for each in ("--output", tmp_path / name)]
+    done = run(path, *outputs)
+    assert done.exit_code == 0, done.output
+    assert "2 objects → " in done.stdout
+    # on the last plane, the second one was erased since
+    assert "was changed after its record" in done.stderr
+    one, two = rows_of(tmp_path / "a.csv")
+    assert (one["planes"], two["planes"], two["plane"]) == ("2", "1", "1")
+    assert float(one["volume"]) == int(one["voxels"]) * 2 * 0.5 * 0.25
+    coco = json.loads((tmp_path / "a.json").read_text())
+    assert [(each["label"], each["image_id"]) for each in coco["annotations"]] == [
+        *((1, 1), (2, 1), (1, 2))
+    ]
 
 
 def test_objects_of_a_stack_need_a_plane_and_nothing_is_written_without(stack, tmp_path):

@@ -11,8 +11,7 @@ from napari_sam3.core.instances import Instance
 from napari_sam3.core.labels import OVERLAP_RULES
 from napari_sam3.core.objects import REVIEW_STATES, PlaneObject
 from napari_sam3.core.painting import paint_objects
-from napari_sam3.core.plane_changes import Changes
-from napari_sam3.core.reconciling import reconcile
+from napari_sam3.core.reconciling import Changes, reconcile
 from tests.tiers import examples
 
 SHAPE = (12, 17)

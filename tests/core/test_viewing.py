@@ -5,15 +5,17 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import PlaneObject
-from napari_sam3.core.viewing import View, hidden_labels
+from napari_sam3.core.objects import LabelledObject, Part
+from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.store import ObjectStore
+from napari_sam3.core.viewing import View
 
 SHAPE = (40, 61)
 
 
 def solid(label, box, score=None, state="unreviewed"):
     item = Instance(np.ones(box.shape, bool), box, score)
-    return PlaneObject(label, item, "", state)
+    return LabelledObject(label, {PlaneIndex(): Part(item)}, state)
 
 
 OBJECTS = (
@@ -25,8 +27,9 @@ OBJECTS = (
 )
 
 
-def left(view):
-    return {one.label for one in OBJECTS} - hidden_labels(OBJECTS, SHAPE, view)
+def left(view, objects=OBJECTS):
+    store = ObjectStore(SHAPE, objects, view)
+    return set(store.objects) - store.hidden
 
 
 def test_without_filters_only_what_was_rejected_is_hidden():
@@ -57,7 +60,7 @@ def test_an_object_that_is_filtered_out_suppresses_no_other():
 
 
 def test_no_objects_are_no_trouble():
-    assert hidden_labels([], SHAPE, View(min_area=3, max_iom=0.5)) == set()
+    assert left(View(min_area=3, max_iom=0.5), ()) == set()
 
 
 @pytest.mark.parametrize(

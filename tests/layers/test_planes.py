@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from napari.components import Dims
 from napari.layers import Image, Points
 
-from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.output import find_output_place, write_instances
+from napari_sam3.layers.objects import plane_index
+from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.pictures import capture_picture
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.prompts import from_pixels, read_points
@@ -316,11 +316,7 @@ def test_what_is_clicked_is_what_is_painted(scene, data):
 
     place = find_output_place(image, plane)
     labels = place.new_layer()
-    mask = np.zeros(plane.shape, bool)
-    mask[drawn.points[0].point.pixel] = True
-    item = Instance.from_mask(mask)
-    for _ in write_instances(labels, plane, Instances(plane.shape, (item,))):
-        pass
+    plane_index(plane).cut(labels.data)[drawn.points[0].point.pixel] = 1
     assert np.argwhere(labels.data).tolist() == [list(pixel)]
     np.testing.assert_allclose(labels.data_to_world(pixel), image.data_to_world(pixel), atol=1e-6)
 

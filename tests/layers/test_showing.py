@@ -85,9 +85,8 @@ def run(showing, z, *boxes, name="run"):
         part = Part(Instance(np.ones(box.shape, bool), box, 0.9), "Engine", (name, 0, place))
         made[first + place] = LabelledObject(first + place, {PLANES[z]: part}, depth=depth + place)
     store.edit(made)
-    with showing.layer.block_history():
-        for _ in showing.iter_paint(PLANES[z], history=True):
-            pass
+    for _ in showing.iter_paint(PLANES[z], history=True):
+        pass
     return list(made)
 
 
@@ -381,3 +380,37 @@ class AnyDeeds(RuleBasedStateMachine):
 
 TestAnyDeeds = AnyDeeds.TestCase
 TestAnyDeeds.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+
+
+class TestLettingGo:
+    """A layer whose panel is closed, and opened again."""
+
+    def test_what_was_decided_while_nobody_painted_is_painted_next_time(self):
+        showing = over(*stack(1, range(3), 1, 1, 4, 6), *stack(2, range(3), 6, 8, 11, 15))
+        showing.close()
+        decide(showing, 2, "rejected")
+        again = Showing(showing.layer, showing.store)
+        assert again.stale == set(PLANES)
+        settle(again)
+        assert not (showing.layer.data == 2).any()
+        assert (showing.store.objects[1].state, showing.store.objects[1].area) == ("unreviewed", 45)
+
+    def test_what_others_painted_meanwhile_is_taken_over_and_no_object_is_lost(self):
+        showing = over(*stack(2, range(3), 6, 8, 11, 15))
+        decide(showing, 2, "rejected")
+        showing.close()
+        showing.layer.data[0, 1:3, 1:3] = 5
+        again = Showing(showing.layer, showing.store)
+        settle(again)
+        assert {n: one.state for n, one in showing.store.objects.items()} == {
+            2: "rejected",
+            5: "edited",
+        }
+
+    def test_a_store_that_is_made_of_what_a_layer_shows_is_painted_already(self):
+        box = Box(1, 1, 4, 6)
+        part = Part(Instance(np.ones(box.shape, bool), box))
+        store = ObjectStore(SHAPE, [LabelledObject(1, dict.fromkeys(PLANES, part))])
+        showing = Showing(Labels(labels_of(*stack(1, range(3), 1, 1, 4, 6))), store)
+        assert not showing.stale
+        assert take(showing).changes == {}

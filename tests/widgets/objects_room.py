@@ -8,8 +8,10 @@ from napari.layers import Labels, Points
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.objects import LabelledObject, Part
 from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
+from napari_sam3.layers.features import object_rows
+from napari_sam3.layers.objects import find_store, store_of
 
 LIMIT_S = 20
 LIMIT_MS = LIMIT_S * 1000
@@ -37,13 +39,29 @@ OBJECTS = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.7), 3: solid(SMALL, 0.6)}
 """A large one, one at the border, and one that the large one hides, from top to bottom."""
 
 
+def add_run(layer, objects, index=WHOLE, engine="Built-in", sources=None):
+    """Put into a layer's store what a run has found, from top to bottom; nothing is painted."""
+    store = store_of(layer)
+    made = {
+        label: LabelledObject(
+            label,
+            {index: Part(item, engine, (sources or {}).get(label))},
+            depth=store.next_depth + place,
+        )
+        for place, (label, item) in enumerate(objects.items())
+    }
+    store.edit(made)
+    return store
+
+
 def labels_on_record(objects=OBJECTS, name="cells objects"):
     """Return a layer as a run leaves it."""
     layer = Labels(np.zeros(SHAPE, np.uint16), name=name)
     for label in reversed(objects):
         layer.data[objects[label].box.slices] = label
-    add_written(layer, WHOLE, objects, engine="Built-in")
-    layer.features = object_rows(ObjectRecord.find(layer), {})
+    store = add_run(layer, objects)
+    store.painted[WHOLE] = store.view_of(WHOLE)
+    layer.features = object_rows(store.objects)
     return layer
 
 
@@ -89,7 +107,7 @@ def shown(layer):
 
 def objects_of(layer, index=WHOLE):
     """Return a plane's objects by label."""
-    return ObjectRecord.find(layer).planes[index].objects
+    return find_store(layer).on(index)
 
 
 def states(layer, index=WHOLE):

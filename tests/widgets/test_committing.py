@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from qtpy.QtWidgets import QApplication
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point
 from napari_sam3.engines.base import SegmentationResult
+from napari_sam3.layers import showing
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.pictures import capture_picture
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.widgets._committing import Committer, RunContext, picture_metadata
+from napari_sam3.widgets._keeping import keep, let_go
 from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import check_record
 from napari_sam3.workflows.replay import rebuild
@@ -44,6 +47,7 @@ class Desk:
         self.committer = Committer(self.viewer)
         self.viewer.layers.events.removed.connect(lambda e: self.committer.forget(e.value))
         self.done, self.failed = [], []
+        self.keepers = set()
 
     def context(self, *prompts, output=None, keys=None, live=False, notices=()):
         plane = find_plane(self.image, self.viewer.dims)
@@ -73,12 +77,38 @@ class Desk:
 
     def write(self, *boxes, **kwargs):
         self.commit(self.context(**kwargs), [solid(box) for box in boxes])
+        self.settle()
+
+    def close(self):
+        self.committer.close()
+        for keeper in self.keepers:
+            let_go(keeper, self)
+
+    def begin_to_write(self):
+        """Write until something is to be seen, and no further."""
+        layer = only_labels(self.viewer)
+        while not layer.data.any():
+            QApplication.processEvents()
+        return layer
+
+    def settle(self):
+        """Write all, and bring all layers in step."""
         self.committer.finish()
+        keepers = [self.keeper(layer) for layer in labels_layers(self.viewer)]
+        while any(keeper.is_busy for keeper in keepers):
+            QApplication.processEvents()
+
+    def keeper(self, layer):
+        keeper = keep(self.viewer, layer, self)
+        self.keepers.add(keeper)
+        return keeper
 
 
 @pytest.fixture
 def desk(qtbot):
-    return Desk()
+    desk = Desk()
+    yield desk
+    desk.close()
 
 
 def others(desk, known):
@@ -103,7 +133,7 @@ def test_an_answer_makes_one_layer_and_the_next_is_appended(desk):
 def test_two_answers_at_once_make_one_layer(desk):
     desk.commit(desk.context(), [solid(A)])
     desk.commit(desk.context(), [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     assert sorted(np.unique(only_labels(desk.viewer).data)) == [0, 1, 2]
 
 
@@ -112,13 +142,13 @@ def test_the_window_lives_between_two_steps(qtbot, desk):
     assert desk.committer.is_busy
     assert desk.done == []
     qtbot.waitUntil(lambda: bool(desk.done))
-    assert not desk.committer.is_busy
+    qtbot.waitUntil(lambda: not desk.committer.is_busy)
 
 
 def test_each_layer_has_its_row_of_the_features_table(desk):
     context = desk.context(CLICK, TWO_CLICKS, keys=("a", "b"))
     desk.commit(context, [solid(A, 0.81239)], [solid(B, None)])
-    desk.committer.finish()
+    desk.settle()
     table = only_labels(desk.viewer).features
     assert table["index"].tolist() == [1, 2]
     assert table["score"].iloc[0] == 0.8124
@@ -165,7 +195,7 @@ def test_a_refined_object_keeps_its_label_and_the_others_theirs(desk):
     desk.commit(desk.context(CLICK, keys=("a",)), [solid(A)])
     desk.commit(desk.context(CLICK, keys=("b",)), [solid(B)])
     desk.commit(desk.context(TWO_CLICKS, keys=("a",)), [solid(C)])
-    desk.committer.finish()
+    desk.settle()
     layer = only_labels(desk.viewer)
     assert has_only(layer, C, 1)
     assert has_only(layer, B, 2)
@@ -192,35 +222,34 @@ def test_a_layer_removed_meanwhile_loses_no_answer(desk):
     context = desk.context(output=old)
     desk.viewer.layers.remove(old)
     desk.commit(context, [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     assert has_only(only_labels(desk.viewer), B, 1)
     assert "was removed meanwhile" in desk.done[-1].notices[0]
 
 
-def test_a_layer_removed_while_it_is_written_loses_no_answer(desk):
+def test_a_layer_removed_while_it_is_written_loses_no_answer(desk, monkeypatch):
+    monkeypatch.setattr(showing, "STEP_S", 0)
     shape = (900, 700)
     desk.image.data = picture(shape)
     desk.commit(desk.context(), [solid(Box(0, 0, *shape))])
-    desk.committer._step()
-    old = only_labels(desk.viewer)
-    assert old.data.any()
+    old = desk.begin_to_write()
     assert not old.data.all()
     desk.viewer.layers.remove(old)
-    desk.committer.finish()
+    desk.settle()
     assert only_labels(desk.viewer) is not old
     assert only_labels(desk.viewer).data.all()
     assert desk.failed == []
     assert len(desk.done) == 1
 
 
-def test_a_layer_reshaped_while_it_is_written_loses_no_answer(desk):
+def test_a_layer_reshaped_while_it_is_written_loses_no_answer(desk, monkeypatch):
+    monkeypatch.setattr(showing, "STEP_S", 0)
     shape = (900, 700)
     desk.image.data = picture(shape)
     desk.commit(desk.context(), [solid(Box(0, 0, *shape))])
-    desk.committer._step()
-    old = only_labels(desk.viewer)
+    old = desk.begin_to_write()
     old.data = np.zeros((5, 6), np.uint16)
-    desk.committer.finish()
+    desk.settle()
     (new,) = others(desk, old)
     assert new.data.all()
     assert not old.data.any()
@@ -233,7 +262,7 @@ def test_a_layer_made_unfit_meanwhile_loses_no_answer(desk):
     context = desk.context(output=chosen)
     chosen.data = np.zeros((5, 6), np.uint16)
     desk.commit(context, [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     (new,) = others(desk, chosen)
     assert has_only(new, B, 1)
     assert "has the shape (5, 6)" in desk.done[0].notices[0]
@@ -258,7 +287,7 @@ def test_a_renamed_layer_is_still_the_one(desk):
 
 def test_the_objects_of_a_removed_layer_are_asked_for_anew(desk):
     desk.commit(desk.context(CLICK, keys=("a",)), [solid(A)])
-    desk.committer.finish()
+    desk.settle()
     assert desk.committer.answered([("a", CLICK)]) == [True]
     desk.viewer.layers.remove(only_labels(desk.viewer))
     assert desk.committer.answered([("a", CLICK)]) == [False]
@@ -267,7 +296,7 @@ def test_the_objects_of_a_removed_layer_are_asked_for_anew(desk):
 def test_a_live_answer_leaves_the_user_in_the_layer_that_is_drawn_in(desk):
     points = desk.viewer.add_points()
     desk.commit(desk.context(CLICK, keys=("a",), live=True), [solid(A)])
-    desk.committer.finish()
+    desk.settle()
     assert desk.viewer.layers.selection == {points}
 
 
@@ -282,7 +311,7 @@ def test_an_empty_answer_is_no_error_and_makes_no_layer(desk):
 
 def test_all_notices_are_handed_on(desk):
     desk.commit(desk.context(notices=("from reading",)), [solid(A)], notices=("from engine",))
-    desk.committer.finish()
+    desk.settle()
     assert desk.done[0].notices == ("from reading", "from engine")
 
 
@@ -292,14 +321,14 @@ def test_an_error_while_writing_is_told_and_the_next_answer_written(desk):
     broken = RunContext(context.run, "nobody", context.place, None, "score", ("x",))
     desk.commit(broken, [solid(A)])
     desk.commit(desk.context(), [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     assert len(desk.failed) == 1
     assert len(desk.done) == 2
 
 
 def refine(desk, box, *prompts):
     desk.commit(desk.context(*(prompts or (CLICK,)), keys=("object 1",)), [solid(box)])
-    desk.committer.finish()
+    desk.settle()
 
 
 def test_what_was_painted_by_hand_with_a_label_outlives_the_object_that_had_it(desk):
@@ -317,9 +346,10 @@ def test_objects_that_are_all_known_are_looked_at_in_several_steps(desk):
     desk.write(*boxes)
     desk.commit(desk.context(), [solid(box) for box in boxes])
     steps = 0
-    while desk.committer.is_busy:
-        desk.committer._step()
+    while desk.committer.is_writing:
+        QApplication.processEvents()
         steps += 1
+    desk.settle()
     assert steps > 3
     assert desk.done[-1].written.known == len(boxes)
     assert len(only_labels(desk.viewer).features) == len(boxes)
@@ -330,7 +360,7 @@ def test_a_table_that_is_not_about_labels_costs_no_answer_and_is_left_alone(desk
     chosen = Labels(np.zeros(SHAPE, np.uint16), name="mine", features={"index": index})
     desk.viewer.add_layer(chosen)
     desk.commit(desk.context(output=chosen), [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     assert desk.failed == []
     assert chosen.data[31, 41] > 0
     assert chosen.features["index"].tolist() == index
@@ -340,7 +370,6 @@ def test_a_label_that_a_script_wrote_is_not_used_again(desk):
     desk.write(A)
     layer = only_labels(desk.viewer)
     layer.data_setitem((np.array([0]), np.array([79])), 9)
-    layer.undo()
     desk.write(B)
     assert layer.data.max() == 10
 
@@ -350,7 +379,7 @@ def test_a_layer_that_is_not_editable_is_left_alone(desk):
     desk.viewer.add_layer(chosen)
     chosen.editable = False
     desk.commit(desk.context(output=chosen), [solid(B)])
-    desk.committer.finish()
+    desk.settle()
     assert not chosen.data.any()
     assert any("read-only" in notice for notice in desk.done[-1].notices)
 
@@ -391,7 +420,7 @@ def test_a_refined_object_can_be_replayed_to_the_last_pixel(desk):
     desk.commit(desk.context(), [solid(wide), solid(C)])
     desk.commit(desk.context(TWO_CLICKS, keys=("a",)), [solid(shifted)])
     desk.commit(desk.context(CLICK, keys=("b",)), [solid(wide)])
-    desk.committer.finish()
+    desk.settle()
     layer = only_labels(desk.viewer)
     assert np.array_equal(replayed(desk, layer), layer.data)
     first, _, third, _ = record_of(layer)["runs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,13 @@ from typer.testing import CliRunner
 from napari_sam3.cli.export import export_objects
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.objects import LabelledObject, Part
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.core.viewing import View
-from napari_sam3.errors import ImageError
-from napari_sam3.layers.objects import ObjectRecord, add_written
+from napari_sam3.layers.objects import OBJECTS_KEY, find_store
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import find_plane
-from napari_sam3.widgets._plane_states import capture_state
 from napari_sam3.widgets.exporting import capture_content, write_objects
 from napari_sam3.widgets.opening import read_others
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
@@ -42,11 +43,17 @@ SECOND = PlaneIndex((1, 2), (1,))
 def stack_of_objects():
     layer = Labels(np.zeros((3, *SHAPE), np.uint16), name="cells objects", scale=(2, 0.5, 0.25))
     layer.data[0, 2:6, 3:9] = 77
-    plane = SECOND.cut(layer.data)
-    objects = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.4), 3: solid(SMALL, 0.8)}
-    for label in (3, 2, 1):
-        plane[objects[label].box.slices] = label
-    add_written(layer, SECOND, objects, engine="Built-in")
+    return on_record(
+        layer, SECOND, {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.4), 3: solid(SMALL, 0.8)}
+    )
+
+
+def on_record(layer, index, items):
+    """Let a layer show objects of a plane, those of smaller label above the others."""
+    objects = (LabelledObject(n, {index: Part(i, "Built-in")}, depth=n) for n, i in items.items())
+    store = layer.metadata[OBJECTS_KEY] = ObjectStore(layer.data.shape, objects)
+    plane, whole = index.cut(layer.data), Box.of_shape(store.plane_shape(index))
+    plane[...] = store.view_of(index).paint(whole, plane.dtype)
     return layer
 
 
@@ -56,8 +63,7 @@ def layer():
 
 
 def captured(layer, index=SECOND, image=None, plane=None, *, whole=False):
-    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), index)
-    return capture_content(layer, index, state, image, plane, whole=whole)
+    return capture_content(layer, index, image, plane, whole=whole)
 
 
 def labels_of(content):
@@ -65,7 +71,7 @@ def labels_of(content):
 
 
 def test_what_is_shown_is_exported_with_what_it_hides(layer):
-    ObjectRecord.find(layer).view = View(min_score=0.5)
+    find_store(layer).show(View(min_score=0.5))
     content = captured(layer)()
     assert labels_of(content) == [1, 3]
     assert content.labels.shape == SHAPE
@@ -76,15 +82,23 @@ def test_what_is_shown_is_exported_with_what_it_hides(layer):
 def test_what_was_painted_since_somebody_looked_is_exported(layer):
     layer.data[1][EDGE.slices] = 0
     layer.data[1, 0:4, 40:50] = 9
-    content = captured(layer)
-    layer.data[1] = 0
-    content = content()
+    content = captured(layer)()
     assert labels_of(content) == [1, 3, 9]
     assert (content.labels == 9).sum() == 40
 
 
+def test_a_run_that_was_taken_back_and_done_again_is_exported_as_it_was(layer):
+    store = find_store(layer)
+    for label, one in dict(store.objects).items():
+        part = replace(one.parts[SECOND], source=("run", 0, label))
+        store.undone[label] = replace(one, parts={SECOND: part})
+        store.edit({label: None})
+    store.painted[SECOND] = store.view_of(SECOND)
+    assert {one.instance.score for one in captured(layer)().objects} == {0.9, 0.4, 0.8}
+
+
 def test_a_format_of_labels_gets_the_whole_stack(layer, tmp_path):
-    ObjectRecord.find(layer).view = View("smallest", min_score=0.5)
+    find_store(layer).show(View("smallest", min_score=0.5))
     content = captured(layer, whole=True)()
     assert content.labels.shape == layer.data.shape
     assert content.scale == (2, 0.5, 0.25)
@@ -118,7 +132,7 @@ def test_a_plane_that_is_shown_turned_is_exported_as_the_image_has_it(layer):
     viewer.dims.set_current_step(0, 2)
     turned, area = PlaneIndex((2, 1), (2,)), Box(3, 4, 9, 20)
     layer.data[2][area.slices] = 5
-    add_written(layer, turned, {5: solid(Box(4, 3, 20, 9), 0.5)}, engine="Built-in")
+    on_record(layer, turned, {5: solid(Box(4, 3, 20, 9), 0.5)})
     plane = find_plane(image, viewer.dims)
     content = captured(layer, turned, image, plane)()
     (one,) = content.objects
@@ -155,33 +169,21 @@ def flat_layer(index):
         layer.data[one.box.slices] = label
     turned = index.shown == (1, 0)
     items = {label: one.transposed() if turned else one for label, one in objects.items()}
-    add_written(layer, index, items, engine="Built-in")
-    return layer
+    return on_record(layer, index, items)
 
 
 @pytest.mark.parametrize("index", [PlaneIndex(), PlaneIndex((1, 0))], ids=["upright", "turned"])
-def test_napari_writes_what_is_shown_and_leaves_the_live_record_as_it_is(tmp_path, index):
+def test_napari_writes_what_is_shown_and_leaves_the_live_store_as_it_is(tmp_path, index):
     layer = flat_layer(index)
-    record = ObjectRecord.find(layer)
-    record.view, record.owner = View(min_score=0.5), None
+    store = find_store(layer)
+    store.show(View(min_score=0.5))
     layer.data[30:36, 0:5] = 9
-    before = dict(record.planes[index].objects), record.planes[index].expected.copy()
+    before, version = dict(store.objects), store.version
     write_objects(str(tmp_path / "x.json"), *layer.as_layer_data_tuple()[:2])
     found = {one.label: one.instance.box for one in read_objects(tmp_path / "x.json").objects}
     assert found == {1: LARGE, 9: Box(30, 0, 36, 5)}
-    assert list(record.planes) == [index]
-    assert record.planes[index].objects == before[0]
-    np.testing.assert_array_equal(record.planes[index].expected, before[1])
-    assert record.owner is None
-    assert layer.metadata["napari_sam3_objects"] is record
-
-
-def test_labels_that_a_run_is_half_way_through_are_not_exported(tmp_path):
-    layer = flat_layer(PlaneIndex())
-    ObjectRecord.find(layer).writers = 1
-    with pytest.raises(ImageError, match="export again"):
-        write_objects(str(tmp_path / "x.json"), *layer.as_layer_data_tuple()[:2])
-    assert list(tmp_path.iterdir()) == []
+    assert (store.planes, dict(store.objects), store.version) == ((index,), before, version)
+    assert find_store(layer) is store
 
 
 def test_labels_that_were_moved_lie_where_they_lay(layer, tmp_path):
@@ -198,9 +200,9 @@ def test_labels_that_were_moved_lie_where_they_lay(layer, tmp_path):
 
 @pytest.mark.parametrize("turn", [{}, {"rotate": (0, 0, 30)}, {"shear": (0, 0, 0.5)}])
 def test_coordinates_in_a_table_are_where_napari_shows_them(layer, tmp_path, turn):
-    made = Labels(layer.data, scale=layer.scale, translate=(100, -7.5, 20.25), **turn)
-    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), SECOND)
-    export(tmp_path / "x.csv", capture_content(made, SECOND, state, whole=False)())
+    place = {"scale": layer.scale, "translate": (100, -7.5, 20.25), **turn}
+    made = Labels(layer.data, metadata=layer.metadata, **place)
+    export(tmp_path / "x.csv", captured(made)())
     with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             pixel = 1, float(row["centroid_row_px"]), float(row["centroid_col_px"])
@@ -210,9 +212,8 @@ def test_coordinates_in_a_table_are_where_napari_shows_them(layer, tmp_path, tur
 
 @pytest.mark.parametrize("turn", [{"rotate": (0, 0, 30)}, {"scale": (2, -0.5, 0.25)}])
 def test_what_a_label_image_cannot_say_of_a_layers_place_is_said(layer, tmp_path, turn):
-    made = Labels(layer.data, **turn)
-    state = capture_state(ObjectRecord.find(layer), layer.data.copy(), SECOND)
-    content = capture_content(made, SECOND, state, whole=True)()
+    made = Labels(layer.data, metadata=layer.metadata, **turn)
+    content = captured(made, whole=True)()
     assert not_held(tmp_path / "x.csv", content) == ()
     (notice,) = not_held(tmp_path / "x.zarr", content)
     assert "rotated, sheared or mirrored" in notice

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from napari.layers import Labels
 from napari.layers._layer_actions import _duplicate_layer
+from qtpy.QtWidgets import QApplication
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.objects import PlaneObject
-from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, add_written
+from napari_sam3.core.objects import LabelledObject, Part
+from napari_sam3.layers import showing
+from napari_sam3.layers.objects import OBJECTS_KEY, find_store, store_of
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets import _keeping
 from napari_sam3.widgets.opening import get_reader
@@ -32,6 +34,7 @@ from .objects_room import (
     SHAPE,
     SMALL,
     WHOLE,
+    add_run,
     at_plane,
     boxes,
     finds,
@@ -50,15 +53,15 @@ ELSEWHERE = Box(33, 2, 38, 9)
 """Where none of the objects lies."""
 
 
-class HeldSync:
+class HeldLook:
     """Looks at objects as ever, but keeps what it found until it is let go."""
 
     def __init__(self):
         self.looked, self._open = threading.Event(), threading.Event()
-        self.real = _keeping.sync
+        self.real = _keeping.take_over
 
-    def __call__(self, state):
-        found = self.real(state)
+    def __call__(self, *args, **kwargs):
+        found = self.real(*args, **kwargs)
         self.looked.set()
         assert self._open.wait(LIMIT_S)
         return found
@@ -69,8 +72,8 @@ class HeldSync:
 
 @pytest.fixture
 def held(objects, monkeypatch):
-    held = HeldSync()
-    monkeypatch.setattr(_keeping, "sync", held)
+    held = HeldLook()
+    monkeypatch.setattr(_keeping, "take_over", held)
     yield held
     held.release()
 
@@ -80,7 +83,7 @@ def looked_at(held, objects, qtbot):
     """Let the worker look at the plane, and hold what it found."""
 
     def looked_at():
-        objects.keeper.sync_all()
+        objects.keeper.look_everywhere()
         qtbot.waitUntil(held.looked.is_set, timeout=LIMIT_MS)
 
     return looked_at
@@ -114,35 +117,29 @@ def test_a_stroke_that_is_painted_while_the_objects_are_looked_at_stays(
     assert shown(layer) == [1, 7]
 
 
-def test_what_is_found_while_a_run_begins_to_be_written_is_not_painted(
-    objects, layer, still, held, looked_at, qtbot
+def test_what_is_found_while_a_run_is_written_is_looked_for_again(
+    objects, layer, still, held, looked_at
 ):
-    objects.form.view.min_score.value = 0.75
     looked_at()
-    before = layer.data.copy()
-    record = ObjectRecord.of(layer)
-    record.writers += 1
+    paint(layer, 7, (45, 65), (35, 62))
+    add_run(layer, {4: solid(ELSEWHERE, 0.4)})
     held.release()
-    qtbot.waitUntil(lambda: not objects.keeper._runner.is_busy, timeout=LIMIT_MS)
-    assert np.array_equal(layer.data, before)
-    record.writers -= 1
     still()
-    assert shown(layer) == [1]
+    assert shown(layer) == [1, 2, 4, 7]
+    assert states(layer)[4] == "unreviewed"
+    assert objects_of(layer)[7].instance.area == 2
 
 
-def test_a_run_that_is_half_written_is_not_looked_at(objects, layer, still, monkeypatch, qtbot):
-    looked = []
-    real = _keeping.sync
-    monkeypatch.setattr(_keeping, "sync", lambda state: (looked.append(state), real(state))[1])
-    record = ObjectRecord.of(layer)
-    record.writers += 1
-    layer.data[ELSEWHERE.slices] = 4
+def test_a_run_that_is_half_written_is_nobodys_edit(objects, layer, still, monkeypatch):
+    monkeypatch.setattr(showing, "STEP_S", 0)
+    monkeypatch.setattr(showing, "CELL", (2, 3))
+    add_run(layer, {4: solid(ELSEWHERE, 0.4)})
+    while not (layer.data[ELSEWHERE.slices] == 4).any():
+        QApplication.processEvents()
+    assert not (layer.data[ELSEWHERE.slices] == 4).all()
     layer.refresh()
-    qtbot.wait(_keeping.SETTLE_MS + 3 * _keeping.RETRY_MS)
-    assert looked == []
-    add_written(layer, WHOLE, {4: solid(ELSEWHERE, 0.4)}, engine="Built-in")
-    record.writers -= 1
     still()
+    assert (layer.data[ELSEWHERE.slices] == 4).all()
     assert states(layer)[4] == "unreviewed"
     assert "added" not in said(objects)
 
@@ -254,8 +251,9 @@ def test_an_8_bit_layer_is_widened_for_a_number_beyond_255(seen, objects, still)
     other = seen.add_labels(data.copy(), name="8 bits")
     objects.form.labels.value = other
     still()
-    rejected = PlaneObject(257, solid(EDGE), "Built-in", "rejected", depth=9)
-    objects_of(other)[257] = rejected
+    part = Part(solid(EDGE), "Built-in")
+    rejected = LabelledObject(257, {WHOLE: part}, "rejected", depth=9)
+    store_of(other).edit({257: rejected})
     objects.review.choose((257,))
     objects.accept()
     still()
@@ -394,7 +392,7 @@ class TestADuplicatedLayer:
         assert shown(copy) == [1]
         assert states(layer)[2] == "unreviewed"
         assert shown(layer) == [1, 2]
-        assert ObjectRecord.find(layer).view.shows_all
+        assert find_store(layer).view.shows_all
 
 
 class TestALayerOfAnotherShape:
@@ -409,7 +407,7 @@ class TestALayerOfAnotherShape:
 
     def test_takes_a_run_into_a_record_that_begins_anew(self, objects, reshaped):
         assert list(boxes(reshaped).values()) == [Box(3, 2, 18, 19)]
-        assert len(ObjectRecord.find(reshaped).aside) == 1
+        assert len(find_store(reshaped).aside) == 3
 
     def test_is_saved_and_opened_again(self, reshaped, tmp_path):
         save_layer_data(tmp_path / "cells.tif", capture_labels(reshaped))
@@ -425,7 +423,7 @@ def test_labels_that_get_another_axis_are_looked_at_plane_by_plane(seen, objects
     large = np.where(layer.data == 1, layer.data, 0)
     layer.data = np.stack([large, large])
     still()
-    index = next(index for index in ObjectRecord.find(layer).planes if index.fixed)
+    index = next(index for index in find_store(layer).planes if index.fixed)
     assert boxes(layer, index) == {1: LARGE}
     assert objects.form.table.visible_labels() == (1,)
     assert objects.form.reviewed.text() == "0 of 1 reviewed"
@@ -454,7 +452,7 @@ class TestAStack:
         still()
         objects.next()
         assert "turn the view back" in said(objects)
-        assert len(ObjectRecord.of(layer)) == 1
+        assert len(store_of(layer)) == 2
         seen.dims.order = (0, 1, 2)
         still()
         objects.next()
@@ -499,7 +497,7 @@ class TestAStack:
         for plane, first in ((0, 11), (2, 21)):
             items = {first: solid(LARGE), first + 1: solid(SMALL)}
             layer.data[plane][LARGE.slices] = first
-            add_written(layer, at_plane(plane), items, engine="Built-in")
+            add_run(layer, items, at_plane(plane))
         go_to = request.getfixturevalue("go_to")
         go_to(2)
         go_to(0)
@@ -513,9 +511,9 @@ class TestAStack:
         objects.accept()
         seen.dims.order = (0, 2, 1)
         still()
-        assert list(ObjectRecord.find(layer).planes) == [at_plane(0)]
+        assert {index.shown for index in find_store(layer).planes} == {(1, 2)}
         assert states(layer, at_plane(0)) == {1: "accepted"}
-        assert objects.form.reviewed.text().startswith("1 of 1 reviewed")
+        assert objects.form.reviewed.text().startswith("1 of 2 reviewed")
 
     def test_a_decision_in_a_turned_view_holds_in_the_other(self, seen, objects, layer, still):
         before = layer.data.copy()
@@ -536,7 +534,7 @@ class TestAStack:
 def test_a_turned_view_of_a_single_plane_shows_the_same_record(seen, objects, layer, still):
     seen.dims.order = (1, 0)
     still()
-    assert list(ObjectRecord.find(layer).planes) == [WHOLE]
+    assert list(find_store(layer).planes) == [WHOLE]
     assert boxes(layer) == {1: LARGE, 2: EDGE, 3: SMALL}
 
 
@@ -548,7 +546,7 @@ def test_a_run_in_a_turned_view_adds_to_the_same_record(
     engine.answer = finds(solid(Box(2, 33, 9, 38), 0.4))
     run_all()
     still()
-    assert list(ObjectRecord.find(layer).planes) == [WHOLE]
+    assert list(find_store(layer).planes) == [WHOLE]
     assert boxes(layer)[4] == ELSEWHERE
     assert states(layer)[4] == "unreviewed"
     assert (layer.data[ELSEWHERE.slices] == 4).all()
@@ -566,7 +564,7 @@ def test_what_was_rejected_is_known_to_a_run_in_a_turned_view(
     engine.answer = finds(solid(turned, 0.8))
     assert "1 rejected or filtered out before" in run_all()
     still()
-    assert len(ObjectRecord.find(layer)) == 3
+    assert len(find_store(layer)) == 3
 
 
 # ---------------------------------------------------------------------- features
@@ -745,7 +743,7 @@ def test_pixels_of_overlaps_are_made_again_by_the_rule_that_is_saved(
     still()
     objects.form.view.rule.value = "smallest"
     still()
-    record = with_objects(layer.metadata[METADATA_KEY], ObjectRecord.find(layer).to_stored())
+    record = with_objects(layer.metadata[METADATA_KEY], find_store(layer))
     (run,) = record["runs"]
     again = rebuild(record, {(run["id"], 0): Instances(SHAPE, items)})
     assert np.array_equal(again, layer.data)

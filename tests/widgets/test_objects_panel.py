@@ -14,7 +14,7 @@ from napari_sam3.core.instances import Instances
 from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.core.viewing import View
 from napari_sam3.errors import EngineError
-from napari_sam3.layers.objects import ObjectRecord
+from napari_sam3.layers.objects import find_store
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets._sharing import QFileDialog
 from napari_sam3.widgets.objects_panel import ObjectsPanel
@@ -77,7 +77,7 @@ def test_filters_hide_and_lose_nothing(objects, layer, still, control, value, le
     getattr(objects.form.view, control).value = value
     still()
     assert shown(layer) == left
-    assert len(ObjectRecord.find(layer)) == 3
+    assert len(find_store(layer)) == 3
     objects.form.view.reset.native.click()
     still()
     assert np.array_equal(layer.data, before)
@@ -106,7 +106,7 @@ def test_what_was_filtered_out_is_not_found_a_second_time(
     engine.answer = lambda request: Instances(request.shape, (solid(Box(40, 61, 60, 80), 0.8),))
     assert "1 rejected or filtered out before" in run("everything")
     still()
-    assert len(ObjectRecord.find(layer)) == 3
+    assert len(find_store(layer)) == 3
 
 
 # ---------------------------------------------------------------------- review
@@ -156,7 +156,7 @@ def test_each_step_is_taken_back_by_itself(objects, layer, still):
     assert said(objects) == "There is nothing to take back."
 
 
-def test_steps_are_freed_when_the_panel_closes(objects, layer, still):
+def test_steps_can_be_taken_back_after_the_panel_was_closed(objects, layer, still):
     objects.review.choose((1,))
     objects.reject()
     still()
@@ -164,8 +164,10 @@ def test_steps_are_freed_when_the_panel_closes(objects, layer, still):
     objects.open()
     still()
     objects.undo()
-    assert said(objects) == "There is nothing to take back."
-    assert states(layer)[1] == "rejected"
+    still()
+    assert said(objects) == "Taken back: reject 1."
+    assert states(layer)[1] == "unreviewed"
+    assert shown(layer) == [1, 2]
 
 
 def test_a_decision_without_an_object_says_how_to_choose_one(objects):
@@ -237,9 +239,9 @@ def test_outlines_follow_a_layer_that_is_given_another_scale(seen, objects, laye
 def test_strokes_by_hand_go_into_the_record(objects, layer, still):
     layer.data_setitem((np.array([35, 36]), np.array([62, 62])), 2)
     still()
-    objects.keeper.sync_all()
+    objects.keeper.look_everywhere()
     still()
-    one = ObjectRecord.find(layer).planes[WHOLE].objects[2]
+    one = find_store(layer).on(WHOLE)[2]
     assert one.instance.area == 402
     assert one.state == "edited"
 
@@ -275,7 +277,7 @@ def test_labels_that_another_plugin_renumbered_stay_the_same_objects(objects, la
     swapped[layer.data == 1], swapped[layer.data == 2] = 2, 1
     layer.data = swapped
     still()
-    objects_now = ObjectRecord.find(layer).planes[WHOLE].objects
+    objects_now = find_store(layer).on(WHOLE)
     assert objects_now[2].instance.box == LARGE
     assert objects_now[1].instance.box == EDGE
     assert objects_now[2].instance.score == 0.9
@@ -306,9 +308,9 @@ def test_a_layer_of_another_shape_begins_a_record_anew_and_the_old_one_is_kept(
 ):
     layer.data = np.zeros((30, 40), np.uint16)
     still()
-    assert len(ObjectRecord.find(layer)) == 0
-    (aside,) = ObjectRecord.find(layer).aside
-    assert len(aside.objects) == 3
+    assert len(find_store(layer)) == 0
+    assert len(find_store(layer).aside) == 3
+    assert "set aside" in said(objects)
 
 
 def test_a_removed_layer_is_let_go(seen, objects, layer, still):
@@ -341,7 +343,7 @@ def test_refining_asks_on_a_crop_and_changes_this_object_alone(
     request = engine.requests[-1]
     assert request.image.shape[:2] == (36, 46)
     assert request.prompt.box == Box(16, 16, 36, 36)
-    one = ObjectRecord.find(layer).planes[WHOLE].objects[2]
+    one = find_store(layer).on(WHOLE)[2]
     assert one.instance.box == Box(36, 56, 48, 68)
     assert one.state == "edited"
     assert np.array_equal(layer.data == 1, before == 1)
@@ -469,8 +471,8 @@ def test_exported_objects_are_imported_as_they_were(seen, objects, layer, still,
     still()
     other = seen.layers[-1] if isinstance(seen.layers[-1], Labels) else objects.layer
     assert objects.layer is other
-    record = ObjectRecord.find(other)
-    areas = sorted(one.instance.area for one in record.all_objects())
+    record = find_store(other)
+    areas = sorted(one.area for one in record.objects.values())
     assert areas == [150, 400, 1000]
 
 
@@ -528,7 +530,7 @@ def test_a_saved_review_goes_on_where_it_ended(seen, objects, layer, still, tmp_
     check_record(again.metadata[METADATA_KEY])
 
 
-def test_a_stack_is_reviewed_plane_by_plane(qtbot):
+def test_a_stack_is_reviewed_on_all_of_its_planes(qtbot):
     seen = ViewerModel()
     rng = np.random.default_rng(4)
     seen.add_image(rng.integers(0, 255, (3, 60, 90), dtype=np.uint8), name="stack")
@@ -540,10 +542,9 @@ def test_a_stack_is_reviewed_plane_by_plane(qtbot):
     panel = ObjectsPanel(seen)
     qtbot.addWidget(panel)
     wait(panel, qtbot)
-    assert panel.form.table.visible_labels() == (2,)
+    assert panel.form.table.visible_labels() == (1, 2)
     seen.dims.set_current_step(0, 0)
     wait(panel, qtbot)
-    assert panel.form.table.visible_labels() == (1, 2)
     panel.form.table.selected.emit((2,))
     assert seen.dims.current_step[0] == 2
     panel.reject()
@@ -579,7 +580,7 @@ def test_a_refined_and_reviewed_layer_is_made_again_from_its_record(
     objects.review.choose((1,))
     objects.reject()
     still()
-    record = with_objects(made.metadata[METADATA_KEY], ObjectRecord.find(made).to_stored())
+    record = with_objects(made.metadata[METADATA_KEY], find_store(made))
     check_record(record)
     ids = [run["id"] for run in record["runs"]]
     again = rebuild(record, {(one, 0): answer for one, answer in zip(ids, answers, strict=True)})

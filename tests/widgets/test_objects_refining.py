@@ -8,8 +8,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.objects import PlaneObject
-from napari_sam3.layers.objects import ObjectRecord
+from napari_sam3.layers.objects import find_store
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.widgets import _refining
 
@@ -18,7 +17,6 @@ from .objects_room import (
     EDGE,
     LARGE,
     SMALL,
-    WHOLE,
     at_plane,
     boxes,
     clicks,
@@ -36,7 +34,7 @@ from .objects_room import (
 IN_CROP = Box(12, 12, 24, 24)
 """What the engine finds in the crop around the object at the edge, which begins at (24, 44)."""
 FOUND = IN_CROP.shifted(24, 44)
-LOST = "The object was changed or removed meanwhile: the answer was not used."
+LOST = "The object was changed or removed meanwhile: the result was not used."
 
 
 def runs(layer):
@@ -187,16 +185,20 @@ def test_what_another_number_stood_for_is_not_taken_back_by_it(
     assert boxes(layer) == {1: EDGE, 2: LARGE, 3: SMALL}
 
 
-def test_another_object_that_has_the_number_by_now_gets_no_answer(objects, layer, still, under_way):
+def test_another_object_that_has_the_number_by_now_gets_no_answer(
+    objects, layer, still, in_step, under_way
+):
     beside = Box(33, 2, 38, 9)
     layer.data[layer.data == 2] = 0
+    layer.refresh()
+    in_step()
     layer.data[beside.slices] = 2
-    objects_of(layer)[2] = PlaneObject(2, solid(beside), depth=-5)
-    ObjectRecord.find(layer).planes[WHOLE].expected[...] = layer.data
+    layer.refresh()
     under_way.release()
     still()
-    assert said(objects) == LOST
     assert boxes(layer)[2] == beside
+    (own,) = boxes(layer).keys() - {1, 2, 3}
+    assert boxes(layer)[own] == FOUND
 
 
 @pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "not followed yet"])
@@ -619,7 +621,7 @@ def test_a_step_passes_over_what_is_not_on_record_any_more(objects, layer, still
     objects.review.choose((1, 2))
     objects.accept()
     still()
-    ObjectRecord.find(layer).planes[WHOLE].objects.pop(2)
+    find_store(layer).edit({2: None})
     objects.undo()
     still()
     assert states(layer)[1] == "unreviewed"

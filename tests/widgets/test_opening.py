@@ -10,10 +10,12 @@ from napari.layers import Labels
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.snapshots import Snapshot
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.errors import ImageError, ProvenanceError
-from napari_sam3.layers.objects import ObjectRecord, add_written, object_rows
+from napari_sam3.layers.objects import OBJECTS_KEY, find_store
 from napari_sam3.widgets.exporting import write_objects
 from napari_sam3.widgets.opening import get_reader, layer_data_of, onto_image
 from napari_sam3.widgets.saving import capture_labels, save_layer_data
@@ -29,18 +31,21 @@ WHOLE = PlaneIndex()
 
 @pytest.fixture
 def layer():
-    layer = Labels(
-        np.zeros((60, 90), np.uint16),
+    large, small = solid(Box(5, 10, 30, 50), 0.9), solid(Box(10, 15, 20, 30), 0.6)
+    objects = (
+        LabelledObject(label, {WHOLE: Part(item, "Built-in")}, depth=label)
+        for label, item in ((1, large), (2, small))
+    )
+    data = np.zeros((60, 90), np.uint16)
+    data[large.box.slices] = 1
+    return Labels(
+        data,
         name="cells",
         scale=(0.5, 0.25),
         translate=(3, -7),
         units=("um", "um"),
+        metadata={OBJECTS_KEY: ObjectStore(data.shape, objects)},
     )
-    large, small = solid(Box(5, 10, 30, 50), 0.9), solid(Box(10, 15, 20, 30), 0.6)
-    layer.data[large.box.slices] = 1
-    add_written(layer, WHOLE, {1: large, 2: small}, engine="Built-in")
-    layer.features = object_rows(ObjectRecord.find(layer), {})
-    return layer
 
 
 def open_again(path):
@@ -56,9 +61,8 @@ def test_saved_labels_come_back_with_their_objects_and_their_place(layer, tmp_pa
     assert np.allclose(again.scale, layer.scale)
     assert np.allclose(again.translate, layer.translate)
     assert [str(unit) for unit in again.units] == ["micrometer", "micrometer"]
-    objects = ObjectRecord.find(again).planes[WHOLE].objects
-    assert objects[2].instance.area == 150
-    assert objects[2].instance.score == 0.6
+    objects = find_store(again).objects
+    assert (objects[2].area, objects[2].score, objects[2].state) == (150, 0.6, "unreviewed")
     assert again.features["area"].tolist() == [1000, 150]
 
 
@@ -69,8 +73,9 @@ def test_labels_that_were_changed_beside_their_record_are_no_edit_that_is_lost(l
     save_labels(tmp_path / "cells.tif", changed)
     again = open_again(tmp_path / "cells.json")
     assert np.array_equal(again.data, changed)
-    plane = ObjectRecord.find(again).planes[WHOLE]
-    assert not plane.expected[40:44, 60:70].any()
+    labels, store = Snapshot.of(again.data, find_store(again)).in_step()
+    np.testing.assert_array_equal(labels, changed)
+    assert store.objects[9].area == 40
 
 
 def test_a_record_without_its_labels_says_so(layer, tmp_path):
@@ -83,7 +88,7 @@ def test_a_record_without_its_labels_says_so(layer, tmp_path):
 def test_a_record_whose_objects_were_damaged_says_so(layer, tmp_path):
     save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
     said = json.loads((tmp_path / "cells.json").read_text())
-    said["objects"]["planes"][0]["items"][0]["box"] = [0, 0, 500, 500]
+    said["objects"]["items"][0]["parts"][0]["box"] = [0, 0, 500, 500]
     (tmp_path / "cells.json").write_text(json.dumps(said))
     with pytest.raises(ProvenanceError, match="cannot be read"):
         open_again(tmp_path / "cells.json")
@@ -123,7 +128,7 @@ def test_exported_objects_open_as_labels_with_overlaps(layer, tmp_path, name):
     path = str(tmp_path / name)
     assert write_objects(path, *layer.as_layer_data_tuple()[:2]) == [path]
     again = open_again(path)
-    areas = [one.instance.area for one in ObjectRecord.find(again).all_objects()]
+    areas = [one.area for one in find_store(again).objects.values()]
     assert sorted(areas) == [150, 1000]
 
 
@@ -146,10 +151,9 @@ def test_what_was_read_lies_as_large_as_the_file_says(size, scale, unit):
     assert tuple(made.scale) == scale
     assert {str(each) for each in made.units} == {unit}
     np.testing.assert_array_equal(made.data, mask * 300)
-    assert ObjectRecord.find(made).planes[WHOLE].objects[300].instance.concept == "cell"
-    # what is painted later is no change of what the record expects
-    labels[:] = 0
-    assert ObjectRecord.find(made).planes[WHOLE].expected.any()
+    store = find_store(made)
+    assert (store.objects[300].concept, store.objects[300].state) == ("cell", "unreviewed")
+    np.testing.assert_array_equal(Snapshot.of(made.data, store).in_step()[0], made.data)
 
 
 def test_a_stack_that_was_read_is_a_stack(tmp_path):
@@ -162,7 +166,7 @@ def test_a_stack_that_was_read_is_a_stack(tmp_path):
     np.testing.assert_array_equal(made.data, stack)
     assert tuple(made.scale) == steps
     assert [str(unit) for unit in made.units] == ["pixel", "micrometer", "micrometer"]
-    assert ObjectRecord.find(made) is None
+    assert find_store(made) is None
 
 
 def test_objects_of_a_stack_are_not_exported_without_a_plane(tmp_path):
@@ -185,7 +189,7 @@ def test_napari_opens_a_saved_record(layer, tmp_path, plugins):
     save_layer_data(tmp_path / "cells.tif", capture_labels(layer))
     viewer = ViewerModel()
     viewer.open(str(tmp_path / "cells.json"), plugin="napari-sam3")
-    assert len(ObjectRecord.find(viewer.layers[0])) == 2
+    assert len(find_store(viewer.layers[0])) == 2
 
 
 def test_a_placed_plane_of_a_stack_can_be_laid_into_the_stack_of_an_image(tmp_path):
@@ -308,3 +312,30 @@ def test_objects_of_another_image_keep_their_size():
     assert onto_image(flat, "YX", (20, 30)).image_shape == (20, 30)
     assert onto_image(flat, "YX", (8, 30)).image_shape == (9, 12)
     assert onto_image(flat, "ZYX", (5, 20, 30)).labels is None
+
+
+def test_what_has_one_label_on_several_planes_of_a_file_is_one_object(tmp_path):
+    item = solid(Box(2, 3, 9, 12))
+    other = solid(Box(4, 5, 12, 20))
+    planes = {
+        (0,): (PlaneObject(4, item, depth=0), PlaneObject(2, other, depth=1)),
+        (2,): (PlaneObject(2, other, depth=2), PlaneObject(4, item, depth=3)),
+    }
+    labels = np.zeros((3, 20, 30), np.uint16)
+    export(tmp_path / "x.json", Exported((), (20, 30), labels=labels, axes="ZYX", planes=planes))
+    ((data, attributes, _),) = get_reader(str(tmp_path / "x.json"))(str(tmp_path / "x.json"))
+    store = attributes["metadata"][OBJECTS_KEY]
+    assert {n: len(one.parts) for n, one in store.objects.items()} == {4: 2, 2: 2}
+    assert attributes["features"]["area"].tolist() == [2 * other.area, 2 * item.area]
+    still, kept = Snapshot.of(data, store).in_step()
+    np.testing.assert_array_equal(still, data)
+    assert dict(kept.objects) == dict(store.objects)
+
+
+def test_objects_of_a_stack_of_one_plane_open_as_a_stack():
+    placed = Exported(
+        (PlaneObject(1, solid(Box(2, 3, 9, 12))),), (20, 30), plane=(0,), plane_axes="Z"
+    )
+    data, attributes, _ = layer_data_of(onto_image(placed, "ZYX", (1, 20, 30)), "x.json")
+    assert data.shape == (1, 20, 30)
+    assert attributes["metadata"][OBJECTS_KEY].shape == data.shape

@@ -14,7 +14,7 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
-from napari_sam3.layers.objects import ObjectRecord
+from napari_sam3.layers.objects import find_store
 from napari_sam3.widgets.opening import get_reader
 from napari_sam3.workflows.exporting import Exported, export
 
@@ -63,8 +63,7 @@ def test_labels_exported_as_ome_zarr_open_again_with_what_is_known_of_them(plugi
     (layer,) = open_with_napari(tmp_path / name)
     assert (type(layer), layer.name) == (Labels, "cells")
     assert tuple(layer.scale) == (0.5, 0.25)
-    (objects,) = ObjectRecord.find(layer).planes.values()
-    assert objects.objects[3].instance.score == 0.75
+    assert find_store(layer).objects[3].score == 0.75
     assert set(np.unique(layer.data)) == {0, 3, 7}
 
 
@@ -133,7 +132,7 @@ def test_files_of_cellpose_and_packed_geojson_open_too(plugins, tmp_path):
     (tmp_path / "b.geojson.gz").write_bytes(gzip.compress(path.read_bytes()))
     (layer,) = open_with_napari(tmp_path / "b.geojson.gz")
     assert layer.name == "b"
-    assert len(ObjectRecord.find(layer)) == 2
+    assert len(find_store(layer)) == 2
 
 
 def test_what_was_changed_while_opening_is_told(plugins, tmp_path):

@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from napari.components import LayerList, ViewerModel
 from napari.layers import Labels
 from typer.testing import CliRunner
 
 from napari_sam3 import cli
 from napari_sam3.core.geometry import Box
+from napari_sam3.core.objects import REVIEW_STATES, LabelledObject, Part
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.core.snapshots import Snapshot
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.core.viewing import View
 from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.jobs.records import open_records
-from napari_sam3.layers.objects import ObjectRecord, add_written
+from napari_sam3.layers.objects import OBJECTS_KEY, find_store
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.pictures import capture_picture
 from napari_sam3.layers.planes import find_plane
+from napari_sam3.layers.showing import Showing
 from napari_sam3.settings import CACHE_USED, write_setting
 from napari_sam3.widgets import _save
 from napari_sam3.widgets._committing import Committer, RunContext
+from napari_sam3.widgets.opening import read_record
 from napari_sam3.widgets.saving import capture_labels, save_layer_data, write_labels
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.exporting import read_objects
@@ -69,11 +77,8 @@ def test_the_record_says_where_the_layer_lies_when_it_is_saved(tmp_path, layer):
     assert read_sidecar(tmp_path / "x.json")["layer"]["translate"] == [1.0, 2.0, 3.0]
 
 
-def test_what_is_drawn_meanwhile_is_not_in_the_file(tmp_path, layer):
-    captured = capture_labels(layer)
-    layer.data[0] = 9
-    save_layer_data(tmp_path / "x.tif", captured)
-    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), LABELS)
+def test_no_copy_of_the_labels_is_made_in_the_windows_thread(layer):
+    assert np.shares_memory(capture_labels(layer).labels.data, layer.data)
 
 
 def test_labels_from_elsewhere_have_a_record_without_a_run(tmp_path):
@@ -183,12 +188,16 @@ LARGE, EDGE, COVERED = Box(5, 10, 30, 50), Box(40, 60, 60, 80), Box(10, 15, 20, 
 @pytest.fixture
 def found():
     """A layer as a run leaves it: the third of its objects lies under the first one."""
-    layer = Labels(np.zeros((60, 90), np.uint16), name="cells objects")
     objects = {1: solid(LARGE, 0.9), 2: solid(EDGE, 0.7), 3: solid(COVERED, 0.6)}
-    for label in (3, 2, 1):
-        layer.data[objects[label].box.slices] = label
-    add_written(layer, WHOLE, objects, engine="Built-in")
-    return layer
+    store = ObjectStore(
+        (60, 90),
+        (
+            LabelledObject(label, {WHOLE: Part(item, "Built-in")}, depth=label)
+            for label, item in objects.items()
+        ),
+    )
+    data = store.view_of(WHOLE).paint(Box.of_shape(store.shape), np.uint16)
+    return Labels(data, name="cells objects", metadata={OBJECTS_KEY: store})
 
 
 def saved_with_napari(layer, path):
@@ -199,9 +208,8 @@ def saved_with_the_panel(layer, path):
     return save_layer_data(path, capture_labels(layer))
 
 
-def kept_objects(path, index=WHOLE):
-    planes = stored_objects(read_sidecar(path)).planes
-    return next(plane.objects for plane in planes if plane.index == index)
+def kept_objects(path):
+    return stored_objects(read_sidecar(path)).objects
 
 
 @pytest.mark.parametrize("save", [saved_with_the_panel, saved_with_napari])
@@ -214,20 +222,18 @@ class TestObjects:
         objects = kept_objects(tmp_path / "x.tif")
         states = {label: one.state for label, one in objects.items()}
         assert states == {1: "unreviewed", 2: "rejected", 3: "unreviewed", 7: "edited"}
-        assert objects[7].instance.box == Box(50, 5, 58, 15)
+        assert objects[7].parts[WHOLE].instance.box == Box(50, 5, 58, 15)
         np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), shown)
 
-    def test_the_live_layer_and_its_record_stay_as_they_are(self, found, tmp_path, save):
+    def test_the_live_layer_and_its_store_stay_as_they_are(self, found, tmp_path, save):
         found.data[EDGE.slices] = 0
-        before, record = found.data.copy(), ObjectRecord.find(found)
-        expected, objects = record.planes[WHOLE].expected.copy(), dict(record.planes[WHOLE].objects)
-        record.view = View("smallest")
+        store = find_store(found)
+        store.show(View("smallest"))
+        before, objects, version = found.data.copy(), dict(store.objects), store.version
         save(found, tmp_path / "x.tif")
-        assert ObjectRecord.find(found) is record
+        assert find_store(found) is store
         np.testing.assert_array_equal(found.data, before)
-        np.testing.assert_array_equal(record.planes[WHOLE].expected, expected)
-        assert record.planes[WHOLE].objects == objects
-        assert record.planes[WHOLE].hidden == frozenset()
+        assert (dict(store.objects), store.version) == (objects, version)
 
     @pytest.mark.parametrize(
         ("view", "shown"), [(View(min_score=0.65), [1, 2]), (View("smallest"), [1, 2, 3])]
@@ -235,19 +241,19 @@ class TestObjects:
     def test_a_view_that_the_pixels_do_not_show_yet_is_in_both_files(
         self, found, tmp_path, save, view, shown
     ):
-        ObjectRecord.find(found).view = view
+        find_store(found).show(view)
         save(found, tmp_path / "x.tif")
         saved = open_labels(tmp_path / "x.tif")
         assert sorted(set(np.unique(saved).tolist()) - {0}) == shown
-        stored = stored_objects(read_sidecar(tmp_path / "x.tif"))
-        assert stored.view == view
-        again = ObjectRecord.from_stored(stored).planes[WHOLE]
-        np.testing.assert_array_equal(again.expected, saved)
+        store = stored_objects(read_sidecar(tmp_path / "x.tif"))
+        assert store.view == view
+        again = store.view_of(WHOLE).paint(Box.of_shape(store.shape), np.uint16)
+        np.testing.assert_array_equal(again, saved)
 
     def test_the_command_line_exports_what_is_visible(self, found, tmp_path, save):
         found.data[EDGE.slices] = 0
         found.data[50:58, 5:15] = 7
-        ObjectRecord.find(found).view = View(min_score=0.65)
+        find_store(found).show(View(min_score=0.65))
         save(found, tmp_path / "x.tif")
         out = tmp_path / "out.json"
         done = CliRunner().invoke(
@@ -257,49 +263,104 @@ class TestObjects:
         assert sorted(one.label for one in read_objects(out).objects) == [1, 7]
 
     def test_each_plane_of_a_stack_is_brought_in_step(self, tmp_path, save):
-        layer = Labels(np.zeros((3, 60, 90), np.int32), name="stack")
         first, last = PlaneIndex((1, 2), (0,)), PlaneIndex((1, 2), (2,))
-        for index, label in ((first, 1), (last, 2)):
-            index.cut(layer.data)[EDGE.slices] = label
-            add_written(layer, index, {label: solid(EDGE, 0.7)}, engine="Built-in")
-        first.cut(layer.data)[EDGE.slices] = 0
+        part = Part(solid(EDGE, 0.7), "Built-in")
+        objects = LabelledObject(1, {first: part, last: part}), LabelledObject(2, {last: part})
+        layer = Labels(np.zeros((3, 60, 90), np.int32), name="stack")
+        layer.metadata[OBJECTS_KEY] = ObjectStore(layer.data.shape, objects)
+        layer.data[2][EDGE.slices] = 1
         layer.data[1, 3:9, 4:20] = 9
         save(layer, tmp_path / "x.tif")
         np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), layer.data)
-        assert kept_objects(tmp_path / "x.tif", first)[1].state == "rejected"
-        assert kept_objects(tmp_path / "x.tif", last)[2].state == "unreviewed"
+        kept = kept_objects(tmp_path / "x.tif")
+        assert [(one.state, list(one.parts)) for one in kept.values()] == [
+            ("edited", [last]),
+            ("unreviewed", [last]),
+        ]
 
-    def test_a_run_that_was_undone_and_done_again_is_on_record(self, found, tmp_path, save):
-        plane = ObjectRecord.find(found).planes[WHOLE]
-        plane.undone[2] = plane.objects.pop(2)
-        plane.expected[EDGE.slices] = 0
-        save(found, tmp_path / "x.tif")
-        again = kept_objects(tmp_path / "x.tif")[2]
-        assert (again.state, again.engine, again.instance.score) == ("unreviewed", "Built-in", 0.7)
-        assert set(plane.undone) == {2}
-
-    def test_a_plane_that_the_labels_do_not_have_is_not_saved(self, found, tmp_path, save):
-        record = ObjectRecord.find(found)
-        record.planes[PlaneIndex((1, 2), (4,))] = record.planes[WHOLE]
+    def test_labels_of_another_shape_than_their_objects_are_saved_without(
+        self, found, tmp_path, save
+    ):
         found.data = found.data[:50].copy()
         save(found, tmp_path / "x.tif")
         assert stored_objects(read_sidecar(tmp_path / "x.tif")) is None
         np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), found.data)
 
-    def test_labels_that_a_run_is_half_way_through_are_not_saved(self, found, tmp_path, save):
-        ObjectRecord.find(found).writers = 1
-        with pytest.raises(ImageError, match="save again"):
-            save(found, tmp_path / "x.tif")
-        assert list(tmp_path.iterdir()) == []
-
 
 def test_what_is_decided_while_it_saves_stays_out(found, tmp_path):
-    captured = capture_labels(found)
-    record = ObjectRecord.find(found)
-    record.planes[WHOLE].objects.clear()
-    record.planes[WHOLE].expected[:] = 0
+    captured, store = capture_labels(found), find_store(found)
+    before = found.data.copy()
+    showing = Showing(found, store)
+    store.edit({1: replace(store.objects[1], state="rejected"), 2: None})
+    for _ in showing.iter_paint(WHOLE):
+        pass
+    assert not (found.data == 1).any()
     save_layer_data(tmp_path / "x.tif", captured)
-    assert set(kept_objects(tmp_path / "x.tif")) == {1, 2, 3}
+    states = {n: one.state for n, one in kept_objects(tmp_path / "x.tif").items()}
+    assert states == dict.fromkeys((1, 2, 3), "unreviewed")
+    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), before)
+
+
+def test_what_is_drawn_before_it_is_written_is_in_both_files(found, tmp_path):
+    captured = capture_labels(found)
+    found.data[50:58, 5:15] = 7
+    save_layer_data(tmp_path / "x.tif", captured)
+    np.testing.assert_array_equal(open_labels(tmp_path / "x.tif"), found.data)
+    assert kept_objects(tmp_path / "x.tif")[7].area == 80
+
+
+shapes = st.sampled_from([(7, 11), (3, 6, 9)])
+
+
+@st.composite
+def layers(draw):
+    """Return a layer with any store behind it, whose pixels anybody has changed."""
+    shape = draw(shapes)
+    rows, cols = shape[-2:]
+    objects = []
+    for label in draw(st.sets(st.integers(1, 300), max_size=4)):
+        parts = {}
+        for at in draw(st.sets(st.integers(0, 2), min_size=1)) if len(shape) > 2 else ((),):
+            top, left = draw(st.integers(0, rows - 2)), draw(st.integers(0, cols - 2))
+            box = Box(
+                top, left, draw(st.integers(top + 1, rows)), draw(st.integers(left + 1, cols))
+            )
+            index = PlaneIndex((len(shape) - 2, len(shape) - 1), (at,) if len(shape) > 2 else ())
+            parts[index] = Part(solid(box, draw(st.sampled_from([0.3, 0.9]))), "Built-in")
+        state = draw(st.sampled_from(REVIEW_STATES))
+        objects.append(LabelledObject(label, parts, state, draw(st.integers(-3, 3))))
+    view = draw(st.sampled_from([View(), View("smallest"), View(min_score=0.5, max_iom=0.5)]))
+    store = ObjectStore(shape, objects, view)
+    data = np.zeros(shape, np.uint16)
+    for index in store.planes:
+        whole = Box.of_shape(store.plane_shape(index))
+        index.cut(data)[...] = store.view_of(index).paint(whole, data.dtype)
+    for _ in range(draw(st.integers(0, 2))):
+        at = tuple(draw(st.integers(0, size - 1)) for size in shape)
+        data[at] = draw(st.sampled_from([0, 5, *store.objects]))
+    return Labels(data, metadata={OBJECTS_KEY: store})
+
+
+@given(layers())
+@settings(deadline=None)
+def test_any_layer_that_is_saved_and_opened_again_shows_the_same(tmp_path_factory, layer):
+    path = tmp_path_factory.mktemp("any") / "x.tif"
+    data, store = capture_labels(layer).labels.in_step()
+    save_layer_data(path, capture_labels(layer))
+    ((again, attributes, _),) = read_record(str(path.with_suffix(".json")))
+    np.testing.assert_array_equal(again, data)
+    if not store.objects:
+        assert OBJECTS_KEY not in attributes["metadata"]
+        return
+    opened = attributes["metadata"][OBJECTS_KEY]
+    assert opened.view == store.view
+    assert {n: (one.state, one.area) for n, one in opened.objects.items()} == {
+        n: (one.state, one.area) for n, one in store.objects.items()
+    }
+    # nothing is left to be painted, or taken for somebody's edit
+    still, kept = Snapshot.of(again, opened).in_step()
+    np.testing.assert_array_equal(still, again)
+    assert dict(kept.objects) == dict(opened.objects)
 
 
 class TestButton:
@@ -323,14 +384,6 @@ class TestButton:
         panel.saving.button.native.click()
         assert "press Run" in panel.form.result.text()
         assert not chosen.exists()
-
-    def test_what_is_painted_while_it_saves_stays_out(self, panel, run, chosen, settle, viewer):
-        run("everything")
-        layer = next(one for one in viewer.layers if isinstance(one, Labels))
-        panel.saving.save(layer, str(chosen))
-        layer.data[:] = 9
-        settle()
-        assert open_labels(chosen).max() == 2
 
     def test_a_folder_that_is_gone_is_told(self, panel, run, tmp_path, settle, viewer):
         run("everything")

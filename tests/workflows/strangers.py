@@ -8,8 +8,7 @@ import numpy as np
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, Part
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
     CombinedPrompt,
@@ -19,6 +18,7 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult, Usage
 from napari_sam3.jobs.answers import digest
 from napari_sam3.workflows.answer import SegmentAnswer
@@ -75,11 +75,11 @@ def full_record():
         answers[run["id"], 0] = found
     last = len(PROMPTS)
     source = (f"run {last - 1}", 0, 0)
-    objects = {last: PlaneObject(last, WHOLE[0], "Built-in", source=source)}
-    stored = StoredPlane(PlaneIndex((1, 2), (1,)), SHAPE[1:], objects)
+    parts = {PlaneIndex((1, 2), (at,)): Part(WHOLE[0], "Built-in", source) for at in (1, 2)}
+    store = ObjectStore(SHAPE, [LabelledObject(last, parts)])
     labels = rebuild(record, answers)
     said = {"sha256": labels_digest(labels), "dtype": "uint16", "shape": list(SHAPE)}
-    record = with_objects(record | {"labels": said}, StoredObjects((stored,)))
+    record = with_objects(record | {"labels": said}, store)
     return record, answers, labels
 
 

@@ -7,9 +7,7 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import PlaneObject
-from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.objects import LabelledObject, Part
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.prompts import (
@@ -20,7 +18,8 @@ from napari_sam3.core.prompts import (
     ObjectPrompt,
     Point,
 )
-from napari_sam3.core.viewing import View, hidden_labels
+from napari_sam3.core.store import ObjectStore
+from napari_sam3.core.viewing import View
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.engines.segmind.results import SPLIT_NOTICE
 from napari_sam3.errors import ProvenanceError
@@ -417,14 +416,29 @@ def reviewed_record(view, *states):
     labels = answer.instances.to_labels()
     record = record_of_file("cells.tif", run, answer, engine="builtin", labels=labels)
     run_id = record["runs"][0]["id"]
-    objects = {
-        n: PlaneObject(n, item, "Built-in", state, n, (run_id, 0, n - 1))
-        for n, (item, state) in enumerate(zip(items, states, strict=True), start=1)
-    }
-    stored = StoredObjects((StoredPlane(PlaneIndex(), SHAPE, objects),), view)
-    hidden = hidden_labels(list(objects.values()), SHAPE, view)
-    shown = paint_objects(objects.values(), SHAPE, rule=view.rule, hidden=hidden)
-    return with_objects(record, stored), shown
+    whole = PlaneIndex()
+    store = ObjectStore(
+        SHAPE,
+        (
+            LabelledObject(n, {whole: Part(item, "Built-in", (run_id, 0, n - 1))}, state, n)
+            for n, (item, state) in enumerate(zip(items, states, strict=True), start=1)
+        ),
+        view,
+    )
+    shown = store.view_of(whole).paint(Box.of_shape(SHAPE), np.uint16)
+    return with_objects(record, store), shown
+
+
+def test_an_object_that_was_decided_on_over_many_planes_counts_once():
+    record, _ = reviewed_record(View(), *["unreviewed"] * 3)
+    record["layer"] = {"shape": [5, *SHAPE]}
+    item = Instance(np.ones((3, 4), bool), Box(1, 2, 4, 6))
+    objects = [
+        LabelledObject(n, {PlaneIndex((1, 2), (z,)): Part(item) for z in range(5)}, state)
+        for n, state in ((1, "accepted"), (2, "rejected"))
+    ]
+    methods = cite(with_objects(record, ObjectStore((5, *SHAPE), objects))).methods
+    assert "reviewed by hand: of 2, 1 accepted and 1 rejected." in methods
 
 
 def test_a_review_is_told_and_is_no_edit_that_nobody_can_account_for():

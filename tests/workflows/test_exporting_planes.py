@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import roifile
 
+from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
@@ -102,13 +104,70 @@ def test_qupath_finds_each_detection_on_its_plane(tmp_path):
     assert len({one["id"] for one in features}) == 3
 
 
-def test_a_table_names_the_plane_of_each_object(tmp_path):
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_in_a_table_an_object_over_planes_is_one_row(tmp_path):
     export(tmp_path / "a.csv", stack())
-    lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert [line.rpartition('"1,4"')[1] or line.rpartition('"0,2"')[1] for line in lines[1:]] == [
-        *(['"1,4"'] * 2),
-        '"0,2"',
+    one, two = rows_of(tmp_path / "a.csv")
+    assert (one["label"], one["voxels"], one["planes"], one["plane"]) == ("1", "48", "2", "0,2")
+    assert (two["label"], two["voxels"], two["planes"], two["plane"]) == ("2", "24", "1", "1,4")
+    middle = [float(one[f"centroid_{name}_px"]) for name in ("t", "z", "row", "col")]
+    assert middle == [0.5, 3, (3.5 + 21.5) / 2, (5.5 + 32.5) / 2]
+    assert [one[f"bbox_{side}"] for side in ("top", "left", "bottom", "right")] == [
+        *("2", "3", "24", "36")
     ]
+    # a step in time has no volume
+    assert (one["volume"], one["touches_edge"]) == ("", "False")
+
+
+@pytest.mark.parametrize(
+    ("about", "volume"),
+    [
+        ({"scale": (2.0, 0.5, 0.25), "units": ("um",) * 3}, 48 * 0.25),
+        ({"scale": (-2.0, 0.5, 0.25)}, 48 * 0.25),
+        ({"scale": (2.0, 0.5, 0.25), "units": ("nm", "um", "um")}, None),
+        ({}, None),
+    ],
+)
+def test_where_slices_are_as_far_apart_as_is_known_there_is_a_volume(tmp_path, about, volume):
+    slices = {(z,): (square(1, 2 + z, 3),) for z in (1, 3)}
+    labels = np.zeros((5, *SHAPE), np.uint16)
+    size = PixelSize(0.5, 0.25, "um")
+    whole = Exported((), SHAPE, size, labels=labels, axes="ZYX", planes=slices, **about)
+    export(tmp_path / "a.csv", whole)
+    (row,) = rows_of(tmp_path / "a.csv")
+    assert float(row["volume"] or "nan") == pytest.approx(volume or np.nan, nan_ok=True)
+    place = [float(row[f"centroid_{name}"]) for name in ("z_px", "row_px", "row", "col")]
+    assert place == [2, 5.5, 5.5 * 0.5, 5.5 * 0.25]
+
+
+def test_an_object_over_planes_is_counted_once():
+    assert repr(stack()).startswith("Exported(2 objects, 31 × 47 pixels of (2, 5, 31, 47)")
+
+
+def test_the_parts_of_an_object_have_its_label_in_each_format(tmp_path):
+    for suffix in FORMATS:
+        export(tmp_path / f"a{suffix}", stack())
+    coco = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    assert [one["label"] for one in coco] == [1, 2, 1]
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert [one["properties"]["name"] for one in features] == ["1", "2", "1"]
+    rois = roifile.roiread(tmp_path / "a.zip")
+    assert ["Label: 1" in roi.props for roi in rois] == [True, False, True]
+
+
+def test_a_file_that_says_two_things_of_one_object_is_taken_at_its_first_word(tmp_path):
+    export(tmp_path / "a.json", stack())
+    said = json.loads((tmp_path / "a.json").read_text())
+    for one, state in zip(said["annotations"], ("accepted", "edited", "rejected"), strict=True):
+        one["state"] = state
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    found = read_objects(tmp_path / "a.json")
+    assert {one.label: one.state for one in found.labelled} == {1: "accepted", 2: "edited"}
+    assert {one.state for one in found.everything if one.label == 1} == {"accepted"}
 
 
 def regions(tmp_path, *rois):

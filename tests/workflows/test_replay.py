@@ -12,19 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.layers import Labels
 
+from napari_sam3.core.adding import iter_plan, run_changes
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.objects import Part
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.progress import drain
 from napari_sam3.core.prompts import ObjectPrompt, Point
+from napari_sam3.core.store import ObjectStore
+from napari_sam3.core.taking_over import look, take_over
 from napari_sam3.engines.base import AnswerRecord, SegmentationResult
 from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import CacheError, ProvenanceError
 from napari_sam3.jobs.answers import StoredAnswer, digest
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.describing import describe_placement, describe_plane
-from napari_sam3.layers.output import next_free_label, write_instances
+from napari_sam3.layers.objects import plane_index
 from napari_sam3.layers.planes import Plane
+from napari_sam3.layers.showing import Showing
 from napari_sam3.layers.transforms import LayerTransform
 from napari_sam3.workflows import replay
 from napari_sam3.workflows.accounted import iter_accounted
@@ -79,6 +84,8 @@ class Desk:
     def __post_init__(self):
         data = np.zeros(self.shape, np.uint16) if self.base is None else self.base.copy()
         self.layer = Labels(data)
+        self.store = ObjectStore(self.shape)
+        self.showing = Showing(self.layer, self.store)
         began = "empty" if self.base is None else "labels"
         image = {"name": "cells", "shape": self.shape}
         self.record = new_record(image, describe_placement(self.shape, {}), began)
@@ -95,35 +102,54 @@ class Desk:
             results.append(SegmentationResult(instances, record=record))
             owners += [(key, number, index) for index in range(len(items))]
         answer = SegmentAnswer(tuple(results), plane.shape, picture=PICTURE)
-        names = [None if key is None else (plane.key, key) for key, _, _ in owners]
-        replaced = {}
-        for index, name in enumerate(names):
-            if name in self.known and self.known[name][0] not in replaced.values():
-                replaced[index] = self.known[name][0]
-        former = [k for k in self.known.values() if k[0] in replaced.values()]
-        first = next_free_label(self.layer, plane, int(self.layer.data.max(initial=0)))
-        written = drain(
-            write_instances(
-                self.layer, plane, answer.instances, rule=rule, replaced=replaced,
-                former=[k[1] for k in former], skip_known=skip_known, first_label=first,
+        index = self.store.find_index(plane_index(plane))
+        instances = answer.instances
+        if index != plane_index(plane):
+            instances = instances.transposed()
+        names = [None if key is None else (index, key) for key, _, _ in owners]
+        replaced, former = {}, {}
+        for at, name in enumerate(names):
+            if name in self.known and self.known[name][0] not in former:
+                label, part = self.known[name]
+                replaced[at], former[label] = label, part
+        self.take_over(index)
+        first = max(self.store.highest_label, int(self.layer.data.max(initial=0))) + 1
+        plan = drain(
+            iter_plan(
+                index.cut(self.layer.data), instances, first_label=first, rule=rule,
+                replaced=replaced, skip_known=skip_known,
             )
         )  # fmt: skip
-        run_id = new_run_id()
-        for index, label in written.labels.items():
-            if names[index] is not None:
-                self.known[names[index]] = (
-                    label, answer.instances[index], (run_id, *owners[index][1:])
-                )  # fmt: skip
+        run_id, given = new_run_id(), plan.all_labels
+        parts = {
+            given[at]: Part(instances[at], source=(run_id, *owners[at][1:]))
+            for at in instances.top_first(rule)
+            if at in given
+        }
+        self.store.edit(run_changes(self.store, index, parts, former))
+        drain(self.showing.iter_paint(index))
+        for at, label in plan.labels.items():
+            if names[at] is not None:
+                self.known[names[at]] = label, parts[label]
         said = run_record(
             SegmentRun(None, (CLICK,) * len(questions)), answer, engine="builtin",
-            plane=describe_plane(plane), image=self.record["image"], labels=written.labels,
-            rule=rule, skips_known=skip_known, replaced=replaced, former=[k[2] for k in former],
+            plane=describe_plane(plane), image=self.record["image"], labels=given,
+            rule=rule, skips_known=skip_known, replaced=replaced,
+            former=[part.source for part in former.values()],
             run_id=run_id,
         )  # fmt: skip
         self.record = append_run(self.record, said)
         for number, result in enumerate(results):
             self.answers[run_id, number] = result.instances
-        return written
+        return plan
+
+    def take_over(self, index):
+        """Take over what was there before, as the keeper does."""
+        whole = Box.of_shape(self.store.plane_shape(index))
+        plane, painted = index.cut(self.layer.data), self.showing.painted(index)
+        found = look(index, painted, plane, whole, is_first=not self.store.knows(index))
+        if found is not None:
+            self.showing.take([found], take_over(self.store.objects, [found]))
 
     def rebuilt(self):
         record = check_record(json.loads(json.dumps(self.record, allow_nan=False)))

@@ -10,16 +10,16 @@ import pytest
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.object_json import StoredObjects, StoredPlane
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, Part
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.core.viewing import View
 from napari_sam3.errors import ProvenanceError, Sam3Error
 from napari_sam3.workflows import sidecars
 from napari_sam3.workflows.cite import cite
 from napari_sam3.workflows.object_records import record_beside, shown_on_record, with_objects
 from napari_sam3.workflows.provenance import prompts_of
-from napari_sam3.workflows.reasking import follow, picture_of
+from napari_sam3.workflows.reasking import match_answers, picture_of
 from napari_sam3.workflows.replay import altered_questions, rebuild, stored_answers
 from napari_sam3.workflows.sidecars import is_sidecar, read_sidecar
 from tests.tiers import some_of
@@ -37,7 +37,7 @@ def uses_of(path, answers, labels, image):
     yield lambda: stored_answers(record, None)
     yield lambda: rebuild(record, new)
     yield lambda: rebuild(record, new, np.zeros(SHAPE, np.uint8))
-    yield lambda: follow(record, {}, new, labels)
+    yield lambda: match_answers(record, {}, new, labels)
     yield lambda: shown_on_record(record, labels[1], (1,))
     for run in record["runs"]:
         yield lambda run=run: prompts_of(run)
@@ -134,11 +134,10 @@ def test_of_many_runs_only_what_they_touched_is_looked_at():
 
 
 def test_objects_without_number_at_one_place_are_refused(tmp_path):
-    item = Instance(np.ones((3, 4), bool), Box(2, 3, 5, 7))
-    objects = {label: PlaneObject(label, item) for label in range(1, 5001)}
+    parts = {PlaneIndex((1, 2), (1,)): Part(Instance(np.ones((3, 4), bool), Box(2, 3, 5, 7)))}
+    objects = (LabelledObject(label, parts) for label in range(1, 5001))
     record, _, _ = full_record()
-    stored = StoredPlane(PlaneIndex((1, 2), (1,)), SHAPE[1:], objects)
-    record = with_objects(record, StoredObjects((stored,), View(max_iom=0.5)))
+    record = with_objects(record, ObjectStore(SHAPE, objects, View(max_iom=0.5)))
     with pytest.raises(ProvenanceError, match="more objects lie over one another"):
         shown_on_record(record, np.zeros(SHAPE[1:], np.uint16), (1,))
 

@@ -190,7 +190,11 @@ def _with_record(source: Path, found: Exported) -> Exported:
     """Put the whole objects on record beside a label image in the place of its labels."""
     from napari_sam3.workflows.exporting.recorded_place import placed
     from napari_sam3.workflows.files import LABEL_SUFFIXES
-    from napari_sam3.workflows.object_records import record_beside, shown_on_record
+    from napari_sam3.workflows.object_records import (
+        record_beside,
+        shown_on_record,
+        stack_on_record,
+    )
     from napari_sam3.workflows.provenance import bare_name
 
     is_labels = source.suffix.lower() in LABEL_SUFFIXES
@@ -199,13 +203,18 @@ def _with_record(source: Path, found: Exported) -> Exported:
         return found
     name = found.image_name or bare_name(str(record["image"].get("name") or ""))
     found = placed(replace(found, image_name=name), record["layer"])
-    on_record = None
-    if not found.is_stack:
+    if found.is_stack and found.labels is not None:
+        stack = stack_on_record(record, found.labels)
+        if stack is None or not stack[0]:
+            return found
+        planes, is_changed = stack
+        found = replace(found, planes=planes)
+    else:
         on_record = shown_on_record(record, found.labels, found.plane or ())
-    if on_record is None:
-        return found
-    found = replace(found, objects=on_record.objects)
-    if not on_record.is_changed:
+        if on_record is None:
+            return found
+        found, is_changed = replace(found, objects=on_record.objects), on_record.is_changed
+    if not is_changed:
         return found
     changed = f"{source} was changed after its record was written; what it shows now is exported."
     return replace(found, notices=(*found.notices, changed))
@@ -246,7 +255,7 @@ def _about(source: Path, content: Exported) -> str:
     size = content.pixel_size
     return (
         f"{source}: {rows} × {cols} pixels of {size.row:g} × {size.col:g} {size.unit}, "
-        f"{len(content.kept)} objects"
+        f"{_many(content)} objects"
     )
 
 
@@ -267,7 +276,12 @@ def _count(path: Path, content: Exported) -> tuple[int, str]:
 
     from napari_sam3.workflows.exporting import format_of
 
-    count, noun = len(content.kept), "object"
+    count, noun = _many(content), "object"
     if content.labels is not None and not format_of(path).keeps_overlaps:
         count, noun = int(np.count_nonzero(np.unique(content.labels))), "label"
     return count, noun
+
+
+def _many(content: Exported) -> int:
+    """Return how many objects there are, one over many planes counted once."""
+    return len({one.label for one in content.kept})

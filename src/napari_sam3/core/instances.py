@@ -43,6 +43,7 @@ class Instance:
     score: float | None = None
     concept: str = ""
     _area: int | None = field(default=None, init=False, repr=False, compare=False)
+    _perimeter: float | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.mask.dtype != np.bool_ or self.mask.shape != self.box.shape:
@@ -65,6 +66,21 @@ class Instance:
             area = int(np.count_nonzero(self.mask))
             object.__setattr__(self, "_area", area)
         return area
+
+    @property
+    def perimeter(self) -> float:
+        """Length of its outline in pixels, measured when first asked for.
+
+        By Crofton's formula in four directions: π/8 times the sum of the outline's crossings
+        along rows, columns (a pixel apart) and both diagonals (1/√2 apart).  So a straight
+        outline counts as much at any angle, to within some 6 % (Legland, Kiêu & Devaux 2007,
+        "Computation of Minkowski measures on 2D and 3D binary images", Image Anal Stereol 26).
+        """
+        known = self._perimeter
+        if known is None:
+            known = _perimeter(self.mask)
+            object.__setattr__(self, "_perimeter", known)
+        return known
 
     def shifted(self, rows: int, cols: int) -> Instance:
         """Return the instance moved by whole pixels."""
@@ -89,6 +105,17 @@ class Instance:
         box = self.box.union(other.box)
         mask = self.in_window(box) | other.in_window(box)
         return self if np.count_nonzero(mask) == self.area else replace(self, mask=mask, box=box)
+
+    def without(self, other: Instance) -> Instance | None:
+        """Return the pixels that another instance has not; None if there are none."""
+        common = self.box.intersection(other.box)
+        if common is None:
+            return self
+        mask = self.mask.copy()
+        area = mask[common.shifted(-self.box.top, -self.box.left).slices]
+        area &= ~other.mask[common.shifted(-other.box.top, -other.box.left).slices]
+        left = Instance.from_mask(mask, self.score, self.concept)
+        return None if left is None else left.shifted(self.box.top, self.box.left)
 
     def clipped(self, shape: tuple[int, int]) -> Instance | None:
         """Return the part inside an image of this shape, or None if nothing is left."""
@@ -128,6 +155,20 @@ class Instance:
             return None
         place = box if window is None else box.shifted(window.top, window.left)
         return cls(pixels[box.slices].copy(), place, score, concept)
+
+
+def _perimeter(mask: BoolArray) -> float:
+    rows, cols = mask.shape
+    padded = np.zeros((rows + 2, cols + 2), bool)
+    padded[1:-1, 1:-1] = mask
+    straight = _crossings(padded[1:], padded[:-1]) + _crossings(padded[:, 1:], padded[:, :-1])
+    diagonal = _crossings(padded[1:, 1:], padded[:-1, :-1])
+    diagonal += _crossings(padded[1:, :-1], padded[:-1, 1:])
+    return float(np.pi / 8 * (straight + diagonal / np.sqrt(2)))
+
+
+def _crossings(one: BoolArray, other: BoolArray) -> int:
+    return int(np.count_nonzero(one != other))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,6 +306,11 @@ class Instances:
             If there is no such rule.
         """
         return top_first([one.score for one in self], [one.area for one in self], rule)
+
+    def transposed(self) -> Instances:
+        """Return them with rows and columns exchanged."""
+        rows, cols = self.image_shape
+        return Instances((cols, rows), tuple(item.transposed() for item in self.items))
 
     def at_least(self, min_score: float) -> Instances:
         """Return those that score at least this much, or have no score."""

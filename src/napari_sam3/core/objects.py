@@ -29,11 +29,14 @@ class Part:
         The title of what found it; empty where that is not known.
     source : tuple of (str, int, int), optional
         The answer that it is from.
+    prompt : str
+        What it was asked for by, in a few words; empty where that is not known.
     """
 
     instance: Instance
     engine: str = ""
     source: Source | None = None
+    prompt: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +82,25 @@ class LabelledObject:
         """The title of what found it; empty where that is not known."""
         return next((part.engine for part in self.parts.values() if part.engine), "")
 
+    @cached_property
+    def prompt(self) -> str:
+        """What it was asked for by, in a few words."""
+        return next((part.prompt for part in self.parts.values() if part.prompt), "")
+
+    @classmethod
+    def of(cls, parts: Mapping[PlaneIndex, PlaneObject]) -> LabelledObject:
+        """Return the object of which planes have this; they say the same of all of it."""
+        first = next(iter(parts.values()))
+        own = {index: one.part for index, one in parts.items()}
+        return cls(first.label, own, first.state, first.depth)
+
     def on(self, index: PlaneIndex) -> PlaneObject | None:
         """Return what a plane has of it; None if it does not lie there."""
         part = self.parts.get(index)
         if part is None:
             return None
-        return PlaneObject(
-            self.label, part.instance, part.engine, self.state, self.depth, part.source
-        )
+        own = (part.instance, part.engine, self.state, self.depth, part.source, part.prompt)
+        return PlaneObject(self.label, *own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +111,7 @@ class PlaneObject:
     ----------
     label : int
         As of `LabelledObject`.
-    instance, engine, source
+    instance, engine, source, prompt
         As of `Part`.
     state, depth
         As of `LabelledObject`.
@@ -109,8 +123,9 @@ class PlaneObject:
     state: ReviewState = "unreviewed"
     depth: int = 0
     source: Source | None = None
+    prompt: str = ""
 
     @property
     def part(self) -> Part:
         """What it is on this plane, without what is said of the whole object."""
-        return Part(self.instance, self.engine, self.source)
+        return Part(self.instance, self.engine, self.source, self.prompt)

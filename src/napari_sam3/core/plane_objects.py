@@ -161,13 +161,14 @@ class PlaneView:
         ndarray of int, shape ``box.shape``
         """
         painted = np.zeros(box.shape, dtype)
-        shown = [one for one in self.objects.meeting(box) if self.shows(one.label)]
-        items = (
-            (one.label, one.instance.box, one.instance.mask)
-            for one in objects_from_top(shown, self.rule)
-        )
+        items = ((one.label, one.instance.box, one.instance.mask) for one in self.from_top(box))
         paint(painted, items, box)
         return painted
+
+    def from_top(self, box: Box) -> list[PlaneObject]:
+        """Return what is shown in a part of the plane, what lies on top first."""
+        shown = [one for one in self.objects.meeting(box) if self.shows(one.label)]
+        return objects_from_top(shown, self.rule)
 
     def differing(self, other: PlaneView) -> list[int]:
         """Return the labels whose boxes hold all pixels that another view may show otherwise."""

@@ -7,14 +7,14 @@ from the store; `napari_sam3.core.taking_over` makes an edit of what somebody el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
-from napari_sam3.core.viewing import View, hides
+from napari_sam3.core.viewing import View, crowded_labels, hidden_labels, hides
 
 MOST_STEPS = 200
 
@@ -98,6 +98,27 @@ class Step:
         return replace(other, before=before, after=after, run_ids=self.run_ids + other.run_ids)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What a prompt was answered with.
+
+    Parameters
+    ----------
+    label : int
+        Of the object.
+    index : PlaneIndex
+    prompt : object
+        What was asked for.
+    part : Part
+        What was found, before anything was painted by hand.
+    """
+
+    label: int
+    index: PlaneIndex
+    prompt: object
+    part: Part
+
+
 class ObjectStore:
     """All objects of a label image.
 
@@ -106,9 +127,25 @@ class ObjectStore:
     shape : tuple of int
         Of the label image.
     objects : iterable of LabelledObject
-        No two of one label.
+        No two of one label.  The label image shows them already.
     view : View, optional
         Which of them are shown.
+
+    Attributes
+    ----------
+    painted : dict
+        By plane, what the label image shows of it, kept by whoever writes it; nothing where a
+        plane is missing.  What differs from that was painted by somebody else.
+    painting : dict
+        By plane, what is just being painted in its place, part by part.
+    undone : dict
+        By label, objects of runs that were taken back; they come back with a redo.
+    asked : dict
+        By what a prompt is known by, what it was answered with.
+    owner : hashable
+        Which layer it is of, if it is of one.
+    aside : list of LabelledObject
+        Objects of a label image of another shape that was in the layer before.
 
     Raises
     ------
@@ -127,17 +164,27 @@ class ObjectStore:
         self._objects: dict[int, LabelledObject] = {}
         self._planes: dict[PlaneIndex, PlaneObjects] = {}
         self._view = view or View()
+        self._intended: View | None = None
         self._crowded: frozenset[int] = frozenset()
         self._hidden: frozenset[int] = frozenset()
         self._steps: list[Step] = []
         self._version = 0
         self._listeners: list[Callable[[Edit], object]] = []
+        self.painted: dict[PlaneIndex, PlaneView] = {}
+        self.painting: dict[PlaneIndex, PlaneView] = {}
         self.undone: dict[int, LabelledObject] = {}
+        self.asked: dict[Hashable, Asked] = {}
+        self.owner: Hashable = None
         self.aside: list[LabelledObject] = []
         listed = list(objects)
         if len({one.label for one in listed}) < len(listed):
             raise ValueError("two objects have the same label")
         self._put({one.label: one for one in listed})
+        if self._view.max_iom < 1:
+            planes = self._planes.values()
+            self._crowded = crowded_labels(self._objects, planes, self._view, self.plane_shape)
+            self._hidden |= self._crowded
+        self.painted = {index: self.view_of(index) for index in self._planes}
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -166,8 +213,13 @@ class ObjectStore:
 
     @property
     def view(self) -> View:
-        """Which objects are shown, and what lies on top."""
-        return self._view
+        """Which objects are to be shown, and what lies on top."""
+        return self._intended or self._view
+
+    @property
+    def intended(self) -> View | None:
+        """The view that is to be shown, as long as it is not found out what it hides."""
+        return self._intended
 
     @property
     def crowded(self) -> frozenset[int]:
@@ -183,6 +235,12 @@ class ObjectStore:
     def highest_label(self) -> int:
         """The highest label in use, also by runs that were taken back; 0 if there is none."""
         return max(max(self._objects, default=0), max(self.undone, default=0))
+
+    @property
+    def reviewed(self) -> tuple[int, int]:
+        """How many objects are reviewed, of how many."""
+        states = [one.state for one in self._objects.values()]
+        return sum(state != "unreviewed" for state in states), len(states)
 
     @property
     def next_depth(self) -> int:
@@ -251,10 +309,17 @@ class ObjectStore:
         """
         before = {label: self._objects.get(label) for label in changes}
         self._put(changes)
+        if changes and self._view.max_iom < 1:
+            # who gives way to whom may be another now
+            self._intended = self.view
         if words:
             self._note(Step(words, before, dict(changes), run_ids, session))
         if renumbered:
             self.forget_steps({*renumbered, *renumbered.values()})
+            self.asked = {
+                key: replace(one, label=renumbered.get(one.label, one.label))
+                for key, one in self.asked.items()
+            }
         return self._tell(
             Edit(before, dict(changes), (self._view, self._view), dict(renumbered or {}))
         )
@@ -263,7 +328,24 @@ class ObjectStore:
         """Note that a plane was looked at: from now on what differs there was painted."""
         self._planes.setdefault(index, _NONE)
 
-    def show(self, view: View, crowded: Collection[int] = ()) -> Edit:
+    def intend(self, view: View) -> None:
+        """Say what is to be shown, and leave it to others to find out what that hides."""
+        self._intended = view
+        self._version += 1
+
+    def show_intended(self) -> None:
+        """Show what is intended; of very many objects it takes long to find out."""
+        view, self._intended = self._intended, None
+        if view is not None:
+            planes = self._planes.values()
+            self.show(view, crowded_labels(self._objects, planes, view, self.plane_shape))
+
+    def show(
+        self,
+        view: View,
+        crowded: Collection[int] = (),
+        hidden: frozenset[int] | None = None,
+    ) -> Edit:
         """Show other objects.
 
         Parameters
@@ -272,24 +354,34 @@ class ObjectStore:
         crowded : collection of int
             Labels of the objects that `View.max_iom` leaves out
             (`napari_sam3.core.viewing.crowded_labels`).
+        hidden : frozenset of int, optional
+            Labels of all objects that are not shown; found here if not given, which takes
+            long for very many.
         """
         before, self._view, self._crowded = self._view, view, frozenset(crowded)
-        self._hidden = frozenset(n for n, one in self._objects.items() if self._hides(one))
+        self._intended = None
+        if hidden is None:
+            hidden = hidden_labels(self._objects, view, self.plane_shape) | self._crowded
+        self._hidden = hidden
         return self._tell(Edit({}, {}, (before, view)))
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Begin anew, as the label image is of another shape; its objects are set aside."""
         self.aside += self._objects.values()
         self._objects, self._planes, self._steps = {}, {}, []
-        self._hidden, self._shape, self.undone = frozenset(), tuple(shape), {}
+        self._hidden = self._crowded = frozenset()
+        self._shape = tuple(shape)
+        self.painted, self.painting, self.undone, self.asked = {}, {}, {}, {}
         self._version += 1
 
     def copied(self) -> ObjectStore:
         """Return a store of the same objects that can be changed by itself."""
-        made = ObjectStore(self._shape, self._objects.values(), self._view)
-        made.undone, made._crowded, made._hidden = dict(self.undone), self._crowded, self._hidden
-        for index in self._planes:
-            made.look_at(index)
+        made = ObjectStore(self._shape, view=self._view)
+        made._objects, made._planes = dict(self._objects), dict(self._planes)
+        made._crowded, made._hidden = self._crowded, self._hidden
+        made._intended = self._intended
+        made.painted, made.painting = dict(self.painted), dict(self.painting)
+        made.undone = dict(self.undone)
         return made
 
     def connect(self, listener: Callable[[Edit], object]) -> None:

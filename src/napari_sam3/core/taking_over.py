@@ -27,10 +27,9 @@ from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.label_runs import find_changes
 from napari_sam3.core.objects import LabelledObject, Part, PlaneObject, ReviewState
-from napari_sam3.core.plane_changes import Changes
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneView
-from napari_sam3.core.reconciling import Reconciled, reconcile
+from napari_sam3.core.reconciling import Changes, Reconciled, reconcile
 
 IntArray = npt.NDArray[np.integer[Any]]
 Objects = Mapping[int, LabelledObject]
@@ -357,12 +356,29 @@ class _TakingOver:
 
     def _told(self, made: dict[int, LabelledObject | None], looks: Sequence[Look]) -> Taken:
         undone = {label: one for label, one in self._undone.items() if label not in self._back}
+        for label in self._hidden_again(undone, made, looks):
+            made[label] = undone.pop(label)
         gone = self._undone_labels(made, looks)
         for label in gone:
             undone[label] = self._objects[label]
             made[label] = None
         shown = {old: new for old, new in self._renumbered.items() if old not in gone}
         return Taken(made, undone, shown, self._words(gone, looks, shown))
+
+    def _hidden_again(
+        self, undone: Objects, made: Mapping[int, LabelledObject | None], looks: Sequence[Look]
+    ) -> list[int]:
+        """Return what nobody sees of runs that are done again: it comes back with the rest."""
+        runs = {run for label in self._back for run in _runs_of(self._undone[label])}
+        planes = {one.index for one in looks}
+        return [
+            label
+            for label, one in undone.items()
+            if runs & _runs_of(one)
+            and planes.issuperset(one.parts)
+            and made.get(label) is None
+            and label not in self._objects
+        ]
 
     def _undone_labels(
         self, made: Mapping[int, LabelledObject | None], looks: Sequence[Look]

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.doubt import touches_border
-from napari_sam3.core.json_values import fraction, whole
 from napari_sam3.core.labels import OVERLAP_RULES
-from napari_sam3.core.objects import LabelledObject, PlaneObject
-from napari_sam3.core.overlaps import Overlaps, best_first, find_overlaps, suppress
+from napari_sam3.core.objects import LabelledObject
+from napari_sam3.core.overlaps import Overlaps, best_first, suppress
 from napari_sam3.core.painting import PaintRule
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects
@@ -40,8 +39,6 @@ class View:
 
     Raises
     ------
-    TypeError
-        If a value is of another kind, as it may be in a file.
     ValueError
         If a value is out of range.
     """
@@ -57,76 +54,15 @@ class View:
         if self.rule not in ("", *OVERLAP_RULES):
             raise ValueError(f"no overlap rule {self.rule!r}")
         for part in (self.min_score, self.max_iom):
-            fraction(part)
-        for area in (self.min_area, 0 if self.max_area is None else self.max_area):
-            whole(area)
-        if not isinstance(self.without_border, bool):
-            raise TypeError(f"{self.without_border!r} is neither True nor False")
+            if not 0 <= part <= 1:
+                raise ValueError(f"{part} does not lie between 0 and 1")
+        if min(self.min_area, self.max_area or 0) < 0:
+            raise ValueError("no object has less than 0 pixels")
 
     @property
     def shows_all(self) -> bool:
         """Whether nothing is filtered out."""
         return self == View(self.rule)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectColumns:
-    """What filters and tables need to know of a plane's objects, an array for each.
-
-    Parameters
-    ----------
-    labels, areas : ndarray of int, shape (n,)
-        Areas are of whole objects, in pixels.
-    scores : ndarray of float, shape (n,)
-        NaN where there is none.
-    on_border, is_rejected : ndarray of bool, shape (n,)
-    """
-
-    labels: npt.NDArray[np.int64]
-    areas: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    on_border: BoolArray
-    is_rejected: BoolArray
-
-    @classmethod
-    def of(cls, objects: Sequence[PlaneObject], image_shape: tuple[int, int]) -> ObjectColumns:
-        """Read them off the objects of a plane."""
-        scores = [one.instance.score for one in objects]
-        return cls(
-            np.array([one.label for one in objects], np.int64),
-            np.array([one.instance.area for one in objects], np.int64),
-            np.array([np.nan if s is None else s for s in scores], np.float64),
-            touches_border([one.instance.box for one in objects], image_shape),
-            np.array([one.state == "rejected" for one in objects], bool),
-        )
-
-
-def shown(columns: ObjectColumns, overlaps: Overlaps, view: View) -> BoolArray:
-    """Return which objects a view shows.
-
-    Parameters
-    ----------
-    columns : ObjectColumns
-    overlaps : Overlaps
-        Of the same objects, by their index.
-    view : View
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        Rejected ones are never shown.  An object that a filter leaves out does not
-        suppress another.
-    """
-    passes = ~columns.is_rejected & ~(columns.scores < view.min_score)
-    passes &= columns.areas >= view.min_area
-    if view.max_area is not None:
-        passes &= columns.areas <= view.max_area
-    if view.without_border:
-        passes &= ~columns.on_border
-    if view.max_iom < 1 and overlaps.count:
-        order = best_first(columns.scores, columns.areas)
-        passes &= suppress(overlaps, columns.areas, order[passes[order]], view.max_iom)
-    return passes
 
 
 def hides(
@@ -201,25 +137,22 @@ def _summed(pairs: Sequence[npt.NDArray[np.int64]], labels: npt.NDArray[np.int64
 
 
 def hidden_labels(
-    objects: Sequence[PlaneObject],
-    image_shape: tuple[int, int],
+    objects: Mapping[int, LabelledObject],
     view: View,
-    overlaps: Overlaps | None = None,
-) -> set[int]:
-    """Return the labels of a plane's objects that a view does not show.
+    plane_shape: Callable[[PlaneIndex], tuple[int, int]],
+) -> frozenset[int]:
+    """Return the labels of objects that were rejected, or that a filter leaves out.
 
     Parameters
     ----------
-    objects : sequence of PlaneObject
-    image_shape : tuple of int
-        (rows, cols) of the plane.
-    view : View
-    overlaps : Overlaps, optional
-        Of the same objects, by their index; found here, if they matter, when not given.
+    objects : mapping
+        By label.
+    view, plane_shape
+        As in `hides`.
     """
-    if view.shows_all:
-        return {one.label for one in objects if one.state == "rejected"}
-    if overlaps is None:
-        overlaps = find_overlaps([one.instance for one in objects] if view.max_iom < 1 else [])
-    columns = ObjectColumns.of(objects, image_shape)
-    return set(columns.labels[~shown(columns, overlaps, view)].tolist())
+    is_filtered = not view.shows_all
+    return frozenset(
+        label
+        for label, one in objects.items()
+        if one.state == "rejected" or (is_filtered and hides(view, one, plane_shape))
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,16 @@ class Showing:
     layer : Labels
         Its data must be a plain array.
     store : ObjectStore
-        Of the same shape.
-    is_painted : bool
-        Whether the layer shows the store's objects already.
+        Of the same shape.  Its `painted` and `painting` are kept here.
     """
 
-    def __init__(self, layer: Labels, store: ObjectStore, *, is_painted: bool = True) -> None:
+    def __init__(self, layer: Labels, store: ObjectStore) -> None:
         self.layer = layer
         self.store = store
-        self._painted: dict[PlaneIndex, PlaneView] = {}
-        self._stale: set[PlaneIndex] = set()
+        # what was edited while nobody painted is painted now
+        self._stale = {i for i in store.planes if self.painted(i).differing(store.view_of(i))}
+        self._stale |= store.painting.keys()
         self._is_writing = False
-        if is_painted:
-            self._painted = {index: store.view_of(index) for index in store.planes}
-        else:
-            self._stale = set(store.planes)
         store.connect(self._on_edit)
 
     def close(self) -> None:
@@ -79,7 +75,7 @@ class Showing:
 
     def painted(self, index: PlaneIndex) -> PlaneView:
         """Return what was painted on a plane."""
-        return self._painted.get(index, _NOTHING)
+        return self.store.painted.get(index, _NOTHING)
 
     def _on_edit(self, edit: Edit) -> None:
         self._stale |= set(self.store.planes) if edit.shows_others else edit.planes
@@ -97,7 +93,7 @@ class Showing:
         ----------
         index : PlaneIndex
         history : bool
-            Whether napari's undo can take it back; the caller groups it into one step.
+            Whether napari's undo can take it back, as one step.
 
         Yields
         ------
@@ -114,20 +110,35 @@ class Showing:
         IndexError
             If the layer has no such plane any more.
         """
+        # closed and not left: what is written can be undone even if painting is broken off
+        with closing(ExitStack()) as one_step:
+            if history:
+                one_step.enter_context(self.layer.block_history())
+            return (yield from self._iter_paint(index, history))
+
+    def _iter_paint(self, index: PlaneIndex, history: bool) -> Generator[None, None, bool]:
         target, before = self.store.view_of(index), self.painted(index)
+        # something else was being painted, which nobody went on with
+        begun = self.store.painting.get(index, before)
         self._stale.discard(index)
         self._make_room(target)
+        self.store.painting[index] = target
         is_changed, started = False, time.perf_counter()
-        for box in _cells(_boxes(before, target)):
+        boxes = itertools.chain(_boxes(before, target), _boxes(before, begun))
+        for box in _cells(boxes):
             if not self.fits:
                 raise IndexError(f"the layer has the shape {self.layer.data.shape} now")
             now = index.cut(self.layer.data)[box.slices]
-            was, new = before.paint(box, now.dtype), target.paint(box, now.dtype)
-            is_changed |= self._write(index, box, new, (was != new) & (now == was), history)
+            new = target.paint(box, now.dtype)
+            is_ours = now == before.paint(box, now.dtype)
+            if begun is not before:
+                is_ours |= now == begun.paint(box, now.dtype)
+            is_changed |= self._write(index, box, new, is_ours & (now != new), history)
             if time.perf_counter() - started > STEP_S:
                 yield
                 started = time.perf_counter()
-        self._painted[index] = target
+        self.store.painted[index] = target
+        self.store.painting.pop(index, None)
         if is_changed and not history:
             self._refresh()
         return is_changed
@@ -152,13 +163,13 @@ class Showing:
             target = self.store.view_of(one.index)
             self._make_room(target)
             own = one.concerned | taken.changes.keys()
-            self._painted[one.index] = _partly(self.painted(one.index), target, own)
+            self.store.painted[one.index] = _partly(self.painted(one.index), target, own)
             now = one.index.cut(self.layer.data)[one.box.slices]
             new = self.painted(one.index).paint(one.box, now.dtype)
             where = (now == one.actual) & (now != new) & (now >= 0)
             is_changed |= self._write(one.index, one.box, new, where, history=False)
             if one.index not in stale and not self.painted(one.index).differing(target):
-                self._painted[one.index] = target
+                self.store.painted[one.index] = target
                 self._stale.discard(one.index)
         if is_changed:
             self._refresh()

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
-from napari_sam3.core.instances import Instance, Instances
+from napari_sam3.core.adding import Plan, brought_back, hidden_finder, iter_plan, run_changes
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.instances import Instances
 from napari_sam3.core.labels import OverlapRule
+from napari_sam3.core.objects import Part, Source
 from napari_sam3.core.plane_index import PlaneIndex
+from napari_sam3.core.plane_objects import PlaneObjects
 from napari_sam3.core.prompts import ObjectPrompt, Prompt, describe
+from napari_sam3.core.store import Asked, ObjectStore
 from napari_sam3.engines import engine_info
 from napari_sam3.layers.describing import describe_placement, describe_plane
 from napari_sam3.layers.drawing import PromptLayer
-from napari_sam3.layers.objects import (
-    ObjectRecord,
-    add_written,
-    hidden_finder,
-    iter_take_undone,
-    plane_index,
-)
+from napari_sam3.layers.features import highest_in_features
+from napari_sam3.layers.objects import plane_index
 from napari_sam3.layers.output import (
     METADATA_KEY,
     OutputPlace,
-    Written,
-    add_features,
+    iter_highest,
     iter_is_empty,
-    next_free_label,
     picture_kwargs,
-    write_instances,
 )
+from napari_sam3.widgets._keeping import Keeper, keep, let_go
 from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import (
     Began,
-    Source,
     append_run,
     is_record,
     new_record,
@@ -98,33 +95,15 @@ class Committed:
     answer : SegmentAnswer
     layer : Labels, optional
         None where nothing was found and the image has no layer of its own yet.
-    written : Written
+    written : Plan
     notices : tuple of str
     """
 
     context: RunContext
     answer: SegmentAnswer
     layer: Labels | None
-    written: Written
+    written: Plan
     notices: tuple[str, ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    """Which label an object has in which layer, and what was asked for it."""
-
-    layer: Labels
-    label: int
-    prompt: Prompt
-    mask: Instance
-    source: Source
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    steps: Generator[None, None, Committed]
-    done: Callable[[Committed], None]
-    failed: Callable[[BaseException], None]
 
 
 class Committer(QObject):
@@ -139,20 +118,20 @@ class Committer(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._known: dict[Hashable, _Known] = {}
-        self._queue: list[_Pending] = []
-        self._is_writing = False
-        self._highest: dict[int, int] = {}
+        self._keepers: dict[Labels, Keeper] = {}
         self._own: dict[Hashable, Labels] = {}
         self._noted: WeakSet[Labels] = WeakSet()
-        self._timer = QTimer(self)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._step)
+        self._pending = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is still to be written."""
-        return bool(self._queue)
+        """Whether something is still to be written, or to be brought in step."""
+        return self.is_writing or any(keeper.is_busy for keeper in self._keepers.values())
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether an answer is still to be written."""
+        return bool(self._pending)
 
     def commit(
         self,
@@ -162,20 +141,55 @@ class Committer(QObject):
         failed: Callable[[BaseException], None],
     ) -> None:
         """Write an answer; `done` or `failed` is called once it is."""
-        self._queue.append(_Pending(self._iter_commit(context, answer), done, failed))
-        self._timer.start()
+        layer, notices = self._layer(context, is_needed=bool(len(answer.instances)))
+        if layer is None:
+            done(Committed(context, answer, None, Plan(), (*notices, *answer.notices)))
+            return
+        self._pending += 1
+
+        def written(committed: Committed | None) -> None:
+            self._pending -= 1
+            if not self._is_there(layer):
+                self.forget(layer)
+            if committed is None:
+                # it was taken away meanwhile: write it all into another one
+                self.commit(context, answer, done, failed)
+            else:
+                done(committed)
+
+        def broken_off(error: BaseException) -> None:
+            self._pending -= 1
+            failed(error)
+
+        steps = self._iter_written(context, answer, layer, notices)
+        self._keeper(layer).run(steps, written, broken_off)
 
     def finish(self) -> None:
         """Write all that is left at once."""
-        while self._queue:
-            self._step()
+        while busy := [keeper for keeper in self._keepers.values() if keeper.is_writing]:
+            for keeper in busy:
+                keeper.finish_writing()
+
+    def close(self) -> None:
+        """Write all that is left, and let go of all layers."""
+        self.finish()
+        for layer in list(self._keepers):
+            self._let_go(layer)
+
+    def forget(self, layer: Any) -> None:
+        """Forget a layer that was removed; its objects are asked for anew."""
+        self._own = {k: v for k, v in self._own.items() if v is not layer}
+        keeper = self._keepers.get(layer)
+        # what is just being written into it goes into another one, and not before all are gone
+        if keeper is not None and not keeper.is_writing:
+            self._let_go(layer)
 
     def key_refined_by(self, place: tuple[Hashable, Hashable], prompt: ObjectPrompt) -> Hashable:
         """Return the key of the unnumbered object that a prompt goes on with.
 
         That is one whose box is the same, and whose clicks are all among its clicks.
         """
-        for key, known in self._known.items():
+        for key, known in self._all_asked():
             former = known.prompt
             if (
                 isinstance(key, tuple)
@@ -191,52 +205,28 @@ class Committer(QObject):
 
     def answered(self, keyed: Iterable[tuple[Hashable, Prompt]]) -> list[bool]:
         """Whether each prompt has its answer in a layer that is still there."""
-        there = {id(layer) for layer in self._viewer.layers}
-        known = ((self._known.get(key), prompt) for key, prompt in keyed)
-        return [
-            one is not None and one.prompt == prompt and id(one.layer) in there
-            for one, prompt in known
-        ]
+        asked = {key: known.prompt for key, known in self._all_asked()}
+        return [key in asked and asked[key] == prompt for key, prompt in keyed]
 
-    def forget(self, layer: Any) -> None:
-        """Forget a layer that was removed; its objects are asked for anew."""
-        self._own = {k: v for k, v in self._own.items() if v is not layer}
-        self._known = {k: v for k, v in self._known.items() if v.layer is not layer}
-        if self._highest.pop(id(layer), None) is not None:
-            layer.events.paint.disconnect(self._on_paint)
+    def _all_asked(self) -> Iterator[tuple[Hashable, Asked]]:
+        for layer, keeper in self._keepers.items():
+            if self._is_there(layer):
+                yield from keeper.store.asked.items()
 
     def _is_there(self, layer: Labels) -> bool:
         return any(other is layer for other in self._viewer.layers)
 
-    def _step(self) -> None:
-        if not self._queue:
-            self._timer.stop()
-            return
-        pending = self._queue[0]
-        self._is_writing = True
-        try:
-            next(pending.steps)
-        except StopIteration as end:
-            self._queue.pop(0)
-            pending.done(end.value)
-        except BaseException as error:  # noqa: BLE001 - handed on, shown or raised there
-            self._queue.pop(0)
-            pending.failed(error)
-        finally:
-            self._is_writing = False
+    def _keeper(self, layer: Labels) -> Keeper:
+        if layer not in self._keepers:
+            self._keepers[layer] = keep(self._viewer, layer, self)
+        return self._keepers[layer]
 
-    def _iter_commit(
-        self, context: RunContext, answer: SegmentAnswer
-    ) -> Generator[None, None, Committed]:
-        layer, notices = self._layer(context, is_needed=bool(len(answer.instances)))
-        if layer is None:
-            return Committed(context, answer, None, Written(), (*notices, *answer.notices))
-        record = ObjectRecord.of(layer)
-        record.writers += 1
-        try:
-            return (yield from self._iter_written(context, answer, layer, notices))
-        finally:
-            record.writers -= 1
+    def _let_go(self, layer: Labels) -> None:
+        keeper = self._keepers.pop(layer, None)
+        if keeper is not None:
+            let_go(keeper, self)
+
+    # ------------------------------------------------------------------ one answer
 
     def _iter_written(
         self,
@@ -244,48 +234,47 @@ class Committer(QObject):
         answer: SegmentAnswer,
         layer: Labels,
         notices: tuple[str, ...],
-    ) -> Generator[None, None, Committed]:
+    ) -> Generator[None, None, Committed | None]:
+        """Write an answer into a layer; None if that was taken away meanwhile."""
+        keeper = self._keeper(layer)
         began = yield from self._iter_began(layer)
-        on_record = ObjectRecord.of(layer).find_index(plane_index(context.place.plane))
-        undone = yield from iter_take_undone(layer, on_record)
-        prompt_of = _prompt_indices(answer)
-        instances = answer.instances
-        replaced = self._replaced(context, layer, prompt_of)
-        former = self._former(layer, replaced)
-        written = yield from self._iter_write(context, instances, layer, replaced, former)
-        if written is None:
-            # it was taken away between two steps: write it all into another one
-            return (yield from self._iter_commit(context, answer))
-        run_id = new_run_id()
-        sources = {
-            label: (run_id, prompt_of[index], index - prompt_of.index(prompt_of[index]))
-            for index, label in (written.labels | written.covered).items()
-        }
-        _record_objects(context, layer, on_record, instances, written, former, sources)
-        rows = _feature_rows(context, instances, written, prompt_of)
-        add_features(layer, rows, tuple(label for label in undone if label not in rows))
-        for index, label in written.labels.items():
-            key = context.keys[prompt_of[index]]
-            if key is not None:
-                prompt = context.run.prompts[prompt_of[index]]
-                self._known[key] = _Known(layer, label, prompt, instances[index], sources[label])
-        told = (*notices, *answer.notices)
-        said = run_record(
-            context.run,
-            answer,
-            engine=context.engine,
-            plane=describe_plane(context.place.plane),
-            image=context.place.image,
-            labels=written.labels,
-            rule=context.rule,
-            skips_known=_skips_known(context),
-            replaced=replaced,
-            former=[known.source for known in former],
-            notices=told,
-            run_id=run_id,
+        index = keeper.store.find_index(plane_index(context.place.plane))
+        run = _Run.of(context, answer, index, keeper.store)
+        yield from keeper.iter_in_step(index, run.box)
+        if not self._still_fits(layer, context):
+            return None
+        try:
+            plan = yield from self._iter_plan(run, keeper)
+            told = (*notices, *run.add_to(keeper.store, plan), *answer.notices)
+            # before it is painted, so that a file that is saved meanwhile has all of it
+            told += self._note(layer, context.place, run.record(plan, told), began)
+            yield from keeper.iter_written(index)
+        except (IndexError, ValueError):
+            if not context.place.misfit(layer):
+                raise
+        if not self._still_fits(layer, context):
+            return None
+        return Committed(context, answer, layer, plan, told)
+
+    def _still_fits(self, layer: Labels, context: RunContext) -> bool:
+        return self._is_there(layer) and not context.place.misfit(layer)
+
+    def _iter_plan(self, run: _Run, keeper: Keeper) -> Generator[None, None, Plan]:
+        store, layer = keeper.store, keeper.layer
+        unseen = [index for index in keeper.all_planes() if not store.knows(index)]
+        elsewhere = yield from iter_highest(layer.data, unseen)
+        highest = max(store.highest_label, highest_in_features(layer), elsewhere)
+        return (
+            yield from iter_plan(
+                run.index.cut(layer.data),
+                run.instances,
+                first_label=highest + 1,
+                rule=run.context.rule,
+                replaced=run.replaced,
+                skip_known=run.skips_known,
+                is_unseen=hidden_finder(store.on(run.index), store.hidden),
+            )
         )
-        told += self._note(layer, context.place, said, began)
-        return Committed(context, answer, layer, written, told)
 
     def _iter_began(self, layer: Labels) -> Generator[None, None, Began]:
         """Find out how a layer was before its first run, unless that is on record."""
@@ -314,33 +303,7 @@ class Committer(QObject):
         self._noted.add(layer)
         return notices
 
-    def _iter_write(
-        self,
-        context: RunContext,
-        instances: Instances,
-        layer: Labels,
-        replaced: dict[int, int],
-        former: list[_Known],
-    ) -> Generator[None, None, Written | None]:
-        """Write into a layer; None if it could not keep what was written."""
-        try:
-            written = yield from write_instances(
-                layer,
-                context.place.plane,
-                instances,
-                rule=context.rule,
-                replaced=replaced,
-                former=[known.mask for known in former],
-                skip_known=_skips_known(context),
-                is_known=_hidden_finder(layer, context),
-                first_label=self._first_label(layer, context),
-            )
-        except (IndexError, ValueError):
-            if not context.place.misfit(layer):
-                raise
-            return None
-        is_kept = self._is_there(layer) and not context.place.misfit(layer)
-        return written if is_kept else None
+    # ------------------------------------------------------------------ which layer
 
     def labels_of(self, image_id: Hashable) -> Labels | None:
         """Return the layer that was made for an image, if it is still there."""
@@ -365,7 +328,6 @@ class Committer(QObject):
         output = output or self.own_layer(context.image_id, context.place)
         if output is None and is_needed:
             output = self._own[context.image_id] = context.place.new_layer()
-            self._watch(output, 0)
             active = self._viewer.layers.selection.active
             self._add_below_prompts(output, context.image_id)
             if context.live and active is not None and active in self._viewer.layers:
@@ -388,38 +350,126 @@ class Committer(QObject):
         )
         layers.insert(next(prompts_at, len(layers)), layer)
 
-    def _replaced(self, context: RunContext, layer: Labels, prompt_of: list[int]) -> dict[int, int]:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """An answer, on its way into a store.
+
+    Parameters
+    ----------
+    context : RunContext
+    answer : SegmentAnswer
+    index : PlaneIndex
+        The plane as it is on record, whose rows may be the columns that were shown.
+    instances : Instances
+        In pixels of that plane.
+    prompt_of : list of int
+        For each instance the index of the prompt that it answers.
+    replaced : dict
+        Index of an instance to the label that it takes the place of.
+    former : dict
+        By label, what is replaced, as it was found.
+    run_id : str
+    """
+
+    context: RunContext
+    answer: SegmentAnswer
+    index: PlaneIndex
+    instances: Instances
+    prompt_of: list[int]
+    replaced: dict[int, int]
+    former: dict[int, Asked]
+    run_id: str
+
+    @classmethod
+    def of(
+        cls, context: RunContext, answer: SegmentAnswer, index: PlaneIndex, store: ObjectStore
+    ) -> _Run:
+        instances = answer.instances
+        if index.shown != context.place.plane.shown:
+            instances = instances.transposed()
+        prompt_of = [i for i, result in enumerate(answer.results) for _ in result.instances]
         replaced: dict[int, int] = {}
-        for index, prompt_index in enumerate(prompt_of):
-            known = self._known.get(context.keys[prompt_index])
-            if known is not None and known.layer is layer and known.label not in replaced.values():
-                replaced[index] = known.label
-        return replaced
+        former: dict[int, Asked] = {}
+        for i, prompt_index in enumerate(prompt_of):
+            known = store.asked.get(context.keys[prompt_index])
+            if known is not None and known.index == index and known.label not in former:
+                replaced[i], former[known.label] = known.label, known
+        return cls(context, answer, index, instances, prompt_of, replaced, former, new_run_id())
 
-    def _former(self, layer: Labels, replaced: dict[int, int]) -> list[_Known]:
-        """Return what the replaced labels were written with."""
-        labels = set(replaced.values())
-        return [k for k in self._known.values() if k.layer is layer and k.label in labels]
+    @property
+    def box(self) -> Box | None:
+        """Around all of the instances; None if there is none."""
+        boxes = [item.box for item in self.instances]
+        return reduce(Box.union, boxes) if boxes else None
 
-    def _first_label(self, layer: Labels, context: RunContext) -> int:
-        if id(layer) not in self._highest:
-            # someone else's layer: its labels stand in no table of ours
-            self._watch(layer, int(layer.data.max(initial=0)))
-        return next_free_label(layer, context.place.plane, self._highest[id(layer)])
+    @property
+    def skips_known(self) -> bool:
+        return not isinstance(self.context.run.prompts[0], ObjectPrompt)
 
-    def _watch(self, layer: Labels, highest: int) -> None:
-        self._highest[id(layer)] = highest
-        layer.events.paint.connect(self._on_paint)
+    def add_to(self, store: ObjectStore, plan: Plan) -> tuple[str, ...]:
+        """Put the objects into a store; return what is to be told of that."""
+        parts, former = self._parts(plan), {n: one.part for n, one in self.former.items()}
+        told = _what_comes_back(store.on(self.index), parts, former)
+        changes = run_changes(store, self.index, parts, former)
+        for label in changes:
+            store.undone.pop(label, None)
+        store.edit(changes)
+        for index, label in plan.labels.items():
+            key = self.context.keys[self.prompt_of[index]]
+            if key is not None:
+                prompt = self.context.run.prompts[self.prompt_of[index]]
+                store.asked[key] = Asked(label, self.index, prompt, parts[label])
+        return told
 
-    def _on_paint(self, event: Any) -> None:
-        """Note labels that are painted by hand, perhaps on a plane that is not looked at."""
-        if not self._is_writing:
-            layer = event.source
-            # a script's data_setitem tells its values; a brush tells only what is selected
-            values = [atom[2] for atom in event.value or () if isinstance(atom, tuple)]
-            highest = max((int(np.max(v, initial=0)) for v in values), default=0)
-            known = self._highest.get(id(layer), 0)
-            self._highest[id(layer)] = max(known, int(layer.selected_label), highest)
+    def _parts(self, plan: Plan) -> dict[int, Part]:
+        labels, title = plan.all_labels, engine_info(self.context.engine).title
+        from_top = [i for i in self.instances.top_first(self.context.rule) if i in labels]
+        return {
+            labels[i]: Part(self.instances[i], title, self._source(i), self._words(i))
+            for i in from_top
+        }
+
+    def _source(self, index: int) -> Source:
+        prompt_index = self.prompt_of[index]
+        return self.run_id, prompt_index, index - self.prompt_of.index(prompt_index)
+
+    def _words(self, index: int) -> str:
+        prompt = self.context.run.prompts[self.prompt_of[index]]
+        return self.instances[index].concept or describe(prompt)
+
+    def record(self, plan: Plan, told: tuple[str, ...]) -> dict[str, Any]:
+        """Return what the layer's record says of the run."""
+        return run_record(
+            self.context.run,
+            self.answer,
+            engine=self.context.engine,
+            plane=describe_plane(self.context.place.plane),
+            image=self.context.place.image,
+            labels=plan.all_labels,
+            rule=self.context.rule,
+            skips_known=self.skips_known,
+            replaced=self.replaced,
+            former=[one.part.source for one in self.former.values() if one.part.source],
+            notices=told,
+            run_id=self.run_id,
+        )
+
+
+def _what_comes_back(
+    plane: PlaneObjects, parts: Mapping[int, Part], former: Mapping[int, Part]
+) -> tuple[str, ...]:
+    """Say what of a person's work on objects is lost, since they were asked for again."""
+    told = []
+    for label, found in former.items():
+        now, anew = plane.get(label), parts.get(label)
+        if now is None or anew is None:
+            continue
+        if brought_back(now.instance, found.instance, anew.instance):
+            told.append(f"Erased pixels of object {label} are back, as it was asked for again.")
+        if now.state == "accepted":
+            told.append(f"Object {label} was accepted; its new outline is to be reviewed.")
+    return tuple(told)
 
 
 def picture_metadata(
@@ -440,71 +490,7 @@ def picture_metadata(
     return {METADATA_KEY: append_run(new_record(place.image, layer), run)}
 
 
-def _hidden_finder(layer: Labels, context: RunContext) -> Callable[[Instance], bool] | None:
-    index = plane_index(context.place.plane)
-    own = ObjectRecord.of(layer).find_index(index)
-    is_hidden = hidden_finder(layer, own)
-    if is_hidden is None or own == index:
-        return is_hidden
-    return lambda item: is_hidden(item.transposed())
-
-
-def _record_objects(
-    context: RunContext,
-    layer: Labels,
-    index: PlaneIndex,
-    instances: Instances,
-    written: Written,
-    former: list[_Known],
-    sources: dict[int, Source],
-) -> None:
-    labels = written.labels | written.covered
-    from_top = [i for i in instances.top_first(context.rule) if i in labels]
-    # where the plane is on record with rows and columns exchanged, it stays so
-    is_turned = index.shown != context.place.plane.shown
-
-    def on_record(item: Instance) -> Instance:
-        return item.transposed() if is_turned else item
-
-    add_written(
-        layer,
-        index,
-        {labels[i]: on_record(instances[i]) for i in from_top},
-        engine=engine_info(context.engine).title,
-        former=[on_record(known.mask) for known in former],
-        sources=sources,
-    )
-
-
-def _skips_known(context: RunContext) -> bool:
-    return not isinstance(context.run.prompts[0], ObjectPrompt)
-
-
 def _free_key(metadata: dict[str, Any]) -> str:
     """Return a name for what stood where our record belongs, and is none."""
     names = (f"{METADATA_KEY}_unreadable_{number}" for number in itertools.count(1))
     return next(name for name in names if name not in metadata)
-
-
-def _prompt_indices(answer: SegmentAnswer) -> list[int]:
-    """Return for each instance the index of the prompt that it answers."""
-    return [i for i, result in enumerate(answer.results) for _ in result.instances]
-
-
-def _feature_rows(
-    context: RunContext, instances: Instances, written: Written, prompt_of: list[int]
-) -> dict[int, dict[str, Any]]:
-    title = engine_info(context.engine).title
-    rows = {}
-    for index, label in (written.labels | written.covered).items():
-        item = instances[index]
-        prompt = describe(context.run.prompts[prompt_of[index]])
-        rows[label] = {
-            "score": float("nan") if item.score is None else round(item.score, 4),
-            "area": item.area,
-            "prompt": item.concept or prompt,
-            "engine": title,
-            "concept": item.concept,
-            "state": "unreviewed",
-        }
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,13 @@ from napari_sam3.engines.creating import create_engine
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity
-from napari_sam3.layers.objects import ObjectRecord, plane_index
+from napari_sam3.layers.objects import find_store, plane_index, store_of
 from napari_sam3.layers.output import find_output_place, picture_kwargs
 from napari_sam3.layers.pictures import LastPicture, capture_picture
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.prompts import read_points
 from napari_sam3.widgets._consent import ConsentDesk
+from napari_sam3.widgets._keeping import Keeper
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.accounted import iter_accounted
 from napari_sam3.workflows.answer import SegmentAnswer
@@ -42,6 +43,8 @@ from napari_sam3.workflows.refining import (
 from napari_sam3.workflows.run import RunEvent, SegmentRun
 
 POLARITY_KEY = "W"
+
+LOST = "The object was changed or removed meanwhile: the result was not used."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +106,8 @@ class Refining(QObject):
     Parameters
     ----------
     viewer : ViewerModel
+    keep : callable
+        Gives what keeps a layer in step.
     parent : QWidget
 
     Signals
@@ -116,9 +121,12 @@ class Refining(QObject):
     said = Signal(str)
     ended = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget) -> None:
+    def __init__(
+        self, viewer: ViewerModel, keep: Callable[[Labels], Keeper], parent: QWidget
+    ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._keep = keep
         self._session: _Session | None = None
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
@@ -168,8 +176,7 @@ class Refining(QObject):
         if misfit := find_output_place(image, plane).misfit(layer):
             raise ImageError(f"{misfit}; choose the image that “{layer.name}” was made from.")
         index = plane_index(plane)
-        record = ObjectRecord.find(layer)
-        if record is None or index not in record.planes_of(one.label):
+        if one.label not in store_of(layer).on(index):
             raise ImageError(
                 "That object lies on another plane, or one that was turned: move the slider, or "
                 "turn the view, to where it was found."
@@ -186,7 +193,7 @@ class Refining(QObject):
             self.ask()
 
     def end(self) -> None:
-        """Lay the tool down; what was refined stays."""
+        """Stop refining; what was refined stays."""
         session, self._session = self._session, None
         if session is None:
             return
@@ -283,9 +290,22 @@ class Refining(QObject):
         if session is not self._session and not job.billed:
             return
         session.asked = prompt
+        if self._find(session) is None:
+            self.said.emit(LOST)
+            return
+        keeper = self._keep(session.layer)
+        keeper.run(
+            self._iter_taken(keeper, session, run, answer), lambda _: None, self._on_not_taken
+        )
+
+    def _iter_taken(
+        self, keeper: Keeper, session: _Session, run: SegmentRun, answer: SegmentAnswer
+    ) -> Generator[None, None, None]:
+        """Give an object what was found, once it is known which one that is by now."""
+        yield from keeper.iter_in_step(session.index, session.crop)
         now = self._find(session)
         if now is None:
-            self.said.emit("The object was changed or removed meanwhile: the answer was not used.")
+            self.said.emit(LOST)
             return
         plane = np.asarray(session.index.cut(session.layer.data))
         title, run_id = engine_info(session.engine).title, new_run_id()
@@ -298,35 +318,42 @@ class Refining(QObject):
             self.said.emit(f"Nothing was found there; it stays as it was. {why}")
             return
         session.current = after
-        refined = Refined(
-            session.layer,
-            session.index,
-            now,
-            after,
-            session.image,
-            session.plane,
-            run,
-            answer,
-            session.crop,
-            session.engine,
-            run_id,
-            session.key,
+        self.refined.emit(
+            Refined(
+                session.layer,
+                session.index,
+                now,
+                after,
+                session.image,
+                session.plane,
+                run,
+                answer,
+                session.crop,
+                session.engine,
+                run_id,
+                session.key,
+            )
         )
-        self.refined.emit(refined)
+
+    def _on_not_taken(self, error: BaseException) -> None:
+        if isinstance(error, IndexError):
+            self.said.emit(LOST)
+        else:
+            raise error
 
     def _find(self, session: _Session) -> PlaneObject | None:
         """Return the object as it is now, under whatever number; None if it is gone."""
-        record = ObjectRecord.find(session.layer)
-        plane = None if record is None else record.planes.get(session.index)
-        if plane is None or plane.shape != session.plane.shape:
+        store = find_store(session.layer)
+        if store is None or session.layer not in self._viewer.layers:
             return None
-        if session.layer not in self._viewer.layers or not _has_plane(session):
+        if session.layer.data.shape != store.shape:
+            # the store is told of other data only when its keeper has looked at them
             return None
-        known = session.current
-        for one in plane.objects.values():
+        plane, known = store.on(session.index), session.current
+        for one in plane.values():
             if one.instance is known.instance:
                 return one
-        same = plane.objects.get(known.label)
+        same = plane.get(known.label)
         if same is None or (same.depth, same.source) != (known.depth, known.source):
             return None
         # somebody painted on it: what follows is a step of its own, so that this is not lost
@@ -337,12 +364,3 @@ class Refining(QObject):
         self.said.emit(str(error))
         if not isinstance(error, Sam3Error):
             raise error
-
-
-def _has_plane(session: _Session) -> bool:
-    # the record is told of other data only when the keeper has looked at them
-    try:
-        shape = session.index.cut(session.layer.data).shape
-    except IndexError:
-        return False
-    return bool(shape == session.plane.shape)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam3.core.objects import PlaneObject, ReviewState
+from napari_sam3.core.objects import LabelledObject, PlaneObject, ReviewState
 from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.core.viewing import View
-from napari_sam3.layers.objects import ObjectRecord
+from napari_sam3.core.store import ObjectStore, Step
 from napari_sam3.widgets._keeping import Keeper
-from napari_sam3.widgets._steps import Change, Step, Steps
 
 WORDS: dict[ReviewState, str] = {"accepted": "accept", "rejected": "reject"}
 
@@ -23,8 +20,6 @@ class Review(QObject):
 
     Parameters
     ----------
-    keeper : Keeper
-        Brings the layer in step after each change.
     parent : QObject, optional
 
     Signals
@@ -38,27 +33,21 @@ class Review(QObject):
     chosen = Signal(object)
     stepped = Signal()
 
-    def __init__(self, keeper: Keeper, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._keeper = keeper
-        self._steps: Steps | None = None
-        self._index: PlaneIndex | None = None
+        self._keeper: Keeper | None = None
         self._current: tuple[int, ...] = ()
 
-    def follow(self, layer: Labels | None) -> None:
-        """Review this layer from now on; steps of the one before cannot be taken back."""
-        self._steps = None if layer is None else Steps(layer)
+    def follow(self, keeper: Keeper | None) -> None:
+        """Review the layer of this keeper from now on."""
+        self._keeper = keeper
         self._current = ()
         self.stepped.emit()
 
-    def show_plane(self, index: PlaneIndex | None) -> None:
-        """Say which plane is on the screen."""
-        self._index = index
-
     @property
-    def record(self) -> ObjectRecord | None:
-        """The record of the layer."""
-        return None if self._steps is None else self._steps.record
+    def store(self) -> ObjectStore | None:
+        """The objects of the layer."""
+        return None if self._keeper is None else self._keeper.store
 
     @property
     def current(self) -> tuple[int, ...]:
@@ -68,24 +57,27 @@ class Review(QObject):
     @property
     def undo_words(self) -> str:
         """What would be taken back; empty if there is nothing."""
-        return "" if self._steps is None else self._steps.next_words
+        return "" if self.store is None else self.store.undo_words
 
     @property
     def reviewed(self) -> tuple[int, int]:
         """How many objects are reviewed, of how many."""
-        states = [one.state for one in self.record.all_objects()] if self.record else []
-        return sum(state != "unreviewed" for state in states), len(states)
+        return (0, 0) if self.store is None else self.store.reviewed
 
     def objects(self, labels: Sequence[int]) -> list[tuple[PlaneIndex, PlaneObject]]:
-        """Return the objects that labels stand for, those of the shown plane first."""
-        record = self.record
-        if record is None:
-            return []
+        """Return what a plane has of the objects that labels stand for, the shown one if it can."""
+        store, visible = self.store, self._visible()
         found = []
         for label in labels:
-            planes = sorted(record.planes_of(label), key=lambda index: index != self._index)
-            found += [(index, record.planes[index].objects[label]) for index in planes[:1]]
+            one = None if store is None else store.objects.get(label)
+            if one is not None:
+                index = visible if visible in one.parts else min(one.parts, key=_position)
+                here = None if index is None else one.on(index)
+                found += [] if index is None or here is None else [(index, here)]
         return found
+
+    def _visible(self) -> PlaneIndex | None:
+        return None if self._keeper is None else self._keeper.visible
 
     def choose(self, labels: Sequence[int], *, quiet: bool = False) -> None:
         """Make objects the current ones."""
@@ -95,43 +87,22 @@ class Review(QObject):
 
     def decide(self, state: ReviewState) -> tuple[int, ...]:
         """Say something of the current objects, and go on; return their labels."""
-        pairs = self.objects(self._current)
-        changes = []
-        for index in dict.fromkeys(index for index, _ in pairs):
-            before = {one.label: one for own, one in pairs if own == index}
-            after = {label: replace(one, state=state) for label, one in before.items()}
-            changes.append(Change(index, before, after))
-        if changes:
-            labels = [one.label for _, one in pairs]
-            self.do(Step(f"{WORDS[state]} {_numbers(labels)}", tuple(changes)))
-        if pairs:
+        store = self.store
+        objects: Mapping[int, LabelledObject] = {} if store is None else store.objects
+        after = {n: replace(objects[n], state=state) for n in self._current if n in objects}
+        if store is not None and after:
+            store.edit(after, words=f"{WORDS[state]} {_numbers(tuple(after))}")
+            self.stepped.emit()
             self.move(1)
-        return tuple(one.label for _, one in pairs)
-
-    def do(self, step: Step) -> None:
-        """Do a step."""
-        if self._steps is not None:
-            self._steps.do(step)
-            self._sync(step)
-
-    def _sync(self, step: Step) -> None:
-        for change in step.changes:
-            self._keeper.sync(change.index)
-        self.stepped.emit()
+        return tuple(after)
 
     def undo(self) -> Step | None:
         """Take the last step back, and make its objects the current ones."""
-        step = None if self._steps is None else self._steps.undo()
+        step = None if self.store is None else self.store.undo()
         if step is not None:
-            self._sync(step)
+            self.stepped.emit()
             self.choose(step.labels)
         return step
-
-    def forget_steps(self, labels: Collection[int]) -> None:
-        """Let go of steps on these labels: they mean other objects now."""
-        if self._steps is not None:
-            self._steps.forget(labels)
-            self.stepped.emit()
 
     def move(self, by: int) -> bool:
         """Go to the next doubtful object that nobody has reviewed, or back to the one before.
@@ -141,16 +112,15 @@ class Review(QObject):
         bool
             False if none is left.
         """
-        order, record = self._order(), self.record
-        if not order or record is None or self._index is None:
+        order, store = self._order(), self.store
+        if not order or store is None:
             return False
-        objects = record.planes[self._index].objects
         here = next((order.index(label) for label in self._current if label in order), None)
         start = (-1 if by > 0 else 0) if here is None else here
         around = [order[(start + by * step) % len(order)] for step in range(1, len(order) + 1)]
         # back is where one came from, reviewed or not
         for label in around:
-            if by < 0 or objects[label].state == "unreviewed":
+            if by < 0 or store.objects[label].state == "unreviewed":
                 self.choose((label,))
                 return True
         self.choose(())
@@ -158,19 +128,15 @@ class Review(QObject):
 
     def _order(self) -> list[int]:
         """Return the labels of the plane from the most to the least doubtful."""
-        record, index = self.record, self._index
-        if record is None or index is None or index not in record.planes:
+        keeper, visible = self._keeper, self._visible()
+        facts = None if keeper is None else keeper.facts(visible)
+        if keeper is None or facts is None:
             return []
-        latest, objects = self._keeper.latest(index), record.planes[index].objects
-        return [label for label in latest.doubtful if label in objects] if latest else []
+        return [label for label in facts.doubtful if label in keeper.store.objects]
 
-    def set_view(self, view: View) -> None:
-        """Show other objects; the record stays as it is."""
-        record = self.record
-        if record is not None and record.view != view:
-            record.view = view
-            record.version += 1
-            self._keeper.sync_all()
+
+def _position(index: PlaneIndex) -> tuple[int, ...]:
+    return index.fixed
 
 
 def _numbers(labels: Sequence[int]) -> str:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 
-from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import drain
+from napari_sam3.core.snapshots import Snapshot
+from napari_sam3.core.store import ObjectStore
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.calibrating import (
     axis_letters,
@@ -22,16 +23,15 @@ from napari_sam3.layers.calibrating import (
     pixel_size,
     plane_to_world,
 )
-from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord
+from napari_sam3.layers.objects import find_store
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.transforms import LayerTransform
-from napari_sam3.widgets._plane_states import capture_state
 from napari_sam3.workflows.exporting import Exported, format_of, iter_export
 from napari_sam3.workflows.exporting.recorded_place import is_turned
 from napari_sam3.workflows.exporting.writing import not_held
+from napari_sam3.workflows.object_records import transposed
 from napari_sam3.workflows.provenance import bare_name
-from napari_sam3.workflows.syncing import PlaneState, sync
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,6 @@ Array = npt.NDArray[Any]
 def capture_content(
     layer: Labels,
     index: PlaneIndex,
-    state: PlaneState,
     image: Image | None = None,
     plane: Plane | None = None,
     *,
@@ -51,9 +50,7 @@ def capture_content(
     ----------
     layer : Labels
     index : PlaneIndex
-        The plane whose objects are exported.
-    state : PlaneState
-        Of that plane; the worker brings it in step.
+        The plane whose objects are exported, as it is on record.
     image, plane : optional
         Whose values are measured, if its plane has the shape of the labels' one.
     whole : bool
@@ -63,9 +60,9 @@ def capture_content(
     Returns
     -------
     callable
-        To be called in a worker: syncs the plane, reads the image, and returns the objects
-        that are shown, with the label image that shows them.  Rows and columns are those of
-        the data, also where the viewer shows them exchanged.
+        To be called in a worker: brings record and labels in step, reads the image, and
+        returns the objects that are shown, with the label image that shows them.  Rows and
+        columns are those of the data, also where the viewer shows them exchanged.
     """
     upright, is_turned = _upright(index), index.shown[0] > index.shown[1]
     size, axes, to_world = (
@@ -78,17 +75,20 @@ def capture_content(
         "".join(axes[axis] for axis in range(layer.ndim) if axis not in index.shown) if axes else ""
     )
     name = bare_name(image.name) if image is not None else _image_name(layer)
-    all_labels = np.array(layer.data) if whole and layer.ndim > 2 else None
+    store = find_store(layer)
+    snapshot = Snapshot.of(layer.data, ObjectStore(layer.data.shape) if store is None else store)
+    is_stack = whole and layer.ndim > 2
     read = _reader(image, plane)
-    # a run writes into `expected` while a worker reads it
-    state = replace(state, expected=np.array(state.expected))
 
     def content() -> Exported:
-        synced = sync(state)
-        shown = tuple(one for label, one in synced.objects.items() if label in synced.shown)
-        labels = synced.painted
+        if is_stack:
+            full, store = snapshot.in_step()
+            labels = index.cut(full)
+        else:
+            labels, store = snapshot.plane_in_step(index)
+        shown = tuple(one for n, one in store.on(index).items() if n not in store.hidden)
         if is_turned:
-            shown, labels = tuple(map(_transposed, shown)), labels.T
+            shown, labels = tuple(map(transposed, shown)), labels.T
         rows, cols = labels.shape
         made = Exported(
             shown,
@@ -99,12 +99,11 @@ def capture_content(
             intensity=read((rows, cols)),
             to_world=to_world,
         )
-        if whole and all_labels is None:
+        if is_stack:
+            return replace(made, labels=full, axes=axes, **placement)
+        if whole:
             return replace(made, **placement)
-        if all_labels is None:
-            return replace(made, plane=index.fixed or None, plane_axes=letters)
-        full = _with_plane(all_labels, upright, labels)
-        return replace(made, labels=full, axes=axes, **placement)
+        return replace(made, plane=index.fixed or None, plane_axes=letters)
 
     return content
 
@@ -123,10 +122,6 @@ def _placement(layer: Labels) -> dict[str, Any]:
 def _upright(index: PlaneIndex) -> PlaneIndex:
     one, other = sorted(index.shown)
     return PlaneIndex((one, other), index.fixed)
-
-
-def _transposed(one: PlaneObject) -> PlaneObject:
-    return replace(one, instance=one.instance.transposed())
 
 
 def _image_name(layer: Labels) -> str:
@@ -150,13 +145,6 @@ def _reader(image: Image | None, plane: Plane | None) -> Callable[[tuple[int, in
         return read.T if plane.is_transposed else read
 
     return read
-
-
-def _with_plane(labels: Array, index: PlaneIndex, painted: Array) -> Array:
-    """Put a plane into labels, which may be changed by it."""
-    full = labels.astype(np.result_type(labels, painted), copy=False)
-    index.cut(full)[...] = painted
-    return full
 
 
 def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -188,15 +176,9 @@ def write_objects(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
             "Export in the panel “Objects”, which takes the plane that is shown."
         )
     layer = Labels(full, **{k: v for k, v in attributes.items() if k != "multiscale"})
-    # the record is the live layer's own: it is looked at, and not changed
-    found = layer.metadata.get(OBJECTS_KEY)
-    record = found if isinstance(found, ObjectRecord) else ObjectRecord()
-    if record.writers:
-        raise ImageError("A run is just being written into these labels; export again in a moment.")
-    index = record.find_index(PlaneIndex())
-    state = capture_state(record, layer.data, index)
-    whole = not format_of(path).keeps_overlaps
-    content = capture_content(layer, index, state, whole=whole)()
+    store = find_store(layer)
+    index = PlaneIndex() if store is None else store.find_index(PlaneIndex())
+    content = capture_content(layer, index, whole=not format_of(path).keeps_overlaps)()
     files = drain(iter_export(path, content, overwrite=True))
     for sentence in not_held(Path(path), content):
         show_warning(sentence)

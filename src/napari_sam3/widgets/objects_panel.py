@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import napari.viewer
@@ -14,28 +15,28 @@ from qtpy.QtWidgets import QShortcut, QWidget
 from napari_sam3.core.evaluation import Evaluation
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import Progress
+from napari_sam3.core.viewing import View
 from napari_sam3.errors import ImageError, Sam3Error
 from napari_sam3.layers.calibrating import axis_letters, pixel_size
 from napari_sam3.layers.derived import colour_classes, derived_layer, write_plane
-from napari_sam3.layers.objects import ObjectRecord, flaw_of, object_rows, plane_index
+from napari_sam3.layers.features import object_rows
+from napari_sam3.layers.objects import find_store, flaw_of, plane_index
 from napari_sam3.layers.output import find_output_place
 from napari_sam3.layers.planes import Plane, find_plane
 from napari_sam3.layers.transforms import LayerTransform, transform_kwargs
 from napari_sam3.widgets._canvas import MOST_OUTLINES, Canvas
 from napari_sam3.widgets._dock import Dock
-from napari_sam3.widgets._keeping import Keeper
+from napari_sam3.widgets._keeping import Keeper, keep, let_go
 from napari_sam3.widgets._noting import forget_runs, note_refined
 from napari_sam3.widgets._objects_form import ObjectsForm
 from napari_sam3.widgets._refining import Refined, Refining
 from napari_sam3.widgets._review import Review
 from napari_sam3.widgets._save import SaveButton
 from napari_sam3.widgets._sharing import Sharing
-from napari_sam3.widgets._steps import Change, Step
 from napari_sam3.widgets.exporting import capture_content
 from napari_sam3.widgets.opening import layer_data_of, onto_image
 from napari_sam3.workflows.exporting import Exported, format_of
 from napari_sam3.workflows.plotting import iou_histogram_svg
-from napari_sam3.workflows.syncing import Synced
 
 NO_LAYER = (
     "There is no Labels layer yet: press Run in “Segment”, or Import … here. A label image that "
@@ -65,9 +66,9 @@ class ObjectsPanel(Dock):
         self._layer: Labels | None = None
         self.form = ObjectsForm(self._labels, self._images, self._truths, self)
         self.canvas = Canvas(self._viewer, self._choose_in_canvas)
-        self.keeper = Keeper(self)
-        self.review = Review(self.keeper, self)
-        self.refining = Refining(self._viewer, self)
+        self._keepers: dict[Labels, Keeper] = {}
+        self.review = Review(self)
+        self.refining = Refining(self._viewer, self._keep, self)
         self.sharing = Sharing(self)
         self.saving = SaveButton(self, lambda: self._layer, self._say)
         self.form.add_saving(self.saving.button)
@@ -89,13 +90,20 @@ class ObjectsPanel(Dock):
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be looked at, asked, written or read."""
-        parts = (self.keeper, self.refining, self.sharing, self.saving)
-        return self._refresh_timer.isActive() or any(part.is_busy for part in parts)
+        parts = (self.refining, self.sharing, self.saving)
+        is_keeping = any(keeper.is_busy for keeper in self._keepers.values())
+        return self._refresh_timer.isActive() or is_keeping or any(p.is_busy for p in parts)
 
     @property
     def is_looking(self) -> bool:
         """Whether it is still to be found out which objects there are."""
-        return self._refresh_timer.isActive() or self.keeper.is_busy
+        keeper = self.keeper
+        return self._refresh_timer.isActive() or (keeper is not None and keeper.is_busy)
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """What keeps the layer in step with its objects."""
+        return None if self._layer is None else self._keepers.get(self._layer)
 
     def look_at(self, layer: Labels) -> None:
         """Show the objects of this layer."""
@@ -127,12 +135,7 @@ class ObjectsPanel(Dock):
 
     def _index(self) -> PlaneIndex | None:
         """Return the plane of the layer that is on the screen, as it is on record."""
-        plane = self._plane()
-        if plane is None or self._layer is None:
-            return None
-        record = ObjectRecord.of(self._layer)
-        index = record.find_index(plane_index(plane))
-        return None if record.crosses(index) else index
+        return None if self.keeper is None else self.keeper.visible
 
     def _no_plane(self) -> str:
         """Say why there is no plane to work on."""
@@ -159,7 +162,6 @@ class ObjectsPanel(Dock):
         elif self.form.result.text() == NO_LAYER:
             self._say("")
         self._on_plane()
-        self.keeper.sync_all()
 
     def _follow(self, layer: Labels | None) -> None:
         self.refining.end()
@@ -167,8 +169,7 @@ class ObjectsPanel(Dock):
             self._layer.events.features.disconnect(self._on_features)
             self._layer.events.selected_label.disconnect(self._on_picked)
         self._layer = layer
-        self.keeper.follow(layer)
-        self.review.follow(layer)
+        self.review.follow(None if layer is None else self._keep(layer))
         self.form.show_plot("")
         self.form.show_scores([])
         self.form.scores.setText("")
@@ -176,7 +177,7 @@ class ObjectsPanel(Dock):
         if layer is not None:
             layer.events.features.connect(self._on_features)
             layer.events.selected_label.connect(self._on_picked)
-            self.form.view.show_view(ObjectRecord.of(layer).view)
+            self.form.view.show_view(self._keep(layer).store.view)
             self._choose_image(layer)
         self.form.truth.reset_choices()
         self._show_table()
@@ -190,35 +191,46 @@ class ObjectsPanel(Dock):
                 self.form.image.value = image
                 return
 
+    def _keep(self, layer: Labels) -> Keeper:
+        """Return what keeps a layer; it is kept until it is removed, or the panel closes."""
+        if layer not in self._keepers:
+            keeper = self._keepers[layer] = keep(self._viewer, layer, self)
+            keeper.settled.connect(self._on_settled)
+            keeper.told.connect(self._on_told)
+            keeper.failed.connect(self._on_error)
+        return self._keepers[layer]
+
+    def _let_go_of(self, layer: Labels) -> None:
+        keeper = self._keepers.pop(layer, None)
+        if keeper is not None:
+            keeper.settled.disconnect(self._on_settled)
+            keeper.told.disconnect(self._on_told)
+            keeper.failed.disconnect(self._on_error)
+            let_go(keeper, self)
+
     def _on_plane(self) -> None:
-        index = self._index()
-        self.review.show_plane(index)
-        self.keeper.show_plane(index)
-        if index is not None:
-            # what was changed while it was not on the screen is seen now
-            self.keeper.sync(index)
+        self._show_progress()
 
     def _on_features(self) -> None:
         if self._layer is not None:
             self._show_table()
 
-    def _on_synced(self, layer: Labels, index: PlaneIndex, synced: Synced) -> None:
-        if layer is not self._layer:
-            return
-        if synced.renumbered:
-            self.review.forget_steps({*synced.renumbered, *synced.renumbered.values()})
-        self._show_progress()
-        self._refresh_derived(index, synced)
-        self._show_outlines(self.review.current)
-        if synced.notices:
-            self._say(" ".join(synced.notices))
+    def _on_settled(self) -> None:
+        if self.sender() is self.keeper:
+            self._show_progress()
+            self._refresh_derived()
+            self._show_outlines(self.review.current)
+
+    def _on_told(self, words: str) -> None:
+        if self.sender() is self.keeper:
+            self._say(words)
 
     # ------------------------------------------------------------------ the table
 
     def _show_table(self) -> None:
         layer = self._layer
         if layer is None:
-            self.form.table.show(object_rows(ObjectRecord(), {}))
+            self.form.table.show(object_rows({}))
             self._show_progress()
             return
         frame, titles = layer.features, {}
@@ -232,12 +244,12 @@ class ObjectsPanel(Dock):
 
     def _show_progress(self) -> None:
         self.form.show_reviewed(*self.review.reviewed, self.review.undo_words)
-        record, index = self.review.record, self._index()
-        latest = None if index is None else self.keeper.latest(index)
-        if record is None or latest is None or record.view.shows_all:
+        store = self.review.store
+        if store is None or store.view.shows_all:
             self.form.view.show_count("")
         else:
-            self.form.view.show_count(f"{len(latest.shown)} of {len(latest.objects)} shown")
+            shown = len(store) - len(store.hidden)
+            self.form.view.show_count(f"{shown} of {len(store)} shown")
 
     def _on_selected(self, labels: tuple[int, ...]) -> None:
         self.review.choose(labels, quiet=True)
@@ -263,8 +275,8 @@ class ObjectsPanel(Dock):
         if not pairs:
             return ""
         index, one = pairs[0]
-        latest = self.keeper.latest(index)
-        why = latest.reasons.get(label, "") if latest is not None else ""
+        facts = None if self.keeper is None else self.keeper.facts(index)
+        why = facts.reasons.get(label, "") if facts is not None else ""
         name = one.instance.concept or "Object"
         return ", ".join(words for words in (f"{name} {label}: {one.state}", why) if words)
 
@@ -289,6 +301,10 @@ class ObjectsPanel(Dock):
     def _show_outlines(self, labels: tuple[int, ...]) -> None:
         shown = self.review.objects(labels[:MOST_OUTLINES]) if self._plane() is not None else []
         self.canvas.outline(shown)
+
+    def _on_view(self, view: View) -> None:
+        if self.keeper is not None:
+            self.keeper.show(view)
 
     # ------------------------------------------------------------------ steps
 
@@ -374,13 +390,17 @@ class ObjectsPanel(Dock):
 
     def _on_refined(self, refined: Refined) -> None:
         before, after = refined.before, refined.after
-        change = Change(refined.index, {after.label: before}, {after.label: after})
-        step = Step(f"refine {after.label}", (change,), (refined.run_id,), refined.session)
-        if refined.layer is self._layer:
-            self.review.do(step)
-        else:
+        store = self._keep(refined.layer).store
+        one = store.objects[after.label]
+        parts = {**one.parts, refined.index: after.part}
+        store.edit(
+            {after.label: replace(one, parts=parts, state=after.state)},
+            words=f"refine {after.label}",
+            run_ids=(refined.run_id,),
+            session=refined.session,
+        )
+        if refined.layer is not self._layer:
             # an answer that was paid for goes where it was asked for
-            ObjectRecord.of(refined.layer).change(refined.index, change.after)
             self._say(f"Object {after.label} of “{refined.layer.name}” was refined.")
         note_refined(refined)
         if refined.layer is not self._layer:
@@ -393,6 +413,10 @@ class ObjectsPanel(Dock):
         )
 
     def _refuse_none(self) -> bool:
+        flaw = "" if self._layer is None else flaw_of(self._layer)
+        if flaw:
+            self._say(flaw)
+            return True
         if self.review.current:
             return False
         self._say("Select an object first: click on it, on its row, or press J.")
@@ -423,24 +447,28 @@ class ObjectsPanel(Dock):
             # colours through colours could not be told apart
             layer.visible = False
             self._say(f"“{layer.name}” is hidden below its classes: its eye shows it again.")
-        self.keeper.wanted.add(kind)
-        self.keeper.sync_all()
+        if self.keeper is not None:
+            self.keeper.want(kind)
 
     def _derived(self, kind: str) -> Labels | None:
         key = None if self._layer is None else (kind, self._layer.unique_id)
         found = (one for one in self._viewer.layers if one.metadata.get(DERIVED_KEY) == key)
         return next(found, None) if key is not None else None
 
-    def _refresh_derived(self, index: PlaneIndex, synced: Synced) -> None:
-        for kind, plane in synced.derived.items():
+    def _refresh_derived(self) -> None:
+        keeper = self.keeper
+        for kind in () if keeper is None else tuple(keeper.wanted):
             made = self._derived(kind)
-            if made is None:
-                self.keeper.wanted.discard(kind)
+            if made is None or keeper is None:
+                if keeper is not None:
+                    keeper.wanted.discard(kind)
                 continue
-            write_plane(made, index, plane)
-            if kind == "classes" and made.metadata.get(CLASSES_KEY) != synced.classes:
-                made.metadata[CLASSES_KEY] = synced.classes
-                colour_classes(made, synced.classes)
+            for index, facts in keeper.all_facts().items():
+                if kind in facts.derived:
+                    write_plane(made, index, facts.derived[kind])
+                if kind == "classes" and made.metadata.get(CLASSES_KEY) != facts.classes:
+                    made.metadata[CLASSES_KEY] = facts.classes
+                    colour_classes(made, facts.classes)
 
     # ------------------------------------------------------------------ examples and files
 
@@ -478,12 +506,8 @@ class ObjectsPanel(Dock):
     def export_to(self, path: str) -> None:
         """Write what is shown to a file, by its name."""
         layer, index = self._layer, self._index()
-        state = None if index is None else self.keeper.state_of(index)
-        if layer is None or index is None or state is None:
+        if layer is None or index is None:
             self._say(self._no_plane())
-            return
-        if ObjectRecord.of(layer).writers:
-            self._say("A run is just being written; export again when it is done.")
             return
         try:
             whole = not format_of(path).keeps_overlaps
@@ -492,9 +516,7 @@ class ObjectsPanel(Dock):
             return
         image = self.form.image.value
         image_plane = self._image_plane(image, layer)
-        self.sharing.export(
-            path, capture_content(layer, index, state, image, image_plane, whole=whole)
-        )
+        self.sharing.export(path, capture_content(layer, index, image, image_plane, whole=whole))
 
     def _image_plane(self, image: Image | None, layer: Labels) -> Plane | None:
         if image is None:
@@ -516,7 +538,7 @@ class ObjectsPanel(Dock):
         layer = Labels(labels, **attributes)
         self._viewer.add_layer(layer)
         self.form.labels.value = layer
-        many = len(found.everything)
+        many = len(found.labelled)
         count = f"{many} object{'' if many == 1 else 's'}"
         self._say(" ".join([f"{count} from {name} → “{layer.name}”.", *found.notices]))
 
@@ -570,13 +592,11 @@ class ObjectsPanel(Dock):
         for button, action in buttons:
             button.changed.connect(lambda *_, action=action: action())
         form.labels.changed.connect(self._on_layer_choice)
-        form.view.changed.connect(self.review.set_view)
+        form.view.changed.connect(self._on_view)
         form.table.selected.connect(self._on_selected)
         form.table.opened.connect(lambda label: self.review.choose((label,)))
         self.review.chosen.connect(self._on_chosen)
         self.review.stepped.connect(self._show_progress)
-        self.keeper.synced.connect(self._on_synced)
-        self.keeper.failed.connect(self._on_error)
         self.refining.refined.connect(self._on_refined)
         self.refining.said.connect(self._say)
         self.refining.ended.connect(lambda: setattr(self.form.refine, "text", "Refine"))
@@ -627,8 +647,8 @@ class ObjectsPanel(Dock):
 
     def _on_inserted(self, event: Any) -> None:
         if isinstance(event.value, Labels):
-            # a duplicated layer has a record of its own from now on
-            ObjectRecord.find(event.value)
+            # a duplicated layer has a store of its own from now on
+            find_store(event.value)
         self._on_layers()
         if isinstance(event.value, Labels) and not _is_derived(event.value) and self._layer is None:
             self.form.labels.value = event.value
@@ -638,6 +658,8 @@ class ObjectsPanel(Dock):
         self.canvas.forget(event.value)
         if event.value is self._layer:
             self._follow(None)
+        if isinstance(event.value, Labels):
+            self._let_go_of(event.value)
         self._on_layers()
 
     def _listen(self) -> None:
@@ -661,7 +683,8 @@ class ObjectsPanel(Dock):
         self.sharing.close()
         self.saving.finish()
         self._follow(None)
-        self.keeper.close()
+        for layer in list(self._keepers):
+            self._let_go_of(layer)
         layers = self._viewer.layers.events
         layers.inserted.disconnect(self._on_inserted)
         layers.removed.disconnect(self._on_removed)

@@ -16,7 +16,8 @@ from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError, ProvenanceError
 from napari_sam3.layers.describing import PLACEMENT
-from napari_sam3.layers.objects import OBJECTS_KEY, ObjectRecord, object_rows
+from napari_sam3.layers.features import object_rows
+from napari_sam3.layers.objects import OBJECTS_KEY
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
@@ -75,13 +76,13 @@ def read_record(path: str) -> list[LayerData]:
     layer = record["layer"]
     if list(labels.shape) != list(layer["shape"]):
         raise ImageError(f"{file} has another shape than {path} says: {labels.shape}.")
-    stored = stored_objects(record)
+    store = stored_objects(record)
     kept = {name: value for name, value in record.items() if name not in (OBJECTS, "labels")}
     metadata: dict[str, Any] = {METADATA_KEY: kept} if is_record(kept) else {}
     attributes = {"name": file.stem, "metadata": metadata, **_placement(layer, labels.ndim)}
-    if stored is not None:
-        objects = metadata[OBJECTS_KEY] = ObjectRecord.from_stored(stored)
-        attributes["features"] = object_rows(objects, {})
+    if store is not None:
+        metadata[OBJECTS_KEY] = store
+        attributes["features"] = object_rows(store.objects)
     return [(labels, attributes, "labels")]
 
 
@@ -232,14 +233,13 @@ def layer_data_of(found: Exported, name: str) -> LayerData:
     """
     metadata: dict[str, Any] = {}
     attributes: dict[str, Any] = {"name": name.partition(".")[0], "metadata": metadata}
+    labels = found.labels
     if found.planes or not found.is_stack:
-        record = ObjectRecord.from_stored(objects_of_bundle(found))
-        metadata[OBJECTS_KEY] = record
-        attributes["features"] = object_rows(record, {})
-    if found.labels is not None and found.is_stack:
-        labels = found.labels
-    else:
-        labels = next(iter(record.planes.values())).expected
+        store = metadata[OBJECTS_KEY] = objects_of_bundle(found)
+        attributes["features"] = object_rows(store.objects)
+        if not found.planes or labels is None:
+            labels = paint_objects(found.objects, found.image_shape)
+    assert labels is not None
     labels = labels.astype(labels_dtype(int(labels.max(initial=0))))
     return labels, attributes | _calibration(found, labels.ndim), "labels"
 

@@ -232,7 +232,7 @@ class SegmentPanel(Dock):
             self._forget_state()
             return True
         billed = self.engine_info.capabilities.billed
-        if billed and self.committer.is_busy:
+        if billed and self.committer.is_writing:
             self._say("The result before this one is just being written; press Run again.")
             return False
         job = Job(self._workflow(context), context, lane, billed, self.asking.identity(context))
@@ -835,7 +835,7 @@ class SegmentPanel(Dock):
         self.hosted.close_down()
         self.history.close_down()
         self.saving.finish()
-        self.committer.finish()
+        self.committer.close()
         self.prompts.close()
         self.asking.forget()
         self.copying.close_down()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,30 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.labels import OverlapRule
-from napari_sam3.core.object_json import (
-    StoredObjects,
-    StoredPlane,
-    objects_from_json,
-    objects_to_json,
-)
-from napari_sam3.core.objects import PlaneObject
-from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.labels import OverlapRule, labels_dtype
+from napari_sam3.core.object_json import objects_from_json, objects_to_json
+from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
-from napari_sam3.core.viewing import hidden_labels
+from napari_sam3.core.store import ObjectStore
+from napari_sam3.core.taking_over import look, take_over
 from napari_sam3.errors import ProvenanceError
-from napari_sam3.workflows.exporting.bundle import Exported
+from napari_sam3.workflows.exporting.bundle import Exported, Planes
 from napari_sam3.workflows.provenance import Record
 from napari_sam3.workflows.sidecars import find_labels, is_sidecar, read_sidecar, record_path
-from napari_sam3.workflows.syncing import PlaneState, sync
 
 OBJECTS = "objects"
 
+Objects = tuple[PlaneObject, ...]
 
-def objects_of(
-    instances: Instances, engine: str = "", rule: OverlapRule = "score"
-) -> StoredObjects:
+
+def objects_of(instances: Instances, engine: str = "", rule: OverlapRule = "score") -> ObjectStore:
     """Return the objects of one answer, labelled as `Instances.to_labels` does.
 
     Parameters
@@ -45,36 +40,32 @@ def objects_of(
         By which the label image was painted.
     """
     depths = {index: depth for depth, index in enumerate(instances.top_first(rule))}
-    objects = {
-        index + 1: PlaneObject(index + 1, item, engine, depth=depths[index])
-        for index, item in enumerate(instances)
-    }
-    return StoredObjects((StoredPlane(PlaneIndex(), instances.image_shape, objects),))
-
-
-def objects_of_bundle(found: Exported) -> StoredObjects:
-    """Return what was read from a file as the record of a label image."""
-    planes = found.planes or {(): found.objects}
-    return StoredObjects(
-        tuple(
-            StoredPlane(
-                PlaneIndex((len(at), len(at) + 1), at),
-                found.image_shape,
-                {one.label: one for one in objects},
-            )
-            for at, objects in planes.items()
-        )
+    return ObjectStore(
+        instances.image_shape,
+        (
+            LabelledObject(index + 1, {PlaneIndex(): Part(item, engine)}, depth=depths[index])
+            for index, item in enumerate(instances)
+        ),
     )
 
 
-def with_objects(record: Mapping[str, Any], stored: StoredObjects) -> Record:
+def objects_of_bundle(found: Exported) -> ObjectStore:
+    """Return what was read from a file as the objects of a label image.
+
+    What has one label on several planes is one object.
+    """
+    shape = found.image_shape if not found.planes or found.labels is None else found.labels.shape
+    return ObjectStore(shape, found.labelled)
+
+
+def with_objects(record: Mapping[str, Any], store: ObjectStore) -> Record:
     """Return a record that also holds its objects."""
-    if not stored.planes:
+    if not store.objects:
         return {name: value for name, value in record.items() if name != OBJECTS}
-    return {**record, OBJECTS: objects_to_json(stored)}
+    return {**record, OBJECTS: objects_to_json(store)}
 
 
-def stored_objects(record: Mapping[str, Any]) -> StoredObjects | None:
+def stored_objects(record: Mapping[str, Any]) -> ObjectStore | None:
     """Return the objects of a record; None if it holds none.
 
     Raises
@@ -86,27 +77,10 @@ def stored_objects(record: Mapping[str, Any]) -> StoredObjects | None:
     if said is None:
         return None
     try:
-        stored = objects_from_json(said)
-        for plane in stored.planes:
-            _refuse_misfit(plane, record["layer"]["shape"])
+        # JSON's whole numbers may be written as 3.0
+        return objects_from_json(said, tuple(map(int, record["layer"]["shape"])))
     except ValueError as error:
         raise ProvenanceError(f"The objects of the record cannot be read: {error}.") from error
-    return stored
-
-
-def _refuse_misfit(plane: StoredPlane, shape: Sequence[int]) -> None:
-    """Refuse a plane that labels of this shape do not have; nothing of its size is made."""
-    index = plane.index
-    if index.ndim == len(shape):
-        rest = [size for axis, size in enumerate(shape) if axis not in index.shown]
-        is_inside = all(at < size for at, size in zip(index.fixed, rest, strict=True))
-        if is_inside and plane.shape == tuple(shape[axis] for axis in index.shown):
-            return
-    rows, cols = plane.shape
-    raise ValueError(
-        f"a plane of {rows} × {cols} pixels, shown by the axes {index.shown} at {index.fixed}, "
-        f"is none of labels of {' × '.join(map(str, shape))} pixels"
-    )
 
 
 def record_beside(path: str | Path) -> Record | None:
@@ -145,7 +119,7 @@ class OnRecord:
         Whether the label image shows something else than the record says.
     """
 
-    objects: tuple[PlaneObject, ...]
+    objects: Objects
     is_changed: bool = False
 
 
@@ -175,53 +149,90 @@ def shown_on_record(
     ProvenanceError
         If the objects cannot be read, or are of another image.
     """
-    stored = stored_objects(record)
-    known = None if stored is None else _upright_plane(stored, plane)
-    if stored is None or known is None:
+    store = stored_objects(record)
+    index = PlaneIndex((len(plane), len(plane) + 1), plane)
+    if store is None or not store.on(store.find_index(index)):
         return None
-    listed, view = list(known.objects.values()), stored.view
-    hidden = hidden_labels(listed, known.shape, view)
+    seen: set[int] = set()
     if labels is not None:
-        _refuse_other_shape(labels.shape, known.shape)
-        expected = paint_objects(listed, known.shape, rule=view.rule, hidden=hidden)
-        if not np.array_equal(expected, labels):
-            state = PlaneState(known.objects, expected, labels, view, hidden, view.rule)
-            return OnRecord(_shown_now(state), is_changed=True)
-    return OnRecord(_by_label(one for one in listed if one.label not in hidden))
+        _refuse_other_shape(labels.shape, store.plane_shape(index))
+        seen = _take_over(store, {index: labels})
+    return OnRecord(_upright(store, index, seen), bool(seen))
 
 
-def _refuse_other_shape(shape: tuple[int, ...], known: tuple[int, int]) -> None:
+def stack_on_record(
+    record: Mapping[str, Any], labels: npt.NDArray[np.integer[Any]]
+) -> tuple[Planes, bool] | None:
+    """Return which objects of a record are shown on each plane of a stack.
+
+    Parameters
+    ----------
+    record : mapping
+    labels : ndarray of int, shape (…, rows, cols)
+        What is shown now, as in `shown_on_record`.
+
+    Returns
+    -------
+    tuple or None
+        The objects of each plane that has some, by its place along the axes before the last
+        two, and whether the labels show something else than the record says; None where no
+        object is on record, or one that runs along other axes.
+
+    Raises
+    ------
+    ProvenanceError
+        As `shown_on_record`.
+    """
+    store = stored_objects(record)
+    last = {labels.ndim - 2, labels.ndim - 1}
+    if store is None or any(set(index.shown) != last for index in store.planes):
+        return None
+    _refuse_other_shape(labels.shape, store.shape)
+    shown = (labels.ndim - 2, labels.ndim - 1)
+    every = {PlaneIndex(shown, at): labels[at] for at in np.ndindex(labels.shape[:-2])}
+    seen = _take_over(store, every)
+    found = {index.fixed: _upright(store, index, seen) for index in every}
+    return {at: objects for at, objects in found.items() if objects}, bool(seen)
+
+
+def _take_over(
+    store: ObjectStore, planes: Mapping[PlaneIndex, npt.NDArray[np.integer[Any]]]
+) -> set[int]:
+    """Let the objects follow planes that show something else; return what these show."""
+    looks, seen = [], set[int]()
+    for upright, labels in planes.items():
+        index = store.find_index(upright)
+        plane = labels if index == upright else labels.T
+        dtype = np.result_type(labels, labels_dtype(store.highest_label))
+        found = look(
+            index,
+            store.view_of(index),
+            plane.astype(dtype, copy=False),
+            Box.of_shape(store.plane_shape(index)),
+            is_first=not store.knows(index),
+        )
+        if found is not None:
+            looks.append(found)
+            seen |= set(np.unique(plane).tolist())
+    store.edit(take_over(store.objects, looks, hidden=store.hidden).changes)
+    return seen
+
+
+def _upright(store: ObjectStore, index: PlaneIndex, seen: Collection[int]) -> Objects:
+    """Return what a plane shows, which may be on record with its axes exchanged."""
+    known = store.find_index(index)
+    objects = [one for n, one in store.on(known).items() if n in seen or n not in store.hidden]
+    return tuple(objects if known == index else map(transposed, objects))
+
+
+def _refuse_other_shape(shape: tuple[int, ...], known: tuple[int, ...]) -> None:
     if shape != known:
         raise ProvenanceError(
-            f"The record beside the labels is about {known[0]} × {known[1]} pixels, but they "
-            f"have {' × '.join(map(str, shape))}; move it away to use them without it."
+            f"The record beside the labels is about {' × '.join(map(str, known))} pixels, but "
+            f"they have {' × '.join(map(str, shape))}; move it away to use them without it."
         )
 
 
-def _upright_plane(stored: StoredObjects, fixed: tuple[int, ...]) -> StoredPlane | None:
-    """Return a plane along the last two axes, which may be on record with its axes exchanged."""
-    last = PlaneIndex((len(fixed), len(fixed) + 1), fixed)
-    turned = PlaneIndex((last.shown[1], last.shown[0]), fixed)
-    for plane in stored.planes:
-        if plane.index == last:
-            return plane
-        if plane.index == turned:
-            return StoredPlane(
-                last,
-                (plane.shape[1], plane.shape[0]),
-                {
-                    label: replace(one, instance=one.instance.transposed())
-                    for label, one in plane.objects.items()
-                },
-            )
-    return None
-
-
-def _shown_now(state: PlaneState) -> tuple[PlaneObject, ...]:
-    synced = sync(state)
-    shown = synced.shown | set(np.unique(state.actual).tolist())
-    return _by_label(one for one in synced.objects.values() if one.label in shown)
-
-
-def _by_label(objects: Iterable[PlaneObject]) -> tuple[PlaneObject, ...]:
-    return tuple(sorted(objects, key=lambda one: one.label))
+def transposed(one: PlaneObject) -> PlaneObject:
+    """Return an object of a plane with rows and columns exchanged."""
+    return replace(one, instance=one.instance.transposed())

@@ -16,35 +16,31 @@ from pydantic import Field
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import OverlapRule
-from napari_sam3.core.objects import ReviewState
+from napari_sam3.core.object_json import (
+    ABSENT,
+    AnswerObject,
+    Count,
+    Counts,
+    Fraction,
+    LabelNumber,
+    ObjectsShape,
+    Pair,
+)
 from napari_sam3.core.prompts import Prompt
 from napari_sam3.core.schema import Schema
 from napari_sam3.core.slabs import Slab
-from napari_sam3.core.viewing import View
 
-# what may be missing, but not null
-_ABSENT: Any = None
-
-_Count = Annotated[int, Field(ge=0)]
-_Counts = tuple[_Count, ...]
 _Numbers = tuple[float, ...]
 _Matrix = tuple[_Numbers, ...]
-_Pair = tuple[_Count, _Count]
-_Part = Annotated[float, Field(ge=0, le=1)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Time = Annotated[
     str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")
 ]
-_Label = Annotated[int, Field(ge=1, le=(1 << 32) - 1)]
 _Labelled = Annotated[
-    dict[Annotated[str, Field(pattern="^[0-9]+$")], _Label],
+    dict[Annotated[str, Field(pattern="^[0-9]+$")], LabelNumber],
     Field(json_schema_extra={"additionalProperties": False}),
 ]
 _Software = Annotated[dict[str, str], Field(description="Versions by package.")]
-_Object = Annotated[
-    tuple[str, _Count, _Count],
-    Field(description="One object of an answer: run, question, object."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +48,9 @@ class ImageShape:
     """An image, by its name without folders."""
 
     name: str
-    shape: _Counts = ()
+    shape: Counts = ()
     """Without colours."""
-    plane: _Counts = ()
+    plane: Counts = ()
     """What was chosen of a file's axes before rows and columns."""
 
 
@@ -62,7 +58,7 @@ class ImageShape:
 class LayerShape:
     """The labels: their shape, and where they lie in the world."""
 
-    shape: _Counts
+    shape: Counts
     scale: _Numbers = ()
     translate: _Numbers = ()
     rotate: _Matrix = ()
@@ -79,7 +75,7 @@ class LabelsShape:
     sha256: _Sha256
     """Of its shape and values, whatever their type."""
     dtype: str
-    shape: _Counts
+    shape: Counts
     file: str = ""
 
 
@@ -90,7 +86,7 @@ class EngineShape:
     name: str
     title: str = ""
     model: str | None = None
-    parameters: dict[str, Any] = _ABSENT
+    parameters: dict[str, Any] = ABSENT
     """What else changed the answers."""
 
 
@@ -98,14 +94,14 @@ class EngineShape:
 class PlaneShape:
     """The plane of the image that was asked about, as it was shown."""
 
-    index: _Counts
+    index: Counts
     """Along each axis of the full-resolution data; 0 on those that are shown. Where the labels
     have fewer axes, they are of this plane alone."""
-    shown: _Pair
+    shown: Pair
     """The axes shown as rows and as columns."""
-    shape: _Pair
+    shape: Pair
     """(rows, cols) at the level."""
-    level: _Count
+    level: Count
     """Of a multiscale image; 0 is the full resolution."""
     factors: _Numbers
     """Full-resolution pixels per pixel of the level, along each axis."""
@@ -119,7 +115,7 @@ class _Mapping:
     """The values that became black and white."""
     gamma: Annotated[float, Field(gt=0)]
     dtype: str = ""
-    slab: Slab = _ABSENT
+    slab: Slab = ABSENT
     """The planes that were shown at once, where it was not the one plane alone: first and one
     after the last along each axis that is not shown, and how they became one."""
 
@@ -140,13 +136,13 @@ class _Rgb(_Mapping):
 class _Sent:
     sha256: _Sha256 | None
     """Of the pixels that the engine was sent."""
-    shape: _Pair = _ABSENT
+    shape: Pair = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Channel:
     name: str = ""
-    opacity: _Part = 1.0
+    opacity: Fraction = 1.0
     blending: str = ""
     colormap: str = ""
     colors: Annotated[str, Field(pattern="^([0-9a-f]{1536})?$")] = ""
@@ -199,8 +195,8 @@ _Picture = GrayPicture | RgbPicture | ComposedPicture | UnknownPicture
 class ThresholdsShape:
     """What an engine was to leave out."""
 
-    min_score: _Part
-    max_masks: _Count
+    min_score: Fraction
+    max_masks: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,12 +204,12 @@ class QuestionShape:
     """One request, and what became of it."""
 
     prompt: Annotated[Prompt, Field(discriminator="kind")]
-    objects: _Count
+    objects: Count
     """How many the answer holds."""
     labels: _Labelled
     """The object's index in the answer to its label; those that are missing were labelled
     already, or hidden."""
-    replaced: _Labelled = _ABSENT
+    replaced: _Labelled = ABSENT
     """The object's index to the label that it took the place of."""
     answered: bool = True
     """Whether the engine answered; false where a cap, a failure or a stop ended the run before."""
@@ -241,15 +237,15 @@ class RunShape:
     overlap_rule: OverlapRule
     """Which of the new objects shows where they overlap."""
     questions: tuple[QuestionShape, ...]
-    image: ImageShape = _ABSENT
+    image: ImageShape = ABSENT
     """Where it is another than the record's."""
-    software: _Software = _ABSENT
-    crop: Box = _ABSENT
+    software: _Software = ABSENT
+    crop: Box = ABSENT
     """The part of the plane that was asked about, where it was not all of it: top, left, bottom,
     right, half-open. The picture, the prompts and the answer are in its pixels."""
     skips_known: bool = False
     """Whether objects that were labelled already got no label."""
-    former: tuple[_Object, ...] = ()
+    former: tuple[AnswerObject, ...] = ()
     """What the replaced labels were written with."""
     cost: float | None = None
     """Of its new answers together; stored ones cost nothing."""
@@ -257,50 +253,6 @@ class RunShape:
     """Of all costs of the run."""
     seconds: float | None = None
     notices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectShape:
-    """An object behind the labels."""
-
-    label: _Label
-    box: Box
-    """Top, left, bottom, right, half-open."""
-    rle: str
-    """The pixels within the box, as the `counts` of COCO's compressed run lengths, column by
-    column."""
-    score: _Part | None
-    concept: str
-    engine: str
-    """The title of what found it; empty for what was drawn."""
-    state: ReviewState
-    """What a person said of it; rejected ones are not shown."""
-    depth: int
-    """Of two that share a pixel, the one of smaller depth shows, unless a rule says otherwise."""
-    source: _Object = _ABSENT
-    """The answer that it is from. Missing where it was drawn or came from elsewhere."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectsOfPlaneShape:
-    """The objects of one plane of the labels."""
-
-    shown: _Pair
-    """The axes that are its rows and columns."""
-    fixed: _Counts
-    """The position along each of the others."""
-    shape: _Pair
-    """(rows, cols)."""
-    items: tuple[ObjectShape, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectsShape:
-    """The objects behind the labels, whole: also where others hide them, and rejected ones."""
-
-    planes: tuple[ObjectsOfPlaneShape, ...]
-    view: View = _ABSENT
-    """Which of them are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,8 +272,8 @@ class RecordShape:
     """Whether the layer held labels before the first run."""
     runs: tuple[RunShape, ...]
     """In the order in which they were written."""
-    labels: LabelsShape = _ABSENT
-    objects: ObjectsShape = _ABSENT
+    labels: LabelsShape = ABSENT
+    objects: ObjectsShape = ABSENT
 
 
 RECORD: Schema[RecordShape] = Schema(RecordShape)

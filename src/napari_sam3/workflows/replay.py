@@ -1,12 +1,13 @@
 """Labels once more from their record, without a window.
 
 What a run wrote follows from its answers and its record alone: the objects, the label that
-each got, and the rules of `napari_sam3.layers.output.write_instances`, which are followed
-here on a plain array.
+each got, and the rules of `napari_sam3.core.adding`, which are followed here on a store and a
+plain array.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.adding import run_changes
+from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
-from napari_sam3.core.labels import labels_dtype, paint
+from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.objects import Part, Source
 from napari_sam3.core.overlaps import overlap_map
-from napari_sam3.core.painting import paint_objects
-from napari_sam3.core.plane_index import level_position
+from napari_sam3.core.plane_index import PlaneIndex, level_position
+from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
 from napari_sam3.core.prompts import prompt_from_json, prompt_to_json
-from napari_sam3.core.viewing import hidden_labels
+from napari_sam3.core.store import ObjectStore
+from napari_sam3.core.taking_over import look, take_over
 from napari_sam3.errors import CacheError, PromptError, ProvenanceError
 from napari_sam3.jobs.answers import digest
 from napari_sam3.jobs.cache import AnswerCache
@@ -34,6 +39,8 @@ QuestionId = tuple[str, int]
 """The run's id and the question's index in it."""
 
 Answers = Mapping[QuestionId, Instances]
+
+_NOTHING = PlaneView(PlaneObjects())
 
 MAX_PIXELS = 2**31
 """Of labels that nothing but their record vouches for."""
@@ -190,12 +197,14 @@ def rebuild(
     if labels.shape != shape:
         raise ProvenanceError(f"The labels have the shape {labels.shape}, but the record {shape}.")
     try:
-        runs = {run["id"]: run for run in record["runs"]}
+        store, found = ObjectStore(shape), dict[Source, tuple[int, Part]]()
         for run in record["runs"]:
-            _write_run(plane_of(labels, run), run, answers, _former(run, runs, answers))
+            _write_run(store, labels, run, answers, found)
         _show_as_saved(labels, record)
     except MemoryError as error:
         raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
+    except ValueError as error:
+        raise ProvenanceError(f"The record does not fit together: {error}.") from error
     return labels
 
 
@@ -207,26 +216,32 @@ def plane_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> npt.NDArray[An
     ProvenanceError
         If the labels have no such plane.
     """
+    plane: npt.NDArray[Any] = index_of(labels, run).cut(labels)
+    return plane
+
+
+def index_of(labels: npt.NDArray[Any], run: Mapping[str, Any]) -> PlaneIndex:
+    """Return which plane of the labels a run wrote; raises as `plane_of`."""
     plane = run["plane"]
     rows, cols = plane["shown"]
     # labels of one plane of a file have none of the axes that it was chosen along
     chosen = max(0, min(rows, cols, len(plane["index"]) - labels.ndim))
     try:
-        index = [
-            slice(None) if axis in (rows, cols) else level_position(at, factor)
+        fixed = [
+            level_position(at, factor)
             for axis, (at, factor) in enumerate(zip(plane["index"], plane["factors"], strict=True))
-        ][chosen:]
-        cut = labels[tuple(index)]
+            if axis not in (rows, cols) and axis >= chosen
+        ]
+        index = PlaneIndex((rows - chosen, cols - chosen), tuple(fixed))
+        cut = index.cut(labels)
     except (IndexError, ValueError, ArithmeticError):
         cut = None
-    if cut is not None and rows > cols:
-        cut = cut.T
-    if cut is None or list(cut.shape) != list(plane["shape"]) or len(index) != labels.ndim:
+    if cut is None or list(cut.shape) != list(plane["shape"]):
         raise ProvenanceError(
             f"The record does not fit together: labels of shape {labels.shape} have no such "
             f"plane as a run names (index {plane['index']}, shape {plane['shape']})."
         )
-    return cut
+    return index
 
 
 def run_objects(run: Mapping[str, Any], answers: Answers) -> Instances:
@@ -261,65 +276,97 @@ def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dic
 
 
 def _write_run(
-    view: npt.NDArray[Any], run: Mapping[str, Any], answers: Answers, former: list[Instance]
+    store: ObjectStore,
+    labels: IntArray,
+    run: Mapping[str, Any],
+    answers: Answers,
+    found: dict[Source, tuple[int, Part]],
 ) -> None:
+    """Write one run, and note what each of its objects was found as, and its label."""
+    upright = index_of(labels, run)
+    index = store.find_index(upright)
     instances = run_objects(run, answers)
-    labels = labels_by_object(run, answers, "labels")
-    replaced = list(labels_by_object(run, answers, "replaced").values())
-    if not labels and not replaced:
+    if index != upright:
+        instances = instances.transposed()
+    given, sources = labels_by_object(run, answers, "labels"), _sources(run, answers)
+    former = _former(run, answers, found)
+    parts = {
+        given[i]: Part(instances[i], source=sources[i])
+        for i in instances.top_first(run["overlap_rule"])
+        if i in given
+    }
+    if not parts:
         return
-    # a record may hold thousands of runs on one large plane: only what they touched is looked at
-    for item in former:
-        pixels = _cut(view, item)
-        pixels[item.mask & np.isin(pixels, replaced)] = 0
-    given = [i for i in instances.top_first(run["overlap_rule"]) if i in labels]
-    paint(view, ((labels[i], instances[i].box, instances[i].mask) for i in given))
+    plane = index.cut(labels)
+    _follow(store, index, plane, [part.instance.box for part in parts.values()])
+    store.edit(run_changes(store, index, parts, former))
+    _paint(store, index, plane)
+    found |= {part.source: (label, part) for label, part in parts.items() if part.source}
 
 
-def _cut(view: npt.NDArray[Any], item: Instance) -> npt.NDArray[Any]:
-    pixels = view[item.box.slices]
-    if pixels.shape != item.mask.shape:
-        raise ProvenanceError(
-            "The record does not fit together: a refined object lies outside of its plane."
-        )
-    return pixels
+def _sources(run: Mapping[str, Any], answers: Answers) -> list[Source]:
+    """Return which answer each object of a run is from."""
+    return [
+        (run["id"], index, at)
+        for index in range(len(run["questions"]))
+        for at in range(len(answers[run["id"], index]))
+    ]
 
 
 def _former(
-    run: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]], answers: Answers
-) -> list[Instance]:
-    try:
-        return [
-            _moved(runs[run_id], answers[run_id, question][index])
-            for run_id, question, index in run.get("former", ())
-        ]
-    except (KeyError, IndexError) as error:
-        raise ProvenanceError(
-            "An object was refined that is from a run before this record; "
-            "without that run, the labels cannot be made again."
-        ) from error
+    run: Mapping[str, Any], answers: Answers, found: Mapping[Source, tuple[int, Part]]
+) -> dict[int, Part]:
+    """Return by label what a run asked for again, as it had been found."""
+    former = {}
+    for run_id, question, at in run.get("former", ()):
+        if at >= len(answers.get((run_id, question), ())):
+            raise ProvenanceError(
+                "An object was refined that is from a run before this record; "
+                "without that run, the labels cannot be made again."
+            )
+        if (run_id, question, at) in found:
+            label, part = found[run_id, question, at]
+            former[label] = part
+    return former
+
+
+def _follow(store: ObjectStore, index: PlaneIndex, plane: IntArray, boxes: list[Box]) -> None:
+    """Take over what was labelled before the first run, where a run writes."""
+    view, region = store.painted.get(index, _NOTHING), functools.reduce(Box.union, boxes)
+    found = look(index, view, plane, region, is_first=not store.knows(index))
+    if found is not None:
+        store.edit(take_over(store.objects, [found]).changes)
+        store.painted[index] = store.view_of(index)
+
+
+def _paint(store: ObjectStore, index: PlaneIndex, plane: IntArray) -> None:
+    """Paint what a run changed, where nothing else was painted."""
+    before, after = store.painted.get(index, _NOTHING), store.view_of(index)
+    for label in before.differing(after):
+        for view in (before, after):
+            if view.shows(label):
+                box = view.objects[label].instance.box
+                now = plane[box.slices]
+                was, new = (each.paint(box, plane.dtype) for each in (before, after))
+                np.copyto(now, new, where=now == was)
+    store.painted[index] = after
 
 
 def _show_as_saved(labels: IntArray, record: Mapping[str, Any]) -> None:
     """Take away what was rejected or filtered out, and show what lies below it."""
-    stored = stored_objects(record)
-    if stored is None:
+    store = stored_objects(record)
+    if store is None:
         return
-    for plane in stored.planes:
-        objects = list(plane.objects.values())
-        hidden = hidden_labels(objects, plane.shape, stored.view)
-        try:
-            view = plane.index.cut(labels)
-        except IndexError:
-            continue
-        if view.shape != plane.shape:
-            continue
+    for index in store.planes:
+        plane, view = index.cut(labels), store.view_of(index)
         # all else is as the answers say
-        decided = np.isin(view, list(hidden))
-        if stored.view.rule:
-            decided |= overlap_map([one.instance for one in objects], plane.shape) > 0
-        shown = paint_objects(objects, plane.shape, rule=stored.view.rule, hidden=hidden)
-        view[decided] = shown[decided]
+        decided = np.isin(plane, list(store.hidden))
+        if view.rule:
+            items = [one.instance for one in view.objects.values()]
+            decided |= overlap_map(items, plane.shape) > 0
+        whole = Box.of_shape(store.plane_shape(index))
+        shown = view.paint(whole, labels_dtype(store.highest_label))
+        plane[decided] = shown[decided]
 
 
 def is_of_pictures_only(record: Mapping[str, Any]) -> bool:

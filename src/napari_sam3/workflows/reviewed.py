@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam3.core.painting import PaintRule, paint_objects
-from napari_sam3.core.viewing import View, hidden_labels
+from napari_sam3.core.geometry import Box
+from napari_sam3.core.labels import labels_dtype
+from napari_sam3.core.objects import ReviewState
+from napari_sam3.core.painting import PaintRule
+from napari_sam3.core.viewing import View
 from napari_sam3.workflows.object_records import stored_objects
 
-STATE_WORDS = {"accepted": "accepted", "rejected": "rejected", "edited": "corrected"}
+STATE_WORDS: dict[ReviewState, str] = {
+    "accepted": "accepted",
+    "rejected": "rejected",
+    "edited": "corrected",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +51,22 @@ def reviewed(record: Mapping[str, Any]) -> Reviewed:
     ProvenanceError
         If the objects cannot be read.
     """
-    stored = stored_objects(record)
-    if stored is None:
+    store = stored_objects(record)
+    if store is None:
         return Reviewed()
-    found: set[int] = set()
-    labels: set[int] = set()
+    objects = store.objects.values()
+    found = frozenset(one.label for one in objects if any(p.source for p in one.parts.values()))
     visible: set[int] = set()
-    states: Counter[str] = Counter()
-    for plane in stored.planes:
-        objects = list(plane.objects.values())
-        found |= {one.label for one in objects if one.source is not None}
-        hidden = hidden_labels(objects, plane.shape, stored.view)
-        painted = paint_objects(objects, plane.shape, rule=stored.view.rule, hidden=hidden)
-        visible |= set(np.unique(painted).tolist())
-        labels |= {one.label for one in objects}
-        states.update(one.state for one in objects)
-    sentences = (*_decided(states), *_shown(stored.view))
-    return Reviewed(frozenset(found), frozenset(labels - visible), sentences, stored.view.rule)
+    dtype = labels_dtype(store.highest_label)
+    for index in store.planes:
+        whole = Box.of_shape(store.plane_shape(index))
+        visible |= set(np.unique(store.view_of(index).paint(whole, dtype)).tolist())
+    hidden = frozenset(store.objects.keys() - visible)
+    sentences = (*_decided(Counter(one.state for one in objects)), *_shown(store.view))
+    return Reviewed(found, hidden, sentences, store.view.rule)
 
 
-def _decided(states: Counter[str]) -> list[str]:
+def _decided(states: Counter[ReviewState]) -> list[str]:
     parts = [f"{states[state]} {word}" for state, word in STATE_WORDS.items() if states[state]]
     if not parts:
         return []

@@ -15,6 +15,7 @@ from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.images import without_colours
 from napari_sam3.core.instances import Instances
 from napari_sam3.core.masked import refuse_masked
+from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import drain
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import SegmentationResult
@@ -209,8 +210,8 @@ def _content(objects: Objects, image: npt.ArrayLike | None, size: PixelSize) -> 
     if isinstance(objects, SegmentationResult | SegmentAnswer):
         objects = objects.instances
     if isinstance(objects, Instances):
-        (plane,) = objects_of(objects, engine).planes
-        content = Exported(tuple(plane.objects.values()), objects.image_shape, size)
+        found = objects_of(objects, engine).on(PlaneIndex())
+        content = Exported(tuple(found.values()), objects.image_shape, size)
     else:
         refuse_masked(objects, "The label image")
         labels = as_labels(_array(objects, "The label image"), "The label image")

@@ -29,7 +29,7 @@ MAX_BYTES = 256 << 20
 """A longer file is neither written nor read: 10,000 runs take 20 MB, and so do 80,000 objects."""
 
 MAX_VALUES = 16_000_000
-"""Nor is one that holds more: a run has some 70, an object 17, each of some 60 bytes in memory."""
+"""Nor is one that holds more, of some 60 bytes in memory: a run has 70, an object 20 a plane."""
 
 _OBJECTS = "objects"
 _BLOCK = 1 << 20
@@ -232,13 +232,13 @@ def to_text(record: Mapping[str, Any]) -> str:
 
 def _objects_text(objects: Mapping[str, Any]) -> str:
     dump = functools.partial(json.dumps, ensure_ascii=False, allow_nan=False)
-    planes = []
-    for plane in objects["planes"]:
-        head = dump({name: value for name, value in plane.items() if name != "items"})
-        items = ",\n      ".join(dump(item) for item in plane["items"])
-        planes.append(f'{head[:-1]}, "items": [\n      {items}\n    ]}}')
-    others = dump({name: value for name, value in objects.items() if name != "planes"})
-    return f'{others[:-1]}, "planes": [\n    {", ".join(planes)}\n  ]}}'
+    items = []
+    for one in objects["items"]:
+        head = dump({name: value for name, value in one.items() if name != "parts"})
+        parts = ",\n      ".join(dump(part) for part in one["parts"])
+        items.append(f'{head[:-1]}, "parts": [\n      {parts}\n    ]}}')
+    others = dump({name: value for name, value in objects.items() if name != "items"})
+    return f'{others[:-1]}, "items": [\n    {", ".join(items)}\n  ]}}'
 
 
 def _on_one_line(found: re.Match[str]) -> str:

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import numpy as np
 
 from napari_sam3.core.calibration import PixelSize
-from napari_sam3.core.objects import PlaneObject
+from napari_sam3.core.objects import LabelledObject, PlaneObject
 from napari_sam3.core.painting import paint_objects
+from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.files import Array, storable
 
@@ -78,7 +79,8 @@ class Exported:
         the image has no such axis.
     planes : mapping
         Of a file about several planes: the objects of each, by its place along the first axes
-        of `labels`.  Then `objects` is empty.
+        of `labels`.  Then `objects` is empty.  What has one label on several planes is one
+        object, of one state and depth.
     to_world : ndarray of float, shape (2, 3), optional
         Takes (row, col, 1) of the plane to world coordinates.  By default as `pixel_size` and
         `translate` say.
@@ -132,7 +134,7 @@ class Exported:
                 raise ValueError(f"{name} {value!r} for {ndim} axes")
 
     def __repr__(self) -> str:
-        (rows, cols), count = self.image_shape, len(self.everything)
+        (rows, cols), count = self.image_shape, len(self.labelled)
         of = f" of {self.image_name!r}" if self.image_name else ""
         stack = "" if self.labels is None or not self.is_stack else f" of {self.labels.shape}"
         nouns = f"{count} object{'' if count == 1 else 's'}{of}"
@@ -160,6 +162,17 @@ class Exported:
     def kept(self) -> tuple[PlaneObject, ...]:
         """Of `everything`, the objects that were not rejected."""
         return tuple(one for one in self.everything if one.state != "rejected")
+
+    @property
+    def labelled(self) -> tuple[LabelledObject, ...]:
+        """`everything`, each object once: what has one label on several planes is one."""
+        planes = self.planes or {(): self.objects}
+        by_label: dict[int, dict[PlaneIndex, PlaneObject]] = {}
+        for at, objects in planes.items():
+            index = PlaneIndex((len(at), len(at) + 1), at)
+            for one in objects:
+                by_label.setdefault(one.label, {})[index] = one
+        return tuple(LabelledObject.of(parts) for parts in by_label.values())
 
     def by_plane(self) -> Iterator[Exported]:
         """Yield what there is of each plane, if there are several; else itself."""

@@ -137,16 +137,26 @@ class Entries:
 
 
 def _numbered(found: Sequence[tuple[Found, Place]]) -> list[tuple[PlaneObject, Place]]:
-    """Give objects the labels that they have in the file, or 1 to n if those are none."""
+    """Give objects the labels that they have in the file, or 1 to n if those are none.
+
+    What has one label on several planes is one object: what the file says first of its state
+    is true of all of it.
+    """
     labels = [one.label for one, _ in found]
     are_labels = all(0 < label <= np.iinfo(np.uint32).max for label in labels)
     on_planes = {(label, *sorted(at.items())) for label, (_, at) in zip(labels, found, strict=True)}
     if not are_labels or len(on_planes) < len(labels):
         labels = list(range(1, len(found) + 1))
-    return [
-        (PlaneObject(label, one.instance, one.engine, one.state, depth), at)
-        for depth, (label, (one, at)) in enumerate(zip(labels, found, strict=True))
-    ]
+    first: dict[int, PlaneObject] = {}
+    numbered = []
+    for label, (one, at) in zip(labels, found, strict=True):
+        state, depth = one.state, len(first)
+        if label in first:
+            state, depth = first[label].state, first[label].depth
+        made = PlaneObject(label, one.instance, one.engine, state, depth)
+        first.setdefault(label, made)
+        numbered.append((made, at))
+    return numbered
 
 
 def _stacked(path: Path, planes: Planes, shape: tuple[int, int]) -> Any:

@@ -145,20 +145,16 @@ def _axis(letter: str, unit: str) -> dict[str, str]:
 
 
 def _about_labels(exported: Exported) -> dict[str, Any]:
-    objects = exported.kept
-    if len({one.label for one in objects}) < len(objects):
-        # of several planes: it is not known which is meant
-        return {}
-    numbers = category_ids(objects)
+    objects = [one for one in exported.labelled if one.state != "rejected"]
+    numbers = category_ids(exported.kept)
     colors, properties = [], []
     for one in objects:
-        item = one.instance
-        concept = item.concept or NO_CONCEPT
-        colors.append({"label-value": one.label, "rgba": [*class_color(numbers[concept]), 255]})
-        said: dict[str, Any] = {"label-value": one.label, "concept": item.concept}
-        said |= {"state": one.state, "engine": one.engine, "area": item.area}
-        if item.score is not None and math.isfinite(item.score):
-            said["score"] = float(item.score)
+        color = class_color(numbers[one.concept or NO_CONCEPT])
+        colors.append({"label-value": one.label, "rgba": [*color, 255]})
+        said: dict[str, Any] = {"label-value": one.label, "concept": one.concept}
+        said |= {"state": one.state, "engine": one.engine, "area": one.area}
+        if one.score is not None and math.isfinite(one.score):
+            said["score"] = float(one.score)
         properties.append(said)
     return {"colors": colors, "properties": properties} if objects else {}
 
