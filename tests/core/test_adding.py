@@ -136,6 +136,11 @@ class TestPlan:
         plan = planned(empty(), *found, first_label=6, replaced={1: 5})
         assert plan.areas == {5: 48, 6: 42 - 20}
 
+    def test_what_lies_under_very_many_shows_only_what_they_leave(self):
+        many = [solid(row, col, row + 1, col + 1) for row in range(8) for col in range(9)]
+        plan = planned(empty(), *many, solid(0, 0, 9, 10, 0.1))
+        assert plan.areas[73] == 9 * 10 - 72
+
     def test_many_objects_are_looked_at_in_several_steps(self, monkeypatch):
         monkeypatch.setattr(adding, "LOOKED_AT_ONCE", 3)
         plane = empty()

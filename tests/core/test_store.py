@@ -50,6 +50,14 @@ class TestEdits:
         assert not edit.shows_others
         assert [list(store.on(index)) for index in PLANES] == [[], [5], [1, 2]]
 
+    @pytest.mark.parametrize("other", [{"depth": 7}, {"state": "accepted"}])
+    def test_another_depth_or_state_is_seen_on_every_plane(self, other):
+        store = ObjectStore(SHAPE, [one(1, 0, 1)])
+        store.edit({1: replace(store.objects[1], **other)})
+        for index in PLANES[:2]:
+            found = store.on(index)[1]
+            assert {name: getattr(found, name) for name in other} == other
+
     def test_who_listens_no_more_is_not_told(self):
         store, told = ObjectStore(SHAPE), []
         store.connect(told.append)

@@ -95,7 +95,6 @@ class TestWriting:
 
     def test_columns_of_a_stack_go_with_its_planes(self, layer):
         write_features(layer, rows_of(one(2, 2, 3, 6, 9, planes=[PlaneIndex((1, 2), (0,))])))
-        write_features(layer, rows_of())
         write_features(layer, rows_of(one(2, 2, 3, 6, 9)))
         assert not {"plane", "planes"} & set(layer.features)
 

@@ -193,7 +193,7 @@ def test_a_layer_is_empty_if_no_pixel_has_a_label(monkeypatch, shape, cells):
 
 def test_the_highest_label_is_looked_for_on_the_planes_that_are_asked_for_and_no_others():
     data = np.zeros((3, *SHAPE), np.int32)
-    data[0, 3, 4], data[1, 11, 19], data[2, 0, 0] = 7, 12, 90
+    data[0, 3, 4], data[1, 11, 19], data[2, 0, 0] = 12, 7, 90
     planes = [PlaneIndex((1, 2), (0,)), PlaneIndex((2, 1), (1,))]
     assert drain(iter_highest(data, planes)) == 12
     assert drain(iter_highest(data, [])) == 0

@@ -189,6 +189,20 @@ class TestSteps:
         assert not showing.stale
 
     @pytest.mark.usefixtures("small_steps")
+    def test_what_was_begun_before_is_painted_over_by_who_comes_next(self):
+        showing = over()
+        add(showing, {1: solid(0, 0, 6, 6)})
+        steps = showing.iter_paint(PLANE)
+        next(steps)
+        steps.close()
+        showing.close()
+        showing.store.edit({1: None})
+        again = Showing(showing.layer, showing.store)
+        assert again.stale == {PLANE}
+        drain(again.iter_paint(PLANE))
+        assert not showing.layer.data.any()
+
+    @pytest.mark.usefixtures("small_steps")
     def test_another_shape_that_comes_between_two_steps_is_told(self):
         showing = over()
         add(showing, {1: solid(0, 0, 6, 6)})
