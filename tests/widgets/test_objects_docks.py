@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 import threading
 import zipfile
 from itertools import pairwise
@@ -416,3 +418,25 @@ def test_regions_of_imagej_are_imported_where_they_were_drawn(seen, objects, sti
     assert [np.count_nonzero(plane) for plane in layer.data] == [0, 25, 0, 0, 25]
     np.testing.assert_allclose(layer.data_to_world((1, 3, 5)), stack.data_to_world((1, 3, 5)))
     assert "not those" not in said(objects)
+
+
+ENDS_AT_ONCE = """
+import napari, numpy as np
+from qtpy.QtWidgets import QApplication
+from napari_sam3.widgets.app import Objects, Segment
+viewer = napari.Viewer()
+labels = np.zeros((3, 30, 40), np.uint16)
+labels[:, 5:9, 7:20] = 4
+viewer.add_labels(labels)
+for panel in (Segment(viewer), Objects(viewer)):
+    viewer.window.add_dock_widget(panel)
+while panel.is_busy:
+    QApplication.processEvents()
+"""
+
+
+@on_screen
+def test_a_script_that_ends_with_its_panels_open_ends_well():
+    ended = subprocess.run([sys.executable, "-c", ENDS_AT_ONCE], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "has been deleted" not in ended.stderr

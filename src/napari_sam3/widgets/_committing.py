@@ -223,7 +223,7 @@ class Committer(QObject):
 
     def _let_go(self, layer: Labels) -> None:
         keeper = self._keepers.pop(layer, None)
-        if keeper is not None:
+        if keeper is not None and keeper.is_alive:
             let_go(keeper, self)
 
     # ------------------------------------------------------------------ one answer

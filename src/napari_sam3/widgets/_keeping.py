@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_sam3.core.geometry import Box
@@ -131,6 +132,11 @@ class Keeper(QObject):
         for event in self._slider_events:
             event.disconnect(self._on_slider)
         self._leave()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether Qt still has it: at the end of a script, it may be gone before the window."""
+        return bool(isalive(self))
 
     @property
     def _slider_events(self) -> tuple[Any, ...]:

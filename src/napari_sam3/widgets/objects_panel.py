@@ -202,7 +202,7 @@ class ObjectsPanel(Dock):
 
     def _let_go_of(self, layer: Labels) -> None:
         keeper = self._keepers.pop(layer, None)
-        if keeper is not None:
+        if keeper is not None and keeper.is_alive:
             keeper.settled.disconnect(self._on_settled)
             keeper.told.disconnect(self._on_told)
             keeper.failed.disconnect(self._on_error)
