@@ -435,7 +435,6 @@ while panel.is_busy:
 """
 
 
-@on_screen
 def test_a_script_that_ends_with_its_panels_open_ends_well():
     ended = subprocess.run([sys.executable, "-c", ENDS_AT_ONCE], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
