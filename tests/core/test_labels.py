@@ -93,14 +93,14 @@ class TestToLabels:
 
 
 class TestPaint:
-    def test_a_pixel_that_has_a_label_keeps_it(self):
-        canvas = np.array([[0, 7, 0, 0]])
+    def test_of_several_that_share_a_pixel_the_first_shows(self):
+        canvas = np.array([[0, 0, 0, 0, 7]])
         masks = [
             (1, Box(0, 1, 1, 3), np.ones((1, 2), bool)),
             (2, Box(0, 0, 1, 4), np.ones((1, 4), bool)),
         ]
         paint(canvas, masks)
-        assert canvas.tolist() == [[2, 7, 1, 2]]
+        assert canvas.tolist() == [[2, 1, 1, 2, 7]]
 
     def test_what_lies_outside_of_the_canvas_is_left_out(self):
         canvas = np.zeros((2, 3), np.uint8)

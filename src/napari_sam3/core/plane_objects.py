@@ -26,41 +26,56 @@ class PlaneObjects(Mapping[int, PlaneObject]):
     ----------
     objects : iterable of PlaneObject
         No two of one label.
+
+    Attributes
+    ----------
+    by_label : dict
+        The same, for whoever asks often; not to be changed.
     """
 
-    __slots__ = ("_by_label", "_labels", "_pairs", "_sides")
+    __slots__ = ("_labels", "_pairs", "_sides", "by_label")
 
     def __init__(self, objects: Iterable[PlaneObject] = ()) -> None:
         listed = sorted(objects, key=lambda one: one.label)
-        self._by_label = {one.label: one for one in listed}
+        self.by_label = {one.label: one for one in listed}
         self._labels = np.array([one.label for one in listed], np.int64)
         self._sides = _sides_of(listed)
         # which labels share how many pixels, found when first asked for: shape (n, 3)
         self._pairs: IntArray | None = None
 
     def __getitem__(self, label: int) -> PlaneObject:
-        return self._by_label[label]
+        return self.by_label[label]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._by_label)
+        return iter(self.by_label)
 
     def __len__(self) -> int:
-        return len(self._by_label)
+        return len(self.by_label)
 
     def __contains__(self, label: object) -> bool:
-        return label in self._by_label
+        return label in self.by_label
 
     @property
     def labels(self) -> IntArray:
         """The labels, in rising order; not to be changed."""
         return self._labels
 
+    def sides(self, labels: Collection[int]) -> IntArray:
+        """Return top, left, bottom and right of some objects' boxes, shape (n, 4)."""
+        return self._sides[np.searchsorted(self._labels, np.array(sorted(labels), np.int64))]
+
+    @property
+    def sharing(self) -> set[int]:
+        """The labels of objects that share pixels; all of them, as long as that is not known."""
+        known = self._labels if self._pairs is None else self._pairs[:, :2].reshape(-1)
+        return set(known.tolist())
+
     def meeting(self, box: Box) -> list[PlaneObject]:
         """Return the objects whose boxes share a pixel with a box."""
         tops, lefts, bottoms, rights = self._sides.T
         meets = (tops < box.bottom) & (bottoms > box.top)
         meets &= (lefts < box.right) & (rights > box.left)
-        return [self._by_label[label] for label in self._labels[meets].tolist()]
+        return [self.by_label[label] for label in self._labels[meets].tolist()]
 
     @property
     def overlaps(self) -> Overlaps:
@@ -97,8 +112,8 @@ class PlaneObjects(Mapping[int, PlaneObject]):
         made = PlaneObjects()
         made._labels = labels[order].astype(np.int64)
         made._sides = np.concatenate([self._sides[stays], _sides_of(new)])[order]
-        by_label = {**self._by_label, **{one.label: one for one in new}}
-        made._by_label = {label: by_label[label] for label in made._labels.tolist()}
+        by_label = {**self.by_label, **{one.label: one for one in new}}
+        made.by_label = {label: by_label[label] for label in made._labels.tolist()}
         if self._pairs is not None:
             made._pairs = made._pairs_after(self._pairs, changes)
         return made
@@ -167,25 +182,30 @@ class PlaneView:
 
     def from_top(self, box: Box) -> list[PlaneObject]:
         """Return what is shown in a part of the plane, what lies on top first."""
-        shown = [one for one in self.objects.meeting(box) if self.shows(one.label)]
+        hidden = self.hidden
+        shown = [
+            one
+            for one in self.objects.meeting(box)
+            if one.label not in hidden and one.state != "rejected"
+        ]
         return objects_from_top(shown, self.rule)
 
     def differing(self, other: PlaneView) -> list[int]:
         """Return the labels whose boxes hold all pixels that another view may show otherwise."""
-        both = self.objects.keys() | other.objects.keys()
+        mine, theirs = self.objects.by_label, other.objects.by_label
+        found = set() if self.hidden is other.hidden else self.hidden ^ other.hidden
+        found &= mine.keys() | theirs.keys()
         if self.rule != other.rule:
-            return sorted(both)
-        moved = frozenset() if self.hidden is other.hidden else self.hidden ^ other.hidden
-        if self.objects is other.objects:
-            return sorted(both & moved)
-        return sorted(
-            n for n in both if n in moved or _differs(self.objects.get(n), other.objects.get(n))
-        )
+            found |= self.objects.sharing | other.objects.sharing
+        if mine is not theirs:
+            found |= theirs.keys() - mine.keys()
+            found |= {n for n, one in mine.items() if _differs(one, theirs.get(n))}
+        return sorted(found)
 
 
-def _differs(one: PlaneObject | None, other: PlaneObject | None) -> bool:
+def _differs(one: PlaneObject, other: PlaneObject | None) -> bool:
     if one is other:
         return False
-    if one is None or other is None or one.instance is not other.instance:
+    if other is None or one.instance is not other.instance:
         return True
     return one.depth != other.depth or (one.state == "rejected") != (other.state == "rejected")

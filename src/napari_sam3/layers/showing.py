@@ -124,16 +124,18 @@ class Showing:
         self._make_room(target)
         self.store.painting[index] = target
         is_changed, started = False, time.perf_counter()
-        boxes = itertools.chain(_boxes(before, target), _boxes(before, begun))
-        for box in _cells(boxes):
+        sides = np.concatenate([_sides(before, target), _sides(before, begun)])
+        for box in _cells(sides):
             if not self.fits:
                 raise IndexError(f"the layer has the shape {self.layer.data.shape} now")
             now = index.cut(self.layer.data)[box.slices]
             new = target.paint(box, now.dtype)
-            is_ours = now == before.paint(box, now.dtype)
-            if begun is not before:
-                is_ours |= now == begun.paint(box, now.dtype)
-            is_changed |= self._write(index, box, new, is_ours & (now != new), history)
+            where = now != new
+            if where.any():
+                is_ours = now == before.paint(box, now.dtype)
+                if begun is not before:
+                    is_ours |= now == begun.paint(box, now.dtype)
+                is_changed |= self._write(index, box, new, where & is_ours, history)
             if time.perf_counter() - started > STEP_S:
                 yield
                 started = time.perf_counter()
@@ -231,29 +233,38 @@ def _partly(before: PlaneView, target: PlaneView, labels: Iterable[int]) -> Plan
     return PlaneView(before.objects.changed(changes), hidden, before.rule)
 
 
-def _boxes(before: PlaneView, target: PlaneView) -> Iterator[Box]:
-    """Yield boxes that hold all pixels which two views show otherwise."""
-    for label in before.differing(target):
-        for view in (before, target):
-            if view.shows(label):
-                yield view.objects[label].instance.box
+def _sides(before: PlaneView, target: PlaneView) -> npt.NDArray[np.int64]:
+    """Return the sides of boxes that hold all pixels which two views show otherwise."""
+    labels = before.differing(target)
+    shown = [view.objects.sides(list(filter(view.shows, labels))) for view in (before, target)]
+    return np.concatenate(shown)
 
 
-def _cells(boxes: Iterable[Box]) -> Iterator[Box]:
-    """Yield boxes that cover the same pixels, each of them once, none of them large."""
-    found: dict[tuple[int, int], Box] = {}
-    rows, cols = CELL
-    for box in boxes:
-        for row, col in itertools.product(
-            range(box.top // rows, (box.bottom - 1) // rows + 1),
-            range(box.left // cols, (box.right - 1) // cols + 1),
-        ):
-            cell = Box(row * rows, col * cols, (row + 1) * rows, (col + 1) * cols)
-            part = box.intersection(cell)
-            if part is not None:
-                known = found.get((row, col))
-                found[row, col] = part if known is None else known.union(part)
-    yield from found.values()
+def _cells(sides: npt.NDArray[np.int64]) -> Iterator[Box]:
+    """Yield boxes that cover the same pixels, each of them once, none of them large.
+
+    Parameters
+    ----------
+    sides : ndarray of int, shape (n, 4)
+        Top, left, bottom and right of boxes.
+    """
+    size = np.array(CELL)
+    first, last = sides[:, :2] // size, (sides[:, 2:] - 1) // size
+    # a box once for each of the cells that it meets
+    across = (last - first + 1)[:, 1]
+    counts = (last - first + 1).prod(axis=1)
+    of = np.repeat(np.arange(len(sides)), counts)
+    steps = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    cells = first[of] + np.stack([steps // across[of], steps % across[of]], axis=1)
+    near = np.maximum(sides[of, :2], cells * size)
+    far = np.minimum(sides[of, 2:], (cells + 1) * size)
+    _, which = np.unique(cells, axis=0, return_inverse=True)
+    order = np.argsort(which.reshape(-1), kind="stable")
+    starts = np.flatnonzero(np.diff(which.reshape(-1)[order], prepend=-1))
+    if len(starts):
+        near = np.minimum.reduceat(near[order], starts)
+        far = np.maximum.reduceat(far[order], starts)
+        yield from (Box(*box) for box in np.concatenate([near, far], axis=1).tolist())
 
 
 def painted_regions(
