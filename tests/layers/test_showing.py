@@ -36,7 +36,8 @@ def take(showing, planes=PLANES, region=WHOLE):
     )
     looks = [one for one in found if one is not None]
     taken = take_over(store.objects, looks, undone=store.undone, hidden=store.hidden)
-    showing.take(looks, taken)
+    for _ in showing.iter_take(looks, taken):
+        pass
     for index in planes:
         store.look_at(index)
     return taken

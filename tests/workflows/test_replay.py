@@ -149,7 +149,9 @@ class Desk:
         plane, painted = index.cut(self.layer.data), self.showing.painted(index)
         found = look(index, painted, plane, whole, is_first=not self.store.knows(index))
         if found is not None:
-            self.showing.take([found], take_over(self.store.objects, [found]))
+            taken = take_over(self.store.objects, [found])
+            for _ in self.showing.iter_take([found], taken):
+                pass
 
     def rebuilt(self):
         record = check_record(json.loads(json.dumps(self.record, allow_nan=False)))

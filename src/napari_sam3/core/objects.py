@@ -87,6 +87,11 @@ class LabelledObject:
         """What it was asked for by, in a few words."""
         return next((part.prompt for part in self.parts.values() if part.prompt), "")
 
+    @cached_property
+    def plane(self) -> str:
+        """Where its first plane lies along the other axes, as “3”; empty where there are none."""
+        return ",".join(map(str, min(index.fixed for index in self.parts)))
+
     @classmethod
     def of(cls, parts: Mapping[PlaneIndex, PlaneObject]) -> LabelledObject:
         """Return the object of which planes have this; they say the same of all of it."""

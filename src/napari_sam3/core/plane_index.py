@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,7 @@ def level_position(at: int, factor: float) -> int:
     return int((at + 0.5) / factor)
 
 
-@dataclass(frozen=True, slots=True)
-class PlaneIndex:
+class PlaneIndex(NamedTuple):
     """One plane of a label image, in its own axes.
 
     Parameters

@@ -37,12 +37,15 @@ class Edit:
         Which objects were shown, and are shown now.
     renumbered : mapping
         Former to present labels of objects that somebody else renumbered.
+    planes : frozenset of PlaneIndex
+        Those on which an object is another than before.
     """
 
     before: Changes
     after: Changes
     views: tuple[View, View]
     renumbered: Mapping[int, int] = field(default_factory=dict)
+    planes: frozenset[PlaneIndex] = frozenset()
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -53,15 +56,6 @@ class Edit:
     def shows_others(self) -> bool:
         """Whether other objects are shown, although they are the same as before."""
         return not self.after
-
-    @property
-    def planes(self) -> frozenset[PlaneIndex]:
-        """The planes on which an object is another than before."""
-        found = set()
-        for label, new in self.after.items():
-            old = self.before[label]
-            found |= {index for one in (old, new) if one is not None for index in one.parts}
-        return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -308,7 +302,7 @@ class ObjectStore:
             As the class; nothing is changed then.
         """
         before = {label: self._objects.get(label) for label in changes}
-        self._put(changes)
+        planes = self._put(changes)
         if changes and self._view.max_iom < 1:
             # who gives way to whom may be another now
             self._intended = self.view
@@ -320,9 +314,8 @@ class ObjectStore:
                 key: replace(one, label=renumbered.get(one.label, one.label))
                 for key, one in self.asked.items()
             }
-        return self._tell(
-            Edit(before, dict(changes), (self._view, self._view), dict(renumbered or {}))
-        )
+        views = (self._view, self._view)
+        return self._tell(Edit(before, dict(changes), views, dict(renumbered or {}), planes))
 
     def look_at(self, index: PlaneIndex) -> None:
         """Note that a plane was looked at: from now on what differs there was painted."""
@@ -428,17 +421,16 @@ class ObjectStore:
 
     # ------------------------------------------------------------------ inside
 
-    def _put(self, changes: Changes) -> None:
-        for label, one in changes.items():
-            if one is not None:
-                self._refuse_misfit(label, one)
+    def _put(self, changes: Changes) -> frozenset[PlaneIndex]:
+        """Put objects in place of others; return on which planes that changes something."""
         by_plane: dict[PlaneIndex, dict[int, PlaneObject | None]] = {}
         for label, new in changes.items():
             old = self._objects.get(label)
-            for index in () if old is None else old.parts:
-                by_plane.setdefault(index, {})[label] = None
-            for index in () if new is None else new.parts:
-                by_plane.setdefault(index, {})[label] = _on(new, index, old, self.on(index))
+            if new is not None:
+                self._refuse_misfit(label, new, old)
+            for index in _changed_planes(old, new):
+                one = None if new is None else new.on(index)
+                by_plane.setdefault(index, {})[label] = one
         for index, plane in by_plane.items():
             self._planes[index] = self.on(index).changed(plane)
         for label, new in changes.items():
@@ -450,18 +442,22 @@ class ObjectStore:
         hidden = changes.keys() - shown
         if shown & self._hidden or hidden - self._hidden:
             self._hidden = (self._hidden - shown) | hidden
+        return frozenset(by_plane)
 
     def _hides(self, one: LabelledObject) -> bool:
         if one.state == "rejected" or one.label in self._crowded:
             return True
         return not self._view.shows_all and hides(self._view, one, self.plane_shape)
 
-    def _refuse_misfit(self, label: int, one: LabelledObject) -> None:
+    def _refuse_misfit(self, label: int, one: LabelledObject, old: LabelledObject | None) -> None:
         if label != one.label or label < 1:
             raise ValueError(f"an object has the label {one.label}, in the place of {label}")
         if not one.parts:
             raise ValueError(f"object {label} lies on no plane")
+        known = {} if old is None else old.parts
         for index, part in one.parts.items():
+            if known.get(index) is part:
+                continue
             box, rest = part.instance.box, iter(index.fixed)
             if index.ndim != len(self._shape) or any(
                 not 0 <= next(rest) < size
@@ -483,17 +479,14 @@ class ObjectStore:
 _NONE = PlaneObjects()
 
 
-def _on(
-    new: LabelledObject | None, index: PlaneIndex, old: LabelledObject | None, plane: PlaneObjects
-) -> PlaneObject | None:
-    """Return what a plane has of an object; the same as before where nothing is other."""
-    if new is None:
-        return None
-    if old is not None and old.parts.get(index) is new.parts[index]:
-        was = plane.get(new.label)
-        if was is not None and (was.state, was.depth) == (new.state, new.depth):
-            return was
-    return new.on(index)
+def _changed_planes(old: LabelledObject | None, new: LabelledObject | None) -> set[PlaneIndex]:
+    """Return the planes that have something else of an object than before."""
+    before: Mapping[PlaneIndex, Part] = {} if old is None else old.parts
+    after: Mapping[PlaneIndex, Part] = {} if new is None else new.parts
+    if old is None or new is None or (old.state, old.depth) != (new.state, new.depth):
+        return {*before, *after}
+    changed = {index for index, part in after.items() if before.get(index) is not part}
+    return changed | (before.keys() - after.keys())
 
 
 def _back(

@@ -36,7 +36,7 @@ def object_rows(objects: Mapping[int, LabelledObject], overlapping: Collection[i
     scores = [one.score for one in listed]
     columns: dict[str, Any] = {
         "index": np.array([one.label for one in listed], np.int64),
-        "score": np.array([np.nan if s is None else round(s, 4) for s in scores], float),
+        "score": np.round(np.array([np.nan if s is None else s for s in scores], float), 4),
         "area": np.array([one.area for one in listed], np.int64),
         "prompt": np.array([one.prompt for one in listed], object),
         "concept": np.array([one.concept for one in listed], object),
@@ -46,8 +46,7 @@ def object_rows(objects: Mapping[int, LabelledObject], overlapping: Collection[i
     }
     if any(index.fixed for one in listed[:1] for index in one.parts):
         columns["planes"] = np.array([len(one.parts) for one in listed], np.int64)
-        firsts = (min(index.fixed for index in one.parts) for one in listed)
-        columns["plane"] = np.array([",".join(map(str, fixed)) for fixed in firsts], object)
+        columns["plane"] = np.array([one.plane for one in listed], object)
     return pd.DataFrame(columns)
 
 

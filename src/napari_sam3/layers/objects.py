@@ -5,11 +5,15 @@ A Labels layer shows one object per pixel.  The store lies in the layer's metada
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Labels
 
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.store import ObjectStore
+from napari_sam3.errors import ImageError
 from napari_sam3.layers.planes import Plane, is_plain
 
 OBJECTS_KEY = "napari_sam3_objects"
@@ -19,15 +23,28 @@ LABEL_BYTES = 4
 
 
 def flaw_of(layer: Labels) -> str:
-    """Return why the objects of a layer cannot be reviewed; empty if they can."""
+    """Return why the objects of a layer cannot be reviewed; empty if they can.
+
+    What its pixels hold is not looked at: see `refuse_beyond`.
+    """
     data = layer.data
     if layer.multiscale or not is_plain(data):
         return f"“{layer.name}” cannot be reviewed, since its data are not a plain array."
     if not data.flags.writeable:
         return f"“{layer.name}” cannot be reviewed, since it is read-only."
-    if data.dtype.itemsize > LABEL_BYTES and data.max(initial=0) > np.iinfo(np.uint32).max:
-        return f"“{layer.name}” cannot be reviewed: its labels go beyond {np.iinfo(np.uint32).max}."
     return ""
+
+
+def refuse_beyond(layer: Labels, plane: npt.NDArray[np.integer[Any]]) -> None:
+    """Refuse a plane whose labels no file can hold.
+
+    Raises
+    ------
+    ImageError
+    """
+    most = np.iinfo(np.uint32).max
+    if plane.dtype.itemsize > LABEL_BYTES and plane.max(initial=0) > most:
+        raise ImageError(f"“{layer.name}” cannot be reviewed: its labels go beyond {most}.")
 
 
 def plane_index(plane: Plane) -> PlaneIndex:

@@ -126,8 +126,7 @@ class Showing:
         is_changed, started = False, time.perf_counter()
         sides = np.concatenate([_sides(before, target), _sides(before, begun)])
         for box in _cells(sides):
-            if not self.fits:
-                raise IndexError(f"the layer has the shape {self.layer.data.shape} now")
+            self._refuse_other_shape()
             now = index.cut(self.layer.data)[box.slices]
             new = target.paint(box, now.dtype)
             where = now != new
@@ -145,8 +144,10 @@ class Showing:
             self._refresh()
         return is_changed
 
-    def take(self, looks: Sequence[Look], taken: Taken) -> None:
+    def iter_take(self, looks: Sequence[Look], taken: Taken) -> Generator[None, None, None]:
         """Make an edit of what somebody else painted, and paint what that changes there.
+
+        The edit is made before the first step; between two of them the window may live.
 
         Parameters
         ----------
@@ -154,27 +155,57 @@ class Showing:
             At the store as it is now.
         taken : Taken
             What became of the objects by them.
+
+        Yields
+        ------
+        None
+            Every few milliseconds.
+
+        Raises
+        ------
+        IndexError
+            As `iter_paint`.
         """
         self.store.undone = dict(taken.undone)
         stale = set(self._stale)
         if taken.changes:
             self.store.edit(taken.changes, renumbered=taken.renumbered)
-        is_changed = False
         for one in looks:
             self.store.look_at(one.index)
             target = self.store.view_of(one.index)
             self._make_room(target)
             own = one.concerned | taken.changes.keys()
             self.store.painted[one.index] = _partly(self.painted(one.index), target, own)
-            now = one.index.cut(self.layer.data)[one.box.slices]
-            new = self.painted(one.index).paint(one.box, now.dtype)
-            where = (now == one.actual) & (now != new) & (now >= 0)
-            is_changed |= self._write(one.index, one.box, new, where, history=False)
+        is_changed = False
+        for one in looks:
+            is_changed |= yield from self._iter_put_right(one)
+            target = self.store.view_of(one.index)
             if one.index not in stale and not self.painted(one.index).differing(target):
                 self.store.painted[one.index] = target
                 self._stale.discard(one.index)
         if is_changed:
             self._refresh()
+
+    def _iter_put_right(self, one: Look) -> Generator[None, None, bool]:
+        """Paint what is as it was looked at, and is to be otherwise; whether anything was."""
+        view = self.painted(one.index)
+        is_changed, started = False, time.perf_counter()
+        box = one.box
+        for cell in _cells(np.array([(box.top, box.left, box.bottom, box.right)])):
+            self._refuse_other_shape()
+            now = one.index.cut(self.layer.data)[cell.slices]
+            actual = one.actual[cell.shifted(-box.top, -box.left).slices]
+            new = view.paint(cell, now.dtype)
+            where = (now == actual) & (now != new) & (now >= 0)
+            is_changed |= self._write(one.index, cell, new, where, history=False)
+            if time.perf_counter() - started > STEP_S:
+                yield
+                started = time.perf_counter()
+        return is_changed
+
+    def _refuse_other_shape(self) -> None:
+        if not self.fits:
+            raise IndexError(f"the layer has the shape {self.layer.data.shape} now")
 
     def _write(
         self,

@@ -28,7 +28,7 @@ from napari_sam3.core.taking_over import Look, Taken, look, take_over
 from napari_sam3.core.viewing import View, crowded_labels, hidden_labels
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.features import object_rows, write_features
-from napari_sam3.layers.objects import find_store, flaw_of, plane_index, store_of
+from napari_sam3.layers.objects import find_store, flaw_of, plane_index, refuse_beyond, store_of
 from napari_sam3.layers.planes import find_plane
 from napari_sam3.layers.showing import Showing, painted_regions
 from napari_sam3.widgets._worker import Job, Runner, Workflow
@@ -96,6 +96,7 @@ class Keeper(QObject):
         self._last_visible: PlaneIndex | None = None
         self._painting: PlaneIndex | None = None
         self._is_waiting = False
+        self._taking: frozenset[PlaneIndex] = frozenset()
         self._is_closed = False
         self._flaw = ""
         self._runner = Runner(self)
@@ -174,6 +175,11 @@ class Keeper(QObject):
             return False
         return self._timer.isActive() or self._rest.isActive() or self._runner.is_busy
 
+    @property
+    def flaw(self) -> str:
+        """Why the layer's objects cannot be reviewed; empty if they can, as far as is known."""
+        return self._flaw
+
     def facts(self, index: PlaneIndex | None) -> PlaneFacts | None:
         """Return what is known of a plane's objects; None if that is not found out yet."""
         return None if index is None else self._facts.get(index)
@@ -190,7 +196,7 @@ class Keeper(QObject):
 
     def is_in_step(self, index: PlaneIndex) -> bool:
         """Whether a plane shows what the store says, as far as anybody knows."""
-        looks = {*self._due, *self._under_way}
+        looks = {*self._due, *self._under_way, *self._taking}
         return bool(self._flaw) or (index not in self._own.stale and index not in looks)
 
     # ------------------------------------------------------------------ what is to be done
@@ -236,7 +242,7 @@ class Keeper(QObject):
             self._advance()
             work = self._next_work() if self._due and not self._is_closed else None
             if work is not None:
-                self._receive(work, work.done())
+                self._do_now(work)
         self._wake()
 
     def iter_in_step(self, index: PlaneIndex, region: Box | None) -> Generator[None, None, None]:
@@ -324,6 +330,14 @@ class Keeper(QObject):
         if not is_painting or (self._is_waiting and self._runner.is_busy):
             self._timer.stop()
 
+    def _do_now(self, work: _Looking | _Viewing | _Describing) -> None:
+        try:
+            result = work.done()
+        except ImageError as error:
+            self._on_failed(None, error)
+        else:
+            self._receive(work, result)
+
     def _advance(self) -> bool:
         """Advance what writes into the layer; False if nothing does."""
         self._is_waiting = False
@@ -404,7 +418,8 @@ class Keeper(QObject):
         if not own.fits:
             self._adopt()
             return None
-        due = [index for index in self._due if index not in own.stale and index != self._painting]
+        busy = {*own.stale, *self._taking, self._painting}
+        due = [index for index in self._due if index not in busy]
         known = [index for index in due if own.store.knows(index)]
         visible = self.visible
         first = sorted(
@@ -421,8 +436,10 @@ class Keeper(QObject):
             self._receive(job.context, result)
         self._wake()
 
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
+    def _on_failed(self, _job: Job | None, error: BaseException) -> None:
         self._under_way = {}
+        if isinstance(error, ImageError):
+            self._flaw, self._due = str(error), {}
         self.failed.emit(error)
 
     def _receive(self, work: _Looking | _Viewing | _Describing, result: Any) -> None:
@@ -445,12 +462,27 @@ class Keeper(QObject):
             # decided or written meanwhile: once more, with that
             self._look_again()
             return
-        own.take(found.looks, found.taken)
+        self._taking = frozenset(one.index for one in found.looks)
+        self._tasks.appendleft(_Task(self._iter_taken(own, found), self._on_taken, self._on_lost))
+        # before anything else is decided
+        self._advance()
         for index in found.seen:
             own.store.look_at(index)
             self._under_way.pop(index, None)
         self._look_again()
-        for words in found.taken.words:
+
+    def _iter_taken(self, own: Showing, found: _Looked) -> Generator[None, None, tuple[str, ...]]:
+        try:
+            for _ in own.iter_take(found.looks, found.taken):
+                if own is not self._showing:
+                    break
+                yield
+        finally:
+            self._taking = frozenset()
+        return found.taken.words
+
+    def _on_taken(self, said: tuple[str, ...]) -> None:
+        for words in said:
             self.told.emit(words)
 
     def _look_again(self) -> None:
@@ -545,8 +577,8 @@ class _Looking:
         until = time.perf_counter() + LOOK_S
         for index, region in self.planes.items():
             plane = index.cut(self.data)
-            rows, cols = plane.shape
-            box = region or Box(0, 0, rows, cols)
+            box = region or Box.of_shape(plane.shape)
+            refuse_beyond(self.showing.layer, plane[box.slices])
             view = self.showing.painted(index)
             found = look(index, view, plane, box, is_first=self.is_first)
             seen.append(index)
@@ -601,11 +633,8 @@ class _Describing:
             elif index == self.visible or self.wanted:
                 shape = self.store.plane_shape(index)
                 facts[index] = PlaneFacts.of(view, shape, classes, self.wanted)
-        overlapping = {
-            int(label)
-            for view in self.views.values()
-            for label in view.objects.labelled_overlaps[:, :2].reshape(-1)
-        }
+        pairs = [view.objects.labelled_overlaps[:, :2] for view in self.views.values()]
+        overlapping = {n for each in pairs if len(each) for n in each.reshape(-1).tolist()}
         return _Described(facts, object_rows(self.objects, overlapping))
 
     def _has_all(self, known: PlaneFacts, classes: dict[str, int]) -> bool:

@@ -149,7 +149,7 @@ class ObjectsPanel(Dock):
 
     def _on_layer_choice(self) -> None:
         layer = self.form.labels.value
-        flaw = "" if layer is None else flaw_of(layer)
+        flaw = self._flaw_of(layer)
         if flaw:
             self._say(flaw)
             layer = None
@@ -162,6 +162,12 @@ class ObjectsPanel(Dock):
         elif self.form.result.text() == NO_LAYER:
             self._say("")
         self._on_plane()
+
+    def _flaw_of(self, layer: Labels | None) -> str:
+        """Return why the objects of a layer cannot be reviewed, as far as is known."""
+        keeper = None if layer is None else self._keepers.get(layer)
+        found = "" if layer is None else flaw_of(layer)
+        return found or ("" if keeper is None else keeper.flaw)
 
     def _follow(self, layer: Labels | None) -> None:
         self.refining.end()
@@ -197,7 +203,7 @@ class ObjectsPanel(Dock):
             keeper = self._keepers[layer] = keep(self._viewer, layer, self)
             keeper.settled.connect(self._on_settled)
             keeper.told.connect(self._on_told)
-            keeper.failed.connect(self._on_error)
+            keeper.failed.connect(self._on_failed)
         return self._keepers[layer]
 
     def _let_go_of(self, layer: Labels) -> None:
@@ -205,7 +211,7 @@ class ObjectsPanel(Dock):
         if keeper is not None and keeper.is_alive:
             keeper.settled.disconnect(self._on_settled)
             keeper.told.disconnect(self._on_told)
-            keeper.failed.disconnect(self._on_error)
+            keeper.failed.disconnect(self._on_failed)
             let_go(keeper, self)
 
     def _on_plane(self) -> None:
@@ -220,6 +226,12 @@ class ObjectsPanel(Dock):
             self._show_progress()
             self._refresh_derived()
             self._show_outlines(self.review.current)
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._on_error(error)
+        if self._layer is not None and self._flaw_of(self._layer) and not flaw_of(self._layer):
+            # its pixels tell that it should not have been chosen
+            self._on_layer_choice()
 
     def _on_told(self, words: str) -> None:
         if self.sender() is self.keeper:
@@ -413,8 +425,7 @@ class ObjectsPanel(Dock):
         )
 
     def _refuse_none(self) -> bool:
-        flaw = "" if self._layer is None else flaw_of(self._layer)
-        if flaw:
+        if flaw := self._flaw_of(self._layer):
             self._say(flaw)
             return True
         if self.review.current:
