@@ -14,7 +14,7 @@ from types import MappingProxyType
 from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
-from napari_sam3.core.viewing import View, crowded_labels, hidden_labels, hides
+from napari_sam3.core.viewing import View, crowded_labels, hidden_labels
 
 MOST_STEPS = 200
 
@@ -423,11 +423,10 @@ class ObjectStore:
 
     def _put(self, changes: Changes) -> frozenset[PlaneIndex]:
         """Put objects in place of others; return on which planes that changes something."""
+        self._refuse_misfit(changes)
         by_plane: dict[PlaneIndex, dict[int, PlaneObject | None]] = {}
         for label, new in changes.items():
             old = self._objects.get(label)
-            if new is not None:
-                self._refuse_misfit(label, new, old)
             for index in _changed_planes(old, new):
                 one = None if new is None else new.on(index)
                 by_plane.setdefault(index, {})[label] = one
@@ -438,36 +437,46 @@ class ObjectStore:
                 self._objects.pop(label, None)
             else:
                 self._objects[label] = new
-        shown = {n for n, one in changes.items() if one is None or not self._hides(one)}
-        hidden = changes.keys() - shown
+        hidden = self._hidden_of(changes)
+        shown = changes.keys() - hidden
         if shown & self._hidden or hidden - self._hidden:
             self._hidden = (self._hidden - shown) | hidden
         return frozenset(by_plane)
 
-    def _hides(self, one: LabelledObject) -> bool:
-        if one.state == "rejected" or one.label in self._crowded:
-            return True
-        return not self._view.shows_all and hides(self._view, one, self.plane_shape)
+    def _hidden_of(self, changes: Changes) -> frozenset[int]:
+        there = {label: one for label, one in changes.items() if one is not None}
+        crowded = self._crowded & there.keys()
+        return hidden_labels(there, self._view, self.plane_shape) | crowded
 
-    def _refuse_misfit(self, label: int, one: LabelledObject, old: LabelledObject | None) -> None:
-        if label != one.label or label < 1:
-            raise ValueError(f"an object has the label {one.label}, in the place of {label}")
-        if not one.parts:
-            raise ValueError(f"object {label} lies on no plane")
-        known = {} if old is None else old.parts
-        for index, part in one.parts.items():
-            if known.get(index) is part:
+    def _refuse_misfit(self, changes: Changes) -> None:
+        shapes: dict[PlaneIndex, tuple[int, int]] = {}
+        for label, one in changes.items():
+            if one is None:
                 continue
-            box, rest = part.instance.box, iter(index.fixed)
-            if index.ndim != len(self._shape) or any(
-                not 0 <= next(rest) < size
-                for axis, size in enumerate(self._shape)
-                if axis not in index.shown
-            ):
-                raise ValueError(f"labels of shape {self._shape} have no plane {index}")
-            rows, cols = self.plane_shape(index)
-            if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
-                raise ValueError(f"{box} lies outside a plane of shape {(rows, cols)}")
+            if label != one.label or label < 1:
+                raise ValueError(f"an object has the label {one.label}, in the place of {label}")
+            if not one.parts:
+                raise ValueError(f"object {label} lies on no plane")
+            old = self._objects.get(label)
+            known = _NO_PARTS if old is None else old.parts
+            for index, part in one.parts.items():
+                if known.get(index) is part:
+                    continue
+                rows, cols = shapes.get(index) or shapes.setdefault(index, self._shape_of(index))
+                box = part.instance.box
+                if box.top < 0 or box.left < 0 or box.bottom > rows or box.right > cols:
+                    raise ValueError(f"{box} lies outside a plane of shape {(rows, cols)}")
+
+    def _shape_of(self, index: PlaneIndex) -> tuple[int, int]:
+        """Return (rows, cols) of a plane that the image must have."""
+        rest = iter(index.fixed)
+        if index.ndim != len(self._shape) or any(
+            not 0 <= next(rest) < size
+            for axis, size in enumerate(self._shape)
+            if axis not in index.shown
+        ):
+            raise ValueError(f"labels of shape {self._shape} have no plane {index}")
+        return self.plane_shape(index)
 
     def _tell(self, edit: Edit) -> Edit:
         self._version += 1
@@ -477,14 +486,17 @@ class ObjectStore:
 
 
 _NONE = PlaneObjects()
+_NO_PARTS: Mapping[PlaneIndex, Part] = {}
 
 
-def _changed_planes(old: LabelledObject | None, new: LabelledObject | None) -> set[PlaneIndex]:
+def _changed_planes(
+    old: LabelledObject | None, new: LabelledObject | None
+) -> Collection[PlaneIndex]:
     """Return the planes that have something else of an object than before."""
-    before: Mapping[PlaneIndex, Part] = {} if old is None else old.parts
-    after: Mapping[PlaneIndex, Part] = {} if new is None else new.parts
+    before = _NO_PARTS if old is None else old.parts
+    after = _NO_PARTS if new is None else new.parts
     if old is None or new is None or (old.state, old.depth) != (new.state, new.depth):
-        return {*before, *after}
+        return before if new is None else after if old is None else {*before, *after}
     changed = {index for index, part in after.items() if before.get(index) is not part}
     return changed | (before.keys() - after.keys())
 
