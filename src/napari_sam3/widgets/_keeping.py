@@ -359,8 +359,8 @@ class Keeper(QObject):
 
     def _next_stale(self) -> PlaneIndex | None:
         stale = self._own.stale if not self._flaw else frozenset()
-        if not stale:
-            return None
+        if len(stale) < 2:
+            return next(iter(stale), None)
         visible = self.visible
         if visible is not None and visible in stale:
             return visible
@@ -421,14 +421,12 @@ class Keeper(QObject):
         busy = {*own.stale, *self._taking, self._painting}
         due = [index for index in self._due if index not in busy]
         known = [index for index in due if own.store.knows(index)]
-        visible = self.visible
-        first = sorted(
-            (index for index in due if not own.store.knows(index)),
-            key=lambda index: (index != visible, index.fixed),
-        )
         if not due:
             return None
-        self._under_way = {index: self._due.pop(index) for index in known or first}
+        if not known:
+            visible = self.visible
+            due.sort(key=lambda index: (index != visible, index.fixed))
+        self._under_way = {index: self._due.pop(index) for index in known or due}
         return _Looking(own, self.layer.data, dict(self._under_way), own.store.version, not known)
 
     def _on_returned(self, job: Job, result: Any) -> None:
