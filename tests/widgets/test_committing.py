@@ -256,6 +256,21 @@ def test_a_layer_reshaped_while_it_is_written_loses_no_answer(desk, monkeypatch)
     assert desk.failed == []
 
 
+def test_a_viewer_that_closes_while_an_answer_is_written_gets_no_other_layer(desk):
+    desk.commit(desk.context(), [solid(B)])
+    desk.viewer.layers.clear()
+    desk.committer.close()
+    assert len(desk.viewer.layers) == 0
+    assert desk.failed == []
+
+
+def test_a_panel_that_closes_after_a_layer_was_removed_loses_no_answer(desk):
+    desk.commit(desk.context(), [solid(B)])
+    desk.viewer.layers.remove(only_labels(desk.viewer))
+    desk.committer.close()
+    assert has_only(only_labels(desk.viewer), B, 1)
+
+
 def test_a_layer_made_unfit_meanwhile_loses_no_answer(desk):
     chosen = Labels(np.zeros(SHAPE, np.uint16), name="mine")
     desk.viewer.add_layer(chosen)

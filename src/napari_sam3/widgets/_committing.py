@@ -122,6 +122,7 @@ class Committer(QObject):
         self._own: dict[Hashable, Labels] = {}
         self._noted: WeakSet[Labels] = WeakSet()
         self._pending = 0
+        self._is_closing = False
 
     @property
     def is_busy(self) -> bool:
@@ -151,11 +152,11 @@ class Committer(QObject):
             self._pending -= 1
             if not self._is_there(layer):
                 self.forget(layer)
-            if committed is None:
+            if committed is not None:
+                done(committed)
+            elif not self._is_closing or self._has_image(context):
                 # it was taken away meanwhile: write it all into another one
                 self.commit(context, answer, done, failed)
-            else:
-                done(committed)
 
         def broken_off(error: BaseException) -> None:
             self._pending -= 1
@@ -172,9 +173,12 @@ class Committer(QObject):
 
     def close(self) -> None:
         """Write all that is left, and let go of all layers."""
+        # a viewer that closes has lost its layers by now, and can take no other
+        self._is_closing = True
         self.finish()
         for layer in list(self._keepers):
             self._let_go(layer)
+        self._is_closing = False
 
     def forget(self, layer: Any) -> None:
         """Forget a layer that was removed; its objects are asked for anew."""
@@ -212,6 +216,9 @@ class Committer(QObject):
         for layer, keeper in self._keepers.items():
             if self._is_there(layer):
                 yield from keeper.store.asked.items()
+
+    def _has_image(self, context: RunContext) -> bool:
+        return any(layer.unique_id == context.image_id for layer in self._viewer.layers)
 
     def _is_there(self, layer: Labels) -> bool:
         return any(other is layer for other in self._viewer.layers)
