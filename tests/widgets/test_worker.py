@@ -334,6 +334,32 @@ def test_a_workflow_that_cannot_even_start_fails_its_job(qtbot, runner, heard):
     assert [str(error) for _job, error in heard.of("failed")] == ["No."]
 
 
+def test_an_answer_reaches_whoever_asked_and_a_stale_one_nobody(qtbot, runner, gates):
+    old, new, paid = gates("old", heeds_stop=False), gates("new"), gates("paid")
+    got = []
+    runner.start(Job(old, lane="a", done=got.append))
+    entered(qtbot, old)
+    runner.start(Job(new, lane="a", done=lambda answer: got.append((answer, "for new"))))
+    runner.start(Job(paid, lane="b", billed=True, done=got.append))
+    runner.drop("b")
+    for gate in (old, new, paid):
+        gate.leave.set()
+    idle(qtbot, runner)
+    assert got == [("new", "for new"), "paid"]
+
+
+@pytest.mark.parametrize("error", [EngineError("No disk."), RuntimeError("bug")])
+def test_a_failure_is_said_and_a_fault_of_ours_reported_too(qtbot, gates, error):
+    said, got = [], []
+    runner, gate = Runner(say=said.append), gates(None, error=error)
+    with qtbot.captureExceptions() as raised:
+        runner.start(Job(gate, done=got.append))
+        gate.leave.set()
+        idle(qtbot, runner)
+    assert (said, got) == ([str(error)], [])
+    assert [one[1] for one in raised] == ([error] if isinstance(error, RuntimeError) else [])
+
+
 def test_idle_is_told_once_all_are_done(qtbot, runner, heard, gates):
     jobs = [gates("a"), gates("b")]
     for gate in jobs:

@@ -24,7 +24,7 @@ from napari_sam3.core.progress import Progress
 from napari_sam3.core.prompts import Prompt, describe
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Question, Usage, question_of
-from napari_sam3.errors import LedgerError, Sam3Error
+from napari_sam3.errors import LedgerError
 from napari_sam3.jobs.accounts import SESSION
 from napari_sam3.jobs.collecting import Collected, iter_collect
 from napari_sam3.jobs.records import Records, open_records
@@ -185,7 +185,7 @@ class HistoryPart(QWidget):
             tooltip="Repeated requests are answered from this computer: free and at once.",
         )
         self.costs = wrapped_text()
-        self._runner = Runner(self)
+        self._runner = Runner(self, self.costs.setText)
         self._lay_out()
         self._connect()
 
@@ -223,7 +223,7 @@ class HistoryPart(QWidget):
         # whatever the switch says: what was paid for is not fetched to be lost again
         records = open_records(use_cache=True)
         # billed, in that its answer is delivered whatever is pressed meanwhile
-        if self._runner.start(Job(_collect(records), context=self._on_collected, billed=True)):
+        if self._runner.start(Job(_collect(records), billed=True, done=self._on_collected)):
             self.collect.enabled = False
             self.costs.setText("collecting …")
 
@@ -232,7 +232,7 @@ class HistoryPart(QWidget):
         self._runner.cancel()
 
     def _start(self, workflow: Workflow, use: Callable[[Any], object]) -> None:
-        self._runner.start(Job(workflow, context=use, lane=use))
+        self._runner.start(Job(workflow, lane=use, done=use))
 
     def _on_counted(self, found: Balance) -> None:
         self.collect.enabled = bool(found.unfinished)
@@ -244,11 +244,6 @@ class HistoryPart(QWidget):
     def _on_collected(self, done: tuple[Collected, ...]) -> None:
         self.collected.emit(done)
         self.refresh()
-
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
-        self.costs.setText(str(error))
-        if not isinstance(error, Sam3Error):
-            raise error
 
     def _on_cache(self, used: bool) -> None:
         write_setting(CACHE_USED, bool(used))
@@ -267,8 +262,6 @@ class HistoryPart(QWidget):
         self.use_cache.changed.connect(self._on_cache)
         self.table.itemSelectionChanged.connect(self._on_selected)
         self.table.itemDoubleClicked.connect(lambda _item: self._on_restore())
-        self._runner.returned.connect(lambda job, answer: job.context(answer))
-        self._runner.failed.connect(self._on_failed)
 
     def _lay_out(self) -> None:
         table = self.table

@@ -82,7 +82,7 @@ class HostedPart(QWidget):
         )
         self.limits = LimitsPart()
         self.state = wrapped_text()
-        self._runner = Runner(self)
+        self._runner = Runner(self, lambda why: self.state.setText(f"○ {why}"))
         self._key_place: str | None = None
         self._has_looked = False
         self._lay_out()
@@ -146,7 +146,7 @@ class HostedPart(QWidget):
         self._start(build, lambda sents: show_what_is_sent(self, sents, url))
 
     def _start(self, workflow: Workflow, use: Callable[[Any], object]) -> None:
-        self._runner.start(Job(workflow, context=use, lane=use))
+        self._runner.start(Job(workflow, lane=use, done=use))
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
         """Look for a key when the service is first chosen; a keyring may take its time."""
@@ -194,11 +194,6 @@ class HostedPart(QWidget):
         self._on_key(place)
         self.state.setText(f"{self.state.text()}. The key works.")
 
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
-        self.state.setText(f"○ {error}")
-        if not isinstance(error, Sam3Error):
-            raise error
-
     def _on_url(self, url: str) -> None:
         try:
             write_setting(SEGMIND_URL, SegmindOptions(url=url).url)
@@ -211,8 +206,6 @@ class HostedPart(QWidget):
         self.key.native.returnPressed.connect(self._use)
         self.test_key.changed.connect(self._test)
         self.url.changed.connect(self._on_url)
-        self._runner.returned.connect(lambda job, answer: job.context(answer))
-        self._runner.failed.connect(self._on_failed)
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)

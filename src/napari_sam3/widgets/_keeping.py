@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -100,7 +101,6 @@ class Keeper(QObject):
         self._is_closed = False
         self._flaw = ""
         self._runner = Runner(self)
-        self._runner.returned.connect(self._on_returned)
         self._runner.failed.connect(self._on_failed)
         self._runner.idle.connect(self._wake)
         self._timer = QTimer(self)
@@ -326,7 +326,7 @@ class Keeper(QObject):
         if (self._due or not is_painting) and not self._runner.is_busy:
             work = self._next_work()
             if work is not None:
-                self._runner.start(Job(_working(work), work))
+                self._runner.start(Job(_working(work), done=partial(self._on_returned, work)))
         if not is_painting or (self._is_waiting and self._runner.is_busy):
             self._timer.stop()
 
@@ -429,9 +429,9 @@ class Keeper(QObject):
         self._under_way = {index: self._due.pop(index) for index in known or due}
         return _Looking(own, self.layer.data, dict(self._under_way), own.store.version, not known)
 
-    def _on_returned(self, job: Job, result: Any) -> None:
+    def _on_returned(self, work: _Looking | _Viewing | _Describing, result: Any) -> None:
         if not self._is_closed:
-            self._receive(job.context, result)
+            self._receive(work, result)
         self._wake()
 
     def _on_failed(self, _job: Job | None, error: BaseException) -> None:

@@ -21,7 +21,7 @@ from napari_sam3.core.prompts import ObjectPrompt
 from napari_sam3.engines import engine_info
 from napari_sam3.engines.base import Engine
 from napari_sam3.engines.creating import create_engine
-from napari_sam3.errors import ImageError, Sam3Error
+from napari_sam3.errors import ImageError
 from napari_sam3.jobs.records import open_records
 from napari_sam3.layers.drawing import mark_size, new_points_layer, next_polarity, set_next_polarity
 from napari_sam3.layers.objects import find_store, plane_index, store_of
@@ -132,9 +132,7 @@ class Refining(QObject):
         self._lock = threading.Lock()
         self._last = LastPicture()
         self._consent = ConsentDesk(parent)
-        self._runner = Runner(self)
-        self._runner.returned.connect(self._on_returned)
-        self._runner.failed.connect(self._on_failed)
+        self._runner = Runner(self, self.said.emit)
         self._runner.cancelled.connect(lambda _job: self.said.emit("Stopped; nothing changed."))
         # several events of one mouse press make one question
         self._timer = QTimer(self)
@@ -234,8 +232,16 @@ class Refining(QObject):
         picture = self._last.kept(session.picture, [session.image])
         region = Region(session.index, session.crop)
         run = SegmentRun(picture, (prompt,), region=region, about=about)
-        job = Job(self._asking(session.engine, run), (session, run, prompt), "refine")
-        job.billed = info.capabilities.billed
+        billed = info.capabilities.billed
+
+        def done(answer: SegmentAnswer) -> None:
+            # what was paid for is used, unless its object is gone
+            if billed or session is self._session:
+                session.asked = prompt
+                self._take(session, run, answer)
+
+        workflow = self._asking(session.engine, run)
+        job = Job(workflow, lane="refine", billed=billed, done=done)
         if self._runner.start(job):
             self.said.emit(f"Asking {info.title} about object {session.before.label} …")
         else:
@@ -285,11 +291,7 @@ class Refining(QObject):
                 self._engines[name] = create_engine(name)
             return self._engines[name]
 
-    def _on_returned(self, job: Job, answer: SegmentAnswer) -> None:
-        session, run, prompt = job.context
-        if session is not self._session and not job.billed:
-            return
-        session.asked = prompt
+    def _take(self, session: _Session, run: SegmentRun, answer: SegmentAnswer) -> None:
         if self._find(session) is None:
             self.said.emit(LOST)
             return
@@ -359,8 +361,3 @@ class Refining(QObject):
         # somebody painted on it: what follows is a step of its own, so that this is not lost
         session.key = object()
         return same
-
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
-        self.said.emit(str(error))
-        if not isinstance(error, Sam3Error):
-            raise error

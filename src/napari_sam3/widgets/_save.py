@@ -13,7 +13,6 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_sam3.core.progress import Progress
-from napari_sam3.errors import Sam3Error
 from napari_sam3.widgets._worker import Job, Runner
 from napari_sam3.widgets.saving import ToSave, capture_labels, save_layer_data
 
@@ -46,9 +45,7 @@ class SaveButton(QObject):
         )
         self._find_layer, self._say = find_layer, say
         self._widget = parent
-        self._runner = Runner(self)
-        self._runner.returned.connect(self._on_saved)
-        self._runner.failed.connect(self._on_failed)
+        self._runner = Runner(self, say)
         self._written: list[threading.Event] = []
         self.button.changed.connect(self._on_pressed)
 
@@ -66,7 +63,7 @@ class SaveButton(QObject):
         self._say(f"saving “{layer.name}” …")
         written = threading.Event()
         self._written = [written]
-        self._runner.start(Job(_saving(path, captured, written)))
+        self._runner.start(Job(_saving(path, captured, written), done=self._on_saved))
 
     def finish(self) -> None:
         """Wait for what is being written, at most a minute: the program is about to end."""
@@ -83,14 +80,9 @@ class SaveButton(QObject):
         if path:
             self.save(layer, path if Path(path).suffix else f"{path}.tif")
 
-    def _on_saved(self, _job: Job, files: list[str]) -> None:
+    def _on_saved(self, files: list[str]) -> None:
         names = " and ".join(Path(file).name for file in files)
         self._say(f"Saved {names}.")
-
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
-        self._say(str(error))
-        if not isinstance(error, Sam3Error):
-            raise error
 
 
 def _saving(

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_sam3.core.evaluation import Evaluation
 from napari_sam3.core.progress import Progress
-from napari_sam3.errors import Sam3Error
 from napari_sam3.widgets._worker import Job, Runner, Workflow
 from napari_sam3.workflows.evaluating import evaluate_arrays
 from napari_sam3.workflows.exporting import FORMATS, iter_export
@@ -46,10 +45,8 @@ class Sharing(QObject):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._widget = parent
-        self._runner = Runner(self)
-        self._runner.returned.connect(lambda job, found: job.context(found))
+        self._runner = Runner(self, self.said.emit)
         self._runner.progressed.connect(lambda _job, step: self.progressed.emit(step))
-        self._runner.failed.connect(self._on_failed)
 
     @property
     def is_busy(self) -> bool:
@@ -143,9 +140,4 @@ class Sharing(QObject):
             self.said.emit("Another file is being read or written; wait until it is done.")
             return
         self.said.emit(words)
-        self._runner.start(Job(workflow, done))
-
-    def _on_failed(self, _job: Job, error: BaseException) -> None:
-        self.said.emit(str(error))
-        if not isinstance(error, Sam3Error):
-            raise error
+        self._runner.start(Job(workflow, done=done))

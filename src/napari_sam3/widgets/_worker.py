@@ -15,7 +15,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam3.core.progress import Progress, drain
-from napari_sam3.errors import CancelledError
+from napari_sam3.errors import CancelledError, Sam3Error
 
 Workflow = Callable[[threading.Event], Generator[object, None, Any]]
 
@@ -29,7 +29,7 @@ class Job:
     workflow : callable
         Given the stop event, makes the generator; called in the worker's thread.
     context : object
-        Handed back with the answer; the worker does not look at it.
+        What the job is about; the worker does not look at it.
     lane : hashable
         A newer job of the same lane takes the place of an older one.
     billed : bool
@@ -37,6 +37,8 @@ class Job:
     question : hashable
         While a job runs, another of the same question is not started again;
         None is a question of its own.
+    done : callable, optional
+        Given the answer, in the window's thread.
     """
 
     workflow: Workflow
@@ -44,6 +46,7 @@ class Job:
     lane: Hashable = None
     billed: bool = False
     question: Hashable = None
+    done: Callable[[Any], object] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     is_stale: bool = False
     error: BaseException | None = None
@@ -51,6 +54,12 @@ class Job:
 
 class Runner(QObject):
     """Runs one job at a time.
+
+    Parameters
+    ----------
+    parent : QObject, optional
+    say : callable, optional
+        Shows why a job failed; what is no sentence for the user is raised again as well.
 
     Signals
     -------
@@ -72,8 +81,11 @@ class Runner(QObject):
 
     _event = Signal(object, str, object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(
+        self, parent: QObject | None = None, say: Callable[[str], object] | None = None
+    ) -> None:
         super().__init__(parent)
+        self._say = say
         self._running: Job | None = None
         self._waiting: list[Job] = []
         self._event.connect(self._on_event)
@@ -186,8 +198,18 @@ class Runner(QObject):
     def _end(self, job: Job, what: str, value: object) -> None:
         if what == "returned":
             self.returned.emit(job, value)
-        elif what == "failed":
-            self.failed.emit(job, value)
-        else:
-            job.error = value if isinstance(value, BaseException) else None
+            if job.done is not None:
+                job.done(value)
+        elif isinstance(value, BaseException):
+            self._end_without(job, what, value)
+
+    def _end_without(self, job: Job, what: str, error: BaseException) -> None:
+        if what == "cancelled":
+            job.error = error
             self.cancelled.emit(job)
+            return
+        self.failed.emit(job, error)
+        if self._say is not None:
+            self._say(str(error))
+            if not isinstance(error, Sam3Error):
+                raise error
