@@ -21,7 +21,7 @@ from napari_sam3.layers.objects import OBJECTS_KEY
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
-from napari_sam3.workflows.exporting.found import MAX_PIXELS
+from napari_sam3.workflows.exporting.file_object import MAX_PIXELS
 from napari_sam3.workflows.exporting.from_ome_zarr import label_groups
 from napari_sam3.workflows.exporting.importing import is_readable, read_objects
 from napari_sam3.workflows.label_files import open_labels

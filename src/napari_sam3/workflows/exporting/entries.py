@@ -17,9 +17,9 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported, Planes, place_along
-from napari_sam3.workflows.exporting.found import (
+from napari_sam3.workflows.exporting.file_object import (
     MAX_PIXELS,
-    Found,
+    FileObject,
     NoObjectError,
     malformed_as_sentence,
 )
@@ -36,14 +36,14 @@ class Entries:
     ----------
     noun : str
         What the file calls them, in the singular.
-    found : list of (Found, Place)
+    found : list of (FileObject, Place)
         Those that are objects, and where they lie.
     left_out : Counter
         How many are none, by the reason.
     """
 
     noun: str
-    found: list[tuple[Found, Place]] = field(default_factory=list)
+    found: list[tuple[FileObject, Place]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
@@ -60,7 +60,7 @@ class Entries:
         if count:
             self.left_out[why] += count
 
-    def add(self, one: Found, place: Place) -> None:
+    def add(self, one: FileObject, place: Place) -> None:
         """Take an entry that is an object."""
         self.found.append((one, place))
 
@@ -136,7 +136,7 @@ class Entries:
         self.found = kept
 
 
-def _numbered(found: Sequence[tuple[Found, Place]]) -> list[tuple[PlaneObject, Place]]:
+def _numbered(found: Sequence[tuple[FileObject, Place]]) -> list[tuple[PlaneObject, Place]]:
     """Give objects the labels that they have in the file, or 1 to n if those are none.
 
     What has one label on several planes is one object: what the file says first of its state

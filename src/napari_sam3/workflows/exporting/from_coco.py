@@ -14,8 +14,8 @@ from napari_sam3.core.rle import counts_of, instance_of_counts
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.entries import Entries
-from napari_sam3.workflows.exporting.found import (
-    Found,
+from napari_sam3.workflows.exporting.file_object import (
+    FileObject,
     NoObjectError,
     Room,
     Wanted,
@@ -128,8 +128,8 @@ def _shape(
     return said_shape(rows, cols, wanted, path)
 
 
-def _object(said: Said, names: Mapping[str, str], room: Room) -> Found:
-    return Found.of(
+def _object(said: Said, names: Mapping[str, str], room: Room) -> FileObject:
+    return FileObject.of(
         _instance(said, room),
         said.get("label"),
         said.get("score"),

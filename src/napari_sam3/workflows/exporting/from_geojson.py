@@ -11,9 +11,9 @@ import numpy as np
 from napari_sam3.core.outlines import Outline, Ring
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.entries import Entries, Place
-from napari_sam3.workflows.exporting.found import (
+from napari_sam3.workflows.exporting.file_object import (
     MAX_PLANE,
-    Found,
+    FileObject,
     NoObjectError,
     Room,
     Wanted,
@@ -141,10 +141,10 @@ def _ring(said: Any) -> Ring:
     return corners if len(corners) > 2 else corners[:0]
 
 
-def _object(feature: Feature, outlines: list[Outline], room: Room) -> Found:
+def _object(feature: Feature, outlines: list[Outline], room: Room) -> FileObject:
     said = feature.get("properties") or {}
     about = said.get("metadata") or {}
-    return Found.of(
+    return FileObject.of(
         room.outlined(outlines),
         said.get("name"),
         _score(said.get("measurements")),

@@ -15,7 +15,7 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import Calibration, read_calibration
-from napari_sam3.workflows.exporting.found import MAX_MASK_PIXELS, MAX_PIXELS
+from napari_sam3.workflows.exporting.file_object import MAX_MASK_PIXELS, MAX_PIXELS
 from napari_sam3.workflows.files import TIFF_MAGIC, Array, choose_plane, first_bytes
 from napari_sam3.workflows.label_files import open_label_plane, open_labels
 

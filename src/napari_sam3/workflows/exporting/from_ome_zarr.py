@@ -16,7 +16,7 @@ from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import Calibration, full_name
-from napari_sam3.workflows.exporting.found import MALFORMED, Found, malformed_as_sentence
+from napari_sam3.workflows.exporting.file_object import MALFORMED, FileObject, malformed_as_sentence
 from napari_sam3.workflows.exporting.from_labels import objects_of_labels, refuse_huge
 from napari_sam3.workflows.exporting.ome_zarr_labels import MISSING, NAME
 from napari_sam3.workflows.files import Array
@@ -148,7 +148,7 @@ def _about(group: Any) -> dict[int, Mapping[str, Any]]:
 
 def _described(one: PlaneObject, said: Mapping[str, Any]) -> PlaneObject:
     names = ("score", "concept", "engine", "state")
-    found = Found.of(one.instance, **{name: said.get(name) for name in names})
+    found = FileObject.of(one.instance, **{name: said.get(name) for name in names})
     return replace(one, instance=found.instance, engine=found.engine, state=found.state)
 
 

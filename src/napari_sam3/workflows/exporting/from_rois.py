@@ -18,9 +18,9 @@ from napari_sam3.core.outlines import Ring
 from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.entries import Entries
-from napari_sam3.workflows.exporting.found import (
+from napari_sam3.workflows.exporting.file_object import (
     MAX_BYTES,
-    Found,
+    FileObject,
     NoObjectError,
     Room,
     Wanted,
@@ -146,10 +146,10 @@ class _Region:
         corners = np.array([(top, left), (bottom, left), (bottom, right)], float)
         return [corners] if self.is_oval else self.rings
 
-    def object(self, room: Room) -> Found:
+    def object(self, room: Room) -> FileObject:
         """Return the object; NoObjectError if the region holds no pixels."""
         label, concept = self._label_and_concept()
-        return Found.of(
+        return FileObject.of(
             self._instance(room),
             label,
             _number(self.said.get("score", "")),

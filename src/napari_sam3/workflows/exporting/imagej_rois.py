@@ -18,7 +18,7 @@ from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids
-from napari_sam3.workflows.exporting.found import MAX_PLANE
+from napari_sam3.workflows.exporting.file_object import MAX_PLANE
 from napari_sam3.workflows.files import replace_file
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class FileObject:
     """One object of a file; its label is 0 if it has none."""
 
     instance: Instance
@@ -78,7 +78,7 @@ class Found:
         concept: Any = "",
         engine: Any = "",
         state: Any = None,
-    ) -> Found:
+    ) -> FileObject:
         """Take what a file says of an object, as far as it makes sense."""
         described = replace(instance, score=_score(score), concept=str(concept or ""))
         return cls(described, _label(label), str(engine or ""), _state(state))
