@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import best, heading, report, sizes_asked_for
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.labels import paint
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.outlines import trace_outlines

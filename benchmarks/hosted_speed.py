@@ -24,7 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from benchmarks.timing import best, heading, middle, report, sizes_asked_for
-from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt
 from napari_sam3.engines.base import SegmentationRequest

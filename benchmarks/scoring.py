@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 Mask = npt.NDArray[np.bool_]
-LabelImage = npt.NDArray[np.int32]
+LabelImage = npt.NDArray[np.integer[Any]]
 Float64Array = npt.NDArray[np.float64]
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 RGB8 = npt.NDArray[np.uint8]
-LabelImage = npt.NDArray[np.int32]
+LabelImage = npt.NDArray[np.integer[Any]]
 
 LEAST_AREA = 12
 

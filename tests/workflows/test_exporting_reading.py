@@ -22,7 +22,7 @@ from skimage.draw import ellipse
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting import export, read_calibration, read_objects
-from napari_sam3.workflows.exporting import found as limits
+from napari_sam3.workflows.exporting import file_object as limits
 from napari_sam3.workflows.exporting.importing import is_readable
 from napari_sam3.workflows.files import save_labels
 from tests.tiers import examples

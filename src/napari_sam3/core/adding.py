@@ -11,11 +11,10 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, LabelImage
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances, common_area
 from napari_sam3.core.labels import OverlapRule
@@ -32,9 +31,6 @@ SAME = 0.5
 
 LOOKED_AT_ONCE = 200
 """Objects that are looked at in one go."""
-
-IntArray = npt.NDArray[np.integer[Any]]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +67,7 @@ class Plan:
 
 
 def iter_plan(
-    plane: IntArray,
+    plane: LabelImage,
     instances: Instances,
     *,
     first_label: int,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_sam3.core.images import UInt8Array, row_blocks
+from napari_sam3.core.arrays import BoolArray, Float32Array, UInt8Array
+from napari_sam3.core.images import row_blocks
 
 Blending = Literal[
     "opaque", "translucent", "translucent_no_depth", "additive", "multiplicative", "minimum"
@@ -44,7 +44,7 @@ class Overlay:
     lut: UInt8Array | None = None
     opacity: float = 1.0
     blending: Blending = "translucent"
-    covered: npt.NDArray[np.bool_] | None = None
+    covered: BoolArray | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.picture.shape, self.picture.dtype
@@ -57,7 +57,7 @@ class Overlay:
         if self.blending not in BLENDINGS:
             raise ValueError(f"no blending {self.blending!r}; there are {', '.join(BLENDINGS)}")
 
-    def colors(self, rows: slice) -> npt.NDArray[np.float32]:
+    def colors(self, rows: slice) -> Float32Array:
         """Return the colours of some rows as 0–255, shape (rows, cols, 3 or 1)."""
         block = self.picture[rows]
         if block.ndim == 3:
@@ -111,8 +111,8 @@ def compose(overlays: Sequence[Overlay], shape: tuple[int, int]) -> UInt8Array:
 
 
 def _blend(
-    below: npt.NDArray[np.float32],
-    colors: npt.NDArray[np.float32],
+    below: Float32Array,
+    colors: Float32Array,
     overlay: Overlay,
     *,
     is_lowest: bool,

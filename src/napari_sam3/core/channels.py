@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import RGB8, BoolArray, Float64Array, IndexArray
 from napari_sam3.core.blending import Blending, Overlay
 from napari_sam3.core.contrast import Limits
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.slabs import Slab
 from napari_sam3.errors import ImageError, reason_of
-
-RGB8 = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float64]
 
 _BLOCK_CELLS = 1 << 17
 _SINGLE = Slab()
@@ -78,7 +76,7 @@ class Channel:
     colormap: str = ""
     opacity: float = 1.0
     blending: Blending = "translucent"
-    mapping: tuple[FloatArray, FloatArray] | None = None
+    mapping: tuple[Float64Array, Float64Array] | None = None
 
     def pixels(self, box: Box | None = None) -> npt.NDArray[Any]:
         """Read the values that are shown, or a part of them, and nothing else.
@@ -105,7 +103,7 @@ class Channel:
 
     def overlay(self, box: Box) -> Overlay:
         """Return what lies on a part of the picture."""
-        covered: npt.NDArray[np.bool_] | None = None
+        covered: BoolArray | None = None
         if self.mapping is None:
             # it is the colormap that turns bright and dark round here
             levels = self.levels(box, inverted=False)
@@ -172,8 +170,8 @@ class Channel:
         )
 
     def _resampled(
-        self, mapping: tuple[FloatArray, FloatArray], box: Box
-    ) -> tuple[RGB8, npt.NDArray[np.bool_]]:
+        self, mapping: tuple[Float64Array, Float64Array], box: Box
+    ) -> tuple[RGB8, BoolArray]:
         """Return it on the pixels of the picture, and where it is.
 
         As napari shows it: each pixel is a square of one colour, nothing lies beyond the last.
@@ -200,13 +198,13 @@ class Channel:
 
 
 def _sources(
-    mapping: tuple[FloatArray, FloatArray],
+    mapping: tuple[Float64Array, Float64Array],
     rows: npt.NDArray[np.int_],
     box: Box,
     shape: tuple[int, int],
     *,
     whole: bool = False,
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+) -> tuple[IndexArray, IndexArray]:
     """Return the row and the column of an image that lie at rows of a picture's part.
 
     They are arrays that broadcast to these rows and the columns of the part, or its first and

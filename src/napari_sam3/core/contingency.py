@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_sam3.core.label_runs import LabelImage
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from napari_sam3.core.arrays import BoolArray, Float64Array, Int64Array, LabelImage
 
 _PIXELS_AT_ONCE = 1 << 22
 
@@ -33,11 +29,11 @@ class Contingency:
 
     pred_labels: LabelImage
     true_labels: LabelImage
-    pred: IntArray
-    true: IntArray
-    iou: FloatArray
+    pred: Int64Array
+    true: Int64Array
+    iou: Float64Array
 
-    def match(self, threshold: float) -> IntArray:
+    def match(self, threshold: float) -> Int64Array:
         """Match each object to at most one of the other image.
 
         Returns
@@ -62,7 +58,7 @@ class Contingency:
             raise ValueError(f"an IoU threshold lies above 0 and at most at 1, not at {threshold}")
         return self._only_choice(threshold) if threshold >= 0.5 else self._best_choice(threshold)
 
-    def _only_choice(self, threshold: float) -> IntArray:
+    def _only_choice(self, threshold: float) -> Int64Array:
         """Match where two objects can hardly have the same partner.
 
         Above one half nothing has two partners.  At exactly one half an object may have two: its
@@ -73,7 +69,7 @@ class Contingency:
             pairs = np.sort(pairs[np.unique(side[pairs], return_index=True)[1]])
         return pairs
 
-    def _best_choice(self, threshold: float) -> IntArray:
+    def _best_choice(self, threshold: float) -> Int64Array:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -97,16 +93,16 @@ class Contingency:
         partner[chosen[0]] = chosen[1]
         return np.flatnonzero(reached & (partner[self.true] == self.pred))
 
-    def best_of_true(self) -> IntArray:
+    def best_of_true(self) -> Int64Array:
         """Return for each true object the pair with the highest IoU, or -1 if it is in none."""
         return _best(self.true, self.pred, self.iou, len(self.true_labels))
 
-    def best_of_pred(self) -> IntArray:
+    def best_of_pred(self) -> Int64Array:
         """Return for each predicted object the pair with the highest IoU, or -1."""
         return _best(self.pred, self.true, self.iou, len(self.pred_labels))
 
 
-def _best(side: IntArray, other: IntArray, iou: FloatArray, count: int) -> IntArray:
+def _best(side: Int64Array, other: Int64Array, iou: Float64Array, count: int) -> Int64Array:
     order = np.lexsort((other, -iou, side))
     found, first = np.unique(side[order], return_index=True)
     best = np.full(count, -1, np.int64)
@@ -151,7 +147,7 @@ def tabulate_labels(pred: LabelImage, true: LabelImage) -> Contingency:
     return Contingency(pred_labels, true_labels, one, two, iou)
 
 
-def _runs(one: LabelImage, two: LabelImage) -> Iterator[tuple[LabelImage, LabelImage, IntArray]]:
+def _runs(one: LabelImage, two: LabelImage) -> Iterator[tuple[LabelImage, LabelImage, Int64Array]]:
     """Yield the two labels and the length of each run of equal pixels, piece by piece."""
     # at least one piece, so that an image without pixels has its types
     for start in range(0, max(one.size, 1), _PIXELS_AT_ONCE):
@@ -161,7 +157,7 @@ def _runs(one: LabelImage, two: LabelImage) -> Iterator[tuple[LabelImage, LabelI
         yield ones[starts], twos[starts], np.diff(starts, append=ones.size)
 
 
-def _starts(one: LabelImage, two: LabelImage) -> IntArray:
+def _starts(one: LabelImage, two: LabelImage) -> Int64Array:
     is_new = np.ones(one.size, bool)
     is_new[1:] = one[1:] != one[:-1]
     is_new[1:] |= two[1:] != two[:-1]
@@ -169,8 +165,8 @@ def _starts(one: LabelImage, two: LabelImage) -> IntArray:
 
 
 def _sum_equal(
-    one: LabelImage, two: LabelImage, counts: IntArray
-) -> tuple[LabelImage, LabelImage, IntArray]:
+    one: LabelImage, two: LabelImage, counts: Int64Array
+) -> tuple[LabelImage, LabelImage, Int64Array]:
     order = np.lexsort((two, one))
     one, two, counts = one[order], two[order], counts[order]
     starts = _starts(one, two)
@@ -178,8 +174,8 @@ def _sum_equal(
 
 
 def _places(
-    labels: LabelImage, counts: IntArray, both: npt.NDArray[np.bool_]
-) -> tuple[IntArray, LabelImage, IntArray]:
+    labels: LabelImage, counts: Int64Array, both: BoolArray
+) -> tuple[Int64Array, LabelImage, Int64Array]:
     """Return where each pair's label stands among those above 0, these, and their areas."""
     values, index = np.unique(labels, return_inverse=True)
     areas = np.zeros(len(values), np.int64)

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Float64Array, IndexArray
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IndexArray = npt.NDArray[np.intp]
 
 UNUSUAL = 3.5
 """From this modified z-score on, a size or a shape is unusual."""
@@ -118,22 +115,22 @@ def doubts(
     return [", ".join(parts) for parts in reasons]
 
 
-def _size_deviation(areas: npt.ArrayLike) -> FloatArray:
+def _size_deviation(areas: npt.ArrayLike) -> Float64Array:
     return _deviation(np.log(np.maximum(np.asarray(areas, float), 1)))
 
 
-def _deviation(values: npt.ArrayLike) -> FloatArray:
+def _deviation(values: npt.ArrayLike) -> Float64Array:
     """Return the modified z-score of each value, with its sign."""
     known = np.asarray(values, float)
     if len(known) < _LEAST_OBJECTS:
         return np.zeros(len(known))
     apart = known - np.median(known)
     spread = max(float(np.median(np.abs(apart))), _LEAST_SPREAD)
-    deviation: FloatArray = 0.6745 * apart / spread
+    deviation: Float64Array = 0.6745 * apart / spread
     return deviation
 
 
-def compactness(instances: Sequence[Instance]) -> FloatArray:
+def compactness(instances: Sequence[Instance]) -> Float64Array:
     """Measure how compact objects are: 1 for a disc, less the longer or more ragged it is.
 
     Parameters
@@ -147,7 +144,7 @@ def compactness(instances: Sequence[Instance]) -> FloatArray:
     """
     areas = np.array([item.area for item in instances], float)
     perimeters = np.array([item.perimeter for item in instances], float)
-    ratio: FloatArray = 4 * np.pi * areas / np.maximum(perimeters, 1) ** 2
+    ratio: Float64Array = 4 * np.pi * areas / np.maximum(perimeters, 1) ** 2
     return np.minimum(ratio, 1.0)
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from napari_sam3.core.contingency import Contingency, FloatArray, IntArray, tabulate_labels
-from napari_sam3.core.label_runs import LabelImage
+from napari_sam3.core.arrays import Float64Array, Int64Array, LabelImage
+from napari_sam3.core.contingency import Contingency, tabulate_labels
 
 Outcome = Literal["found", "missed", "made up"]
 
@@ -366,9 +366,9 @@ def _object_scores(table: Contingency) -> tuple[ObjectScore, ...]:
     return tuple(scores)
 
 
-def _label(labels: LabelImage, places: IntArray, pair: int) -> int:
+def _label(labels: LabelImage, places: Int64Array, pair: int) -> int:
     return int(labels[places[pair]]) if pair >= 0 else 0
 
 
-def _iou(ious: FloatArray, pair: int) -> float:
+def _iou(ious: Float64Array, pair: int) -> float:
     return float(ious[pair]) if pair >= 0 else 0.0

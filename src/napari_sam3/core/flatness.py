@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Int64Array
 from napari_sam3.core.contrast import TAIL, Limits, real_array, tight_contrast_limits
 from napari_sam3.core.images import to_rgb8
 
@@ -136,7 +137,7 @@ def is_flat(rgb: npt.NDArray[np.uint8]) -> bool:
     return int(np.count_nonzero(differs)) <= most and not _holds_block(differs)
 
 
-def _histogram(channel: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def _histogram(channel: npt.NDArray[np.uint8]) -> Int64Array:
     counts = np.zeros(256, np.int64)
     rows = max(1, (1 << 18) // channel.shape[1])
     for start in range(0, channel.shape[0], rows):
@@ -145,7 +146,7 @@ def _histogram(channel: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _holds_block(mask: npt.NDArray[np.bool_]) -> bool:
+def _holds_block(mask: BoolArray) -> bool:
     for axis in range(2):
         along = np.moveaxis(mask, axis, 0)
         kept = along[_SPECK - 1 :]

@@ -6,8 +6,8 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.schema import Listed
 from napari_sam3.errors import PromptError
 
@@ -121,7 +121,7 @@ class Box(Listed):
         return cls(0, 0, *shape)
 
 
-def bounding_box(mask: npt.NDArray[np.bool_]) -> Box | None:
+def bounding_box(mask: BoolArray) -> Box | None:
     """Return the smallest box around the True pixels, or None if there is none.
 
     Parameters
@@ -152,7 +152,7 @@ def bounding_box(mask: npt.NDArray[np.bool_]) -> Box | None:
     return Box(top, int(cols[0]), bottom, int(cols[-1]) + 1)
 
 
-def _last_row(pixels: npt.NDArray[np.bool_], top: int) -> int:
+def _last_row(pixels: BoolArray, top: int) -> int:
     stop: int = pixels.shape[0]
     while True:
         start = max(top, stop - _ROWS_AT_ONCE)

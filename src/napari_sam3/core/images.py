@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import UInt8Array
 from napari_sam3.core.contrast import Limits, auto_contrast_limits, real_array
 from napari_sam3.errors import ImageError
-
-UInt8Array = npt.NDArray[np.uint8]
 
 _BLOCK_CELLS = 1 << 17
 _TABLE_STEPS = (1 << 16) - 1

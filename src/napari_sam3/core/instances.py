@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.geometry import Box, bounding_box
 from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.labels import OverlapRule, labels_dtype, paint, top_first
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

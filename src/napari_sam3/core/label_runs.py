@@ -7,16 +7,12 @@ are sorted instead of being looked up in tables.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, IndexArray, Int64Array, LabelImage
 from napari_sam3.core.geometry import Box, bounding_box
-
-IntArray = npt.NDArray[np.int64]
-IndexArray = npt.NDArray[np.intp]
-LabelImage = npt.NDArray[Any]
 
 _PIXELS_AT_ONCE = 1 << 20
 
@@ -33,16 +29,16 @@ class LabelRuns:
         Its labels; 0 is background, and so were labels below 0.
     """
 
-    rows: IntArray
-    cols: IntArray
-    lengths: IntArray
-    before: IntArray
-    after: IntArray
+    rows: Int64Array
+    cols: Int64Array
+    lengths: Int64Array
+    before: Int64Array
+    after: Int64Array
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> LabelRuns:
+    def __getitem__(self, chosen: BoolArray) -> LabelRuns:
         return LabelRuns(
             self.rows[chosen],
             self.cols[chosen],
@@ -67,7 +63,7 @@ class LabelRuns:
         sides = self.rows, self.cols, self.rows + 1, self.cols + self.lengths
         return _to_boxes(*_surround(self.after, np.stack(sides)))
 
-    def paint(self, canvas: npt.NDArray[np.bool_]) -> None:
+    def paint(self, canvas: BoolArray) -> None:
         """Set the runs' pixels in a contiguous image of shape (rows, cols)."""
         starts = self.rows * canvas.shape[1] + self.cols
         ends = np.cumsum(self.lengths)
@@ -85,9 +81,9 @@ class LabelPairs:
         Each pair of labels once.
     """
 
-    before: IntArray
-    after: IntArray
-    pixels: IntArray
+    before: Int64Array
+    after: Int64Array
+    pixels: Int64Array
 
     def sum_before(self) -> dict[int, int]:
         """Return how many pixels each label above 0 had."""
@@ -98,7 +94,7 @@ class LabelPairs:
         return _sum_by(self.after, self.pixels)
 
 
-def _sum_by(labels: IntArray, pixels: IntArray) -> dict[int, int]:
+def _sum_by(labels: Int64Array, pixels: Int64Array) -> dict[int, int]:
     values, index = np.unique(labels, return_inverse=True)
     sums = np.bincount(index, weights=pixels).astype(np.int64)
     return {n: s for n, s in zip(values.tolist(), sums.tolist(), strict=True) if n > 0}
@@ -161,7 +157,7 @@ def find_boxes(
 
 def _find_sides(
     band: LabelImage, wanted: npt.ArrayLike | None, top: int, left: int
-) -> tuple[LabelImage, IntArray]:
+) -> tuple[LabelImage, Int64Array]:
     """Return the labels of runs that are wanted, and (top, left, bottom, right) of each."""
     rows, cols, lengths = _find_starts(band, band)
     found = band[rows, cols]
@@ -170,7 +166,7 @@ def _find_sides(
     return found[kept], np.stack([rows, cols, rows + 1, cols + lengths[kept]])
 
 
-def _surround(labels: LabelImage, sides: IntArray) -> tuple[LabelImage, IntArray]:
+def _surround(labels: LabelImage, sides: Int64Array) -> tuple[LabelImage, Int64Array]:
     """Return each label once, in rising order, and the sides around all that it had."""
     order = np.argsort(labels, kind="stable")
     labels = labels[order]
@@ -184,7 +180,7 @@ def _surround(labels: LabelImage, sides: IntArray) -> tuple[LabelImage, IntArray
     return labels[starts], np.concatenate([near, far])
 
 
-def _to_boxes(labels: LabelImage, sides: IntArray) -> dict[int, Box]:
+def _to_boxes(labels: LabelImage, sides: Int64Array) -> dict[int, Box]:
     pairs = zip(labels.tolist(), sides.T.tolist(), strict=True)
     return {int(label): Box(*box) for label, box in pairs if label > 0}
 
@@ -196,7 +192,9 @@ def _to_runs(before: LabelImage, after: LabelImage, top: int = 0, left: int = 0)
     )
 
 
-def _find_starts(before: LabelImage, after: LabelImage) -> tuple[IntArray, IntArray, IntArray]:
+def _find_starts(
+    before: LabelImage, after: LabelImage
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Return row, column and length of the runs in which neither of two images changes."""
     is_new = np.ones(before.shape, bool)
     np.not_equal(before[:, 1:], before[:, :-1], out=is_new[:, 1:])
@@ -207,5 +205,5 @@ def _find_starts(before: LabelImage, after: LabelImage) -> tuple[IntArray, IntAr
     return rows, cols, np.diff(starts, append=is_new.size)
 
 
-def _clamped(labels: LabelImage) -> IntArray:
+def _clamped(labels: LabelImage) -> Int64Array:
     return np.maximum(labels.astype(np.int64), 0)

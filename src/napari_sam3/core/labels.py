@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.geometry import Box
 
 OverlapRule = Literal["score", "smallest", "first"]
@@ -56,7 +57,7 @@ def top_first(scores: Sequence[float | None], areas: Sequence[int], rule: Overla
 
 def paint(
     canvas: npt.NDArray[Any],
-    items: Iterable[tuple[int, Box, npt.NDArray[np.bool_]]],
+    items: Iterable[tuple[int, Box, BoolArray]],
     place: Box | None = None,
 ) -> None:
     """Paint masks into a label image; of several that share a pixel, the first shows.

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Float64Array, IndexArray
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 
 Ring = npt.NDArray[Any]
 
@@ -85,8 +86,8 @@ class _Corners:
     there twice.
     """
 
-    points: npt.NDArray[np.intp]
-    below: npt.NDArray[np.intp]
+    points: IndexArray
+    below: IndexArray
     """Who is joined to each by a vertical line."""
 
     @classmethod
@@ -110,7 +111,7 @@ class _Corners:
         below[order[::2]], below[order[1::2]] = order[1::2], order[::2]
         return cls(points, below)
 
-    def rings(self) -> Iterator[npt.NDArray[np.intp]]:
+    def rings(self) -> Iterator[IndexArray]:
         """Yield each ring, from its topmost line on."""
         size = len(self.points)
         # along a row to the neighbour, from there along a column
@@ -127,7 +128,7 @@ class _Corners:
 
 
 def _swapped(
-    around: npt.NDArray[np.uint8], parts: npt.NDArray[Any], doubles: npt.NDArray[np.intp]
+    around: npt.NDArray[np.uint8], parts: npt.NDArray[Any], doubles: IndexArray
 ) -> BoolArray:
     """Whether at such a corner the line from the left turns down, and not up.
 
@@ -257,12 +258,12 @@ def _fill(rings: Sequence[Ring], shape: tuple[int, int]) -> BoolArray:
     return inside[:, :cols].astype(bool)
 
 
-def _sides(ring: Ring) -> npt.NDArray[np.float64]:
+def _sides(ring: Ring) -> Float64Array:
     points = ring.astype(float)
     return np.stack([points, np.roll(points, -1, axis=0)])
 
 
-def _blocks(spans: npt.NDArray[np.intp]) -> Iterator[slice]:
+def _blocks(spans: IndexArray) -> Iterator[slice]:
     """Yield sides whose crossings are many, but not too many to be held."""
     start = 0
     ends = np.cumsum(spans)
@@ -276,8 +277,8 @@ def _blocks(spans: npt.NDArray[np.intp]) -> Iterator[slice]:
 
 
 def _crossings(
-    start: Ring, end: Ring, low: npt.NDArray[np.intp], spans: npt.NDArray[np.intp], cols: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    start: Ring, end: Ring, low: IndexArray, spans: IndexArray, cols: int
+) -> tuple[IndexArray, IndexArray]:
     """Return the rows whose centres sides cross, and the first column right of each crossing."""
     side = np.repeat(np.arange(spans.size), spans)
     row = np.arange(side.size) - np.repeat(np.cumsum(spans) - spans, spans) + low[side]

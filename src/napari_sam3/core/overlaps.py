@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, IndexArray, Int64Array
 from napari_sam3.core.instances import Instance, Instances, common_area
-
-BoolArray = npt.NDArray[np.bool_]
-IndexArray = npt.NDArray[np.intp]
-IntArray = npt.NDArray[np.int64]
 
 _PAIRS_AT_ONCE = 1 << 20
 # half a minute; three hundred thousand objects side by side need half as many
@@ -38,7 +35,7 @@ class Overlaps:
 
     first: IndexArray
     second: IndexArray
-    shared: IntArray
+    shared: Int64Array
 
     @property
     def count(self) -> int:
@@ -102,7 +99,7 @@ def _find_sharing(items: Sequence[Instance]) -> list[int]:
     return [i for i, item in enumerate(moved) if (many[item.box.slices] & item.mask).any()]
 
 
-def _iter_meeting(sides: IntArray) -> Iterator[tuple[IndexArray, IndexArray]]:
+def _iter_meeting(sides: Int64Array) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Yield the indices of boxes that meet, so many at a time that memory stays small."""
     order, counts, (_, lefts, _, rights) = _sorted_along_an_axis(sides)
     blocks = np.cumsum(counts) // _PAIRS_AT_ONCE
@@ -115,7 +112,7 @@ def _iter_meeting(sides: IntArray) -> Iterator[tuple[IndexArray, IndexArray]]:
         yield order[one[meet]], order[two[meet]]
 
 
-def _sorted_along_an_axis(sides: IntArray) -> tuple[IndexArray, IntArray, IntArray]:
+def _sorted_along_an_axis(sides: Int64Array) -> tuple[IndexArray, Int64Array, Int64Array]:
     """Return an order of boxes, how many of the next ones each may meet, and their sides.
 
     That is along rows or along columns, in which of them fewer may meet; of the sides,

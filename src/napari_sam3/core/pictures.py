@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import RGB8
 from napari_sam3.core.blending import compose
-from napari_sam3.core.channels import RGB8, Channel
+from napari_sam3.core.channels import Channel
 from napari_sam3.core.contrast import Limits, auto_contrast_limits
 from napari_sam3.core.flatness import Flatness, Part, find_flatness
 from napari_sam3.core.geometry import Box

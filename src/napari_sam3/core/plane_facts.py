@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.doubt import compactness, doubts, rank_doubtful, touches_border
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import paint
 from napari_sam3.core.overlaps import overlap_map, overlapping
 from napari_sam3.core.plane_objects import PlaneView
-
-IntArray = npt.NDArray[np.integer[Any]]
 
 UNNAMED = "object"
 """The concept of what was not asked for by name."""
@@ -47,7 +44,7 @@ class PlaneFacts:
     overlapping: frozenset[int]
     doubtful: tuple[int, ...]
     reasons: dict[int, str]
-    derived: dict[str, IntArray] = field(default_factory=dict)
+    derived: dict[str, LabelImage] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -97,7 +94,7 @@ def class_numbers(concepts: Iterable[str]) -> dict[str, int]:
 
 def _derived(
     kind: str, view: PlaneView, shape: tuple[int, int], classes: dict[str, int]
-) -> IntArray:
+) -> LabelImage:
     shown = view.from_top(Box.of_shape(shape))
     if kind == "overlaps":
         return overlap_map([one.instance for one in shown], shape)

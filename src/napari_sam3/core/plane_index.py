@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import Float64Array, IndexArray
 from napari_sam3.core.geometry import Box
 
 
@@ -73,14 +74,12 @@ class PlaneIndex(NamedTuple):
         plane = data[tuple(slice(None) if a in self.shown else at[a] for a in range(self.ndim))]
         return plane.T if self.shown[0] > self.shown[1] else plane
 
-    def indices(
-        self, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[np.intp], ...]:
+    def indices(self, rows: IndexArray, cols: IndexArray) -> tuple[IndexArray, ...]:
         """Return where pixels of the plane, (row, col), lie in the array: an index of it."""
         own = dict(zip(self.shown, (rows, cols), strict=True))
         return tuple(own.get(axis, np.full(len(rows), at)) for axis, at in enumerate(self.position))
 
-    def to_data(self, pixels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def to_data(self, pixels: npt.ArrayLike) -> Float64Array:
         """Map (row, col) of the plane, shape (n, 2), to points of the array, (n, ndim)."""
         points = np.asarray(pixels, dtype=float)
         data = np.tile(np.asarray(self.position, dtype=float), (len(points), 1))

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import Int64Array
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import common_area
 from napari_sam3.core.labels import paint
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.overlaps import Overlaps, find_overlaps
 from napari_sam3.core.painting import PaintRule, objects_from_top
-
-IntArray = npt.NDArray[np.int64]
 
 
 class PlaneObjects(Mapping[int, PlaneObject]):
@@ -41,7 +40,7 @@ class PlaneObjects(Mapping[int, PlaneObject]):
         self._labels = np.array([one.label for one in listed], np.int64)
         self._sides = _sides_of(listed)
         # which labels share how many pixels, found when first asked for: shape (n, 3)
-        self._pairs: IntArray | None = None
+        self._pairs: Int64Array | None = None
 
     def __getitem__(self, label: int) -> PlaneObject:
         return self.by_label[label]
@@ -56,11 +55,11 @@ class PlaneObjects(Mapping[int, PlaneObject]):
         return label in self.by_label
 
     @property
-    def labels(self) -> IntArray:
+    def labels(self) -> Int64Array:
         """The labels, in rising order; not to be changed."""
         return self._labels
 
-    def sides(self, labels: Collection[int]) -> IntArray:
+    def sides(self, labels: Collection[int]) -> Int64Array:
         """Return top, left, bottom and right of some objects' boxes, shape (n, 4)."""
         return self._sides[np.searchsorted(self._labels, np.array(sorted(labels), np.int64))]
 
@@ -85,7 +84,7 @@ class PlaneObjects(Mapping[int, PlaneObject]):
         return Overlaps(first, second, pairs[:, 2])
 
     @property
-    def labelled_overlaps(self) -> IntArray:
+    def labelled_overlaps(self) -> Int64Array:
         """The same by label: the smaller label, the larger, pixels in common; shape (n, 3).
 
         Found when first asked for, which may take long; what `changed` returns finds only
@@ -118,7 +117,9 @@ class PlaneObjects(Mapping[int, PlaneObject]):
             made._pairs = made._pairs_after(self._pairs, changes)
         return made
 
-    def _pairs_after(self, pairs: IntArray, changes: Mapping[int, PlaneObject | None]) -> IntArray:
+    def _pairs_after(
+        self, pairs: Int64Array, changes: Mapping[int, PlaneObject | None]
+    ) -> Int64Array:
         """Return the pairs of before, with those of changed objects found anew."""
         kept = pairs[~np.isin(pairs[:, :2], np.array(list(changes), np.int64)).any(axis=1)]
         found = {
@@ -130,11 +131,11 @@ class PlaneObjects(Mapping[int, PlaneObject]):
         }
         new = np.array([(*labels, shared) for labels, shared in found.items()], np.int64)
         joined = np.concatenate([kept, new.reshape(-1, 3)])
-        order: IntArray = np.lexsort((joined[:, 1], joined[:, 0]))
+        order: Int64Array = np.lexsort((joined[:, 1], joined[:, 0]))
         return joined[order]
 
 
-def _sides_of(objects: Collection[PlaneObject]) -> IntArray:
+def _sides_of(objects: Collection[PlaneObject]) -> Int64Array:
     boxes = (one.instance.box for one in objects)
     sides = [(box.top, box.left, box.bottom, box.right) for box in boxes]
     return np.array(sides, np.int64).reshape(-1, 4)

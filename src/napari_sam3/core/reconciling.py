@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, LabelImage
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import BoolArray, Instance, split_labels
+from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.core.label_runs import LabelRuns, find_boxes, find_changes
 from napari_sam3.core.objects import PlaneObject, ReviewState
 from napari_sam3.core.painting import PaintRule, order_from_top
@@ -35,8 +36,6 @@ from napari_sam3.core.renumbering import (
     VisibleCounts,
     assign_numbers,
 )
-
-Labels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def reconcile(
     return _follow(before, counts, numbers, touched)
 
 
-def _refuse_other_images(expected: Labels, actual: Labels) -> None:
+def _refuse_other_images(expected: LabelImage, actual: LabelImage) -> None:
     if expected.ndim != 2 or expected.shape != actual.shape:
         raise ValueError(
             f"two planes of one shape are compared, not {expected.shape} and {actual.shape}"

@@ -22,18 +22,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Int64Array, LabelImage
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray
 from napari_sam3.core.label_runs import LabelPairs
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.core.painting import PaintRule, order_from_top
-
-Labels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +50,8 @@ class ChangedPlane:
     """
 
     objects: Mapping[int, PlaneObject]
-    expected: Labels
-    actual: Labels
+    expected: LabelImage
+    actual: LabelImage
     hidden: frozenset[int]
     rule: PaintRule
     ranks: Mapping[int, int]
@@ -64,7 +60,7 @@ class ChangedPlane:
     def of(
         cls,
         objects: Mapping[int, PlaneObject],
-        images: tuple[Labels, Labels],
+        images: tuple[LabelImage, LabelImage],
         hidden: Collection[int],
         rule: PaintRule,
     ) -> ChangedPlane:
@@ -142,7 +138,7 @@ class Numbers:
         return np.array([new != now for new, now in same], bool)
 
 
-def _zipped(*arrays: npt.NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+def _zipped(*arrays: Int64Array) -> Iterator[tuple[int, ...]]:
     return zip(*(array.tolist() for array in arrays), strict=True)
 
 
@@ -273,8 +269,8 @@ class Stack:
         As in `ChangedPlane`.
     """
 
-    labels: npt.NDArray[np.int64]
-    ranks: npt.NDArray[np.int64]
+    labels: Int64Array
+    ranks: Int64Array
 
     @classmethod
     def of(cls, plane: ChangedPlane, numbers: Mapping[int, int]) -> Stack:
@@ -283,7 +279,7 @@ class Stack:
         labels = sorted(rank_of)
         return cls(np.array(labels, np.int64), np.array([rank_of[n] for n in labels], np.int64))
 
-    def lies_below(self, labels: Labels, rank: int) -> BoolArray:
+    def lies_below(self, labels: LabelImage, rank: int) -> BoolArray:
         """Return where an object of this rank would hide what a label shows."""
         labels = labels.astype(np.int64)
         if not len(self.labels):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Int64Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 
 if TYPE_CHECKING:
-    Lengths = npt.NDArray[np.int64]
+    Lengths = Int64Array
 
 _FIRST, _MORE, _SIGN, _BITS = 48, 0x20, 0x10, 5
 # 40 bits: no image has more pixels, and no sum of two neighbours can overflow

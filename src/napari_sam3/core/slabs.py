@@ -10,10 +10,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import level_position
-
-Array = npt.NDArray[Any]
 
 Projection: TypeAlias = Literal["none", "mean", "max", "min", "sum"]
 """By napari's names; "none" is a single plane."""

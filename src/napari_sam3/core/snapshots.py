@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
 from napari_sam3.core.store import ObjectStore
 from napari_sam3.core.taking_over import look, take_over
-
-IntArray = npt.NDArray[np.integer[Any]]
 
 _NOTHING = PlaneView(PlaneObjects())
 
@@ -50,7 +48,7 @@ class Snapshot:
         """Take one, where edits are made: in the window's thread."""
         return cls(data, store.copied(), store)
 
-    def in_step(self) -> tuple[IntArray, ObjectStore]:
+    def in_step(self) -> tuple[LabelImage, ObjectStore]:
         """Return the label image and the store, which tell of the same.
 
         What others painted is taken over, and what the store's view shows is painted.
@@ -70,7 +68,7 @@ class Snapshot:
         self._bring_in_step(store, {index: index.cut(labels) for index in store.planes})
         return labels, store
 
-    def plane_in_step(self, index: PlaneIndex) -> tuple[IntArray, ObjectStore]:
+    def plane_in_step(self, index: PlaneIndex) -> tuple[LabelImage, ObjectStore]:
         """Return one plane of the label image and the store; of others nothing is read.
 
         Raises
@@ -86,7 +84,7 @@ class Snapshot:
         self._bring_in_step(store, {index: plane})
         return plane, store
 
-    def _bring_in_step(self, store: ObjectStore, planes: Mapping[PlaneIndex, IntArray]) -> None:
+    def _bring_in_step(self, store: ObjectStore, planes: Mapping[PlaneIndex, LabelImage]) -> None:
         looks = []
         for index, plane in planes.items():
             painted, whole = store.painted.get(index, _NOTHING), Box.of_shape(plane.shape)
@@ -103,7 +101,7 @@ class Snapshot:
                 # what is below 0 is no object, and nobody's to change
                 np.copyto(plane, shown, where=plane >= 0)
 
-    def _take_back(self, index: PlaneIndex, plane: IntArray, painted: PlaneView) -> None:
+    def _take_back(self, index: PlaneIndex, plane: LabelImage, painted: PlaneView) -> None:
         """Take back what we painted since, and what we were painting."""
         for view in self._painted_since(index, painted):
             whole = Box.of_shape(plane.shape)
@@ -118,7 +116,7 @@ class Snapshot:
                 yield view
 
 
-def _copied(data: Any, highest: int = 0) -> IntArray:
+def _copied(data: Any, highest: int = 0) -> LabelImage:
     """Return labels as numbers, of a type that also holds a label that shows again."""
     # cut first: some arrays are read by an index only
     array = np.array(data[...])

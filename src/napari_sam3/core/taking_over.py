@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.label_runs import find_changes
@@ -31,7 +30,6 @@ from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneView
 from napari_sam3.core.reconciling import Changes, Reconciled, reconcile
 
-IntArray = npt.NDArray[np.integer[Any]]
 Objects = Mapping[int, LabelledObject]
 
 
@@ -57,18 +55,18 @@ class Look:
     index: PlaneIndex
     box: Box
     view: PlaneView
-    actual: IntArray
+    actual: LabelImage
     concerned: frozenset[int]
     is_first: bool = False
 
     @property
-    def expected(self) -> IntArray:
+    def expected(self) -> LabelImage:
         """What was painted, shape ``box.shape``."""
         return self.view.paint(self.box, self.actual.dtype)
 
 
 def look(
-    index: PlaneIndex, view: PlaneView, plane: IntArray, region: Box, *, is_first: bool = False
+    index: PlaneIndex, view: PlaneView, plane: LabelImage, region: Box, *, is_first: bool = False
 ) -> Look | None:
     """Find out where a part of a plane is other than it was painted; None if nowhere.
 
@@ -198,7 +196,7 @@ class _TakingOver:
             self._add(one, None, found.objects[label])
         self._note(found.changes, back)
 
-    def _concerned(self, one: Look, expected: IntArray) -> dict[int, PlaneObject]:
+    def _concerned(self, one: Look, expected: LabelImage) -> dict[int, PlaneObject]:
         """Return the objects concerned, in pixels of the look."""
         shown = set(np.unique(expected).tolist()) if one.view.objects else set()
         shifted = {}
@@ -224,7 +222,7 @@ class _TakingOver:
         return found
 
     def _with_other_numbers(
-        self, found: Reconciled, own: Mapping[int, PlaneObject], actual: IntArray
+        self, found: Reconciled, own: Mapping[int, PlaneObject], actual: LabelImage
     ) -> Reconciled:
         """Give whoever made way a number that is free on all planes, the same on each."""
         objects, renumbered = dict(found.objects), dict(found.changes.renumbered)

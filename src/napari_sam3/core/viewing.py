@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import Int64Array
 from napari_sam3.core.doubt import touches_border
 from napari_sam3.core.labels import OVERLAP_RULES
 from napari_sam3.core.objects import LabelledObject
@@ -15,8 +15,6 @@ from napari_sam3.core.overlaps import Overlaps, best_first, suppress
 from napari_sam3.core.painting import PaintRule
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def crowded_labels(
     return frozenset(labels[~is_shown].tolist())
 
 
-def _summed(pairs: Sequence[npt.NDArray[np.int64]], labels: npt.NDArray[np.int64]) -> Overlaps:
+def _summed(pairs: Sequence[Int64Array], labels: Int64Array) -> Overlaps:
     """Return the overlaps of objects over all planes, by index in these labels."""
     table = np.concatenate([np.zeros((0, 3), np.int64), *pairs])
     table = table[np.isin(table[:, :2], labels).all(axis=1)]

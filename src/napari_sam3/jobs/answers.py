@@ -31,6 +31,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.schema import Schema, printable, printable_json
@@ -437,7 +438,7 @@ def _instances(
         _damaged("boxes")
     scores = [None if score is None else float(score) for score in document.scores]
 
-    def unpack(index: int) -> list[npt.NDArray[np.bool_]]:
+    def unpack(index: int) -> list[BoolArray]:
         return _masks(archive, index, groups[index])
 
     masks = [mask for group in _in_parallel(unpack, len(groups)) for mask in group]
@@ -446,9 +447,7 @@ def _instances(
     return Instances((rows, cols), tuple(Instance(*column) for column in columns))
 
 
-def _in_parallel(
-    work: Callable[[int], list[npt.NDArray[np.bool_]]], count: int
-) -> Iterable[list[npt.NDArray[np.bool_]]]:
+def _in_parallel(work: Callable[[int], list[BoolArray]], count: int) -> Iterable[list[BoolArray]]:
     if count < 2:
         return [work(index) for index in range(count)]
     try:
@@ -459,9 +458,7 @@ def _in_parallel(
         return [work(index) for index in range(count)]
 
 
-def _masks(
-    archive: zipfile.ZipFile, index: int, boxes: Sequence[Box]
-) -> list[npt.NDArray[np.bool_]]:
+def _masks(archive: zipfile.ZipFile, index: int, boxes: Sequence[Box]) -> list[BoolArray]:
     lengths = [-(-box.area // 8) for box in boxes]
     bits = _part(archive, f"masks/{index}", sum(lengths))
     pixels = np.unpackbits(np.frombuffer(bits, np.uint8)).view(np.bool_)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Layer
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.calibration import UNNAMED, PixelSize
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.layers.transforms import LayerTransform
@@ -17,7 +17,7 @@ def axis_steps(layer: Layer) -> tuple[float, ...]:
     return tuple(float(step) for step in np.linalg.norm(linear, axis=0))
 
 
-def plane_to_world(layer: Layer, index: PlaneIndex) -> npt.NDArray[np.float64]:
+def plane_to_world(layer: Layer, index: PlaneIndex) -> Float64Array:
     """Return what takes (row, col, 1) of a plane to the world's axes of the same numbers.
 
     Of shape (2, 3); to pixels where rows and columns have different units, as `pixel_size` says.

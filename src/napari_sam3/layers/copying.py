@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from napari.layers import Image, Points, Shapes
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.layers.drawing import (
     PromptLayer,
     colour_by_polarity,
@@ -42,7 +43,7 @@ from napari_sam3.layers.prompts import (
     to_pixels,
 )
 from napari_sam3.layers.slicing import NOISE_DECIMALS
-from napari_sam3.layers.transforms import FloatArray, LayerTransform
+from napari_sam3.layers.transforms import LayerTransform
 
 SAME_PLACE = 10 * 10**-POINT_DECIMALS
 """Marks less than this many pixels apart lie at the same place."""
@@ -172,10 +173,10 @@ def _find_twins(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> dict[
     return twins
 
 
-def _by_kind(layer: PromptLayer, plane: Plane) -> dict[Hashable, dict[int, FloatArray]]:
+def _by_kind(layer: PromptLayer, plane: Plane) -> dict[Hashable, dict[int, Float64Array]]:
     """Return (row, col) of the marks on a plane by index, for each sign and kind of mark."""
     column = layer.features.get(POLARITY)
-    places: dict[Hashable, dict[int, FloatArray]] = defaultdict(dict)
+    places: dict[Hashable, dict[int, Float64Array]] = defaultdict(dict)
     for i in marks_on(layer, plane):
         corners = to_pixels(layer, layer.data[i], plane)
         is_positive = column is None or not is_negative(column.iloc[i])
@@ -184,7 +185,7 @@ def _by_kind(layer: PromptLayer, plane: Plane) -> dict[Hashable, dict[int, Float
     return places
 
 
-def _find_same(place: FloatArray, others: Mapping[int, FloatArray]) -> int | None:
+def _find_same(place: Float64Array, others: Mapping[int, Float64Array]) -> int | None:
     if not others:
         return None
     apart = np.abs(np.stack(list(others.values())) - place).max(axis=(1, 2))
@@ -192,7 +193,7 @@ def _find_same(place: FloatArray, others: Mapping[int, FloatArray]) -> int | Non
     return list(others)[nearest] if apart[nearest] < SAME_PLACE else None
 
 
-def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> FloatArray | None:
+def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> Float64Array | None:
     """Return the way between two planes in data of a layer; None if it lacks such an axis."""
     here, there = np.asarray(plane_from.world), np.asarray(plane_to.world)
     lacking = max(0, len(here) - layer.ndim)
@@ -207,7 +208,7 @@ def _shift(layer: PromptLayer, plane_from: Plane, plane_to: Plane) -> FloatArray
 
 
 def _append(
-    layer: PromptLayer, marks: list[int], places: list[FloatArray], numbers: Mapping[int, int]
+    layer: PromptLayer, marks: list[int], places: list[Float64Array], numbers: Mapping[int, int]
 ) -> None:
     # in the table's own order, whatever adding makes of it
     table = layer.features.copy()
@@ -226,7 +227,7 @@ def _append(
 
 
 def _add_shapes(
-    layer: Shapes, source: Shapes, marks: list[int], places: Sequence[FloatArray]
+    layer: Shapes, source: Shapes, marks: list[int], places: Sequence[Float64Array]
 ) -> None:
     layer.add(
         list(places),
@@ -286,18 +287,18 @@ def copy_to_image(
     return (_over(image, plane_to, name, layer, marks, places) if marks else None), copied
 
 
-def _full_pixels(layer: PromptLayer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
+def _full_pixels(layer: PromptLayer, points: npt.ArrayLike, plane: Plane) -> Float64Array:
     """Return (row, col) of points of a layer, in pixels of the full resolution, (n, 2)."""
     full = (to_pixels(layer, points, plane) + 0.5) * _factors(plane) - 0.5
     # the way through the world leaves errors of rounding, which would make another question
     return np.asarray(np.round(full, POINT_DECIMALS), dtype=float)
 
 
-def _factors(plane: Plane) -> FloatArray:
+def _factors(plane: Plane) -> Float64Array:
     return np.asarray([plane.factors[axis] for axis in plane.shown], dtype=float)
 
 
-def _is_inside(corners: FloatArray, plane: Plane) -> bool:
+def _is_inside(corners: Float64Array, plane: Plane) -> bool:
     """Whether something of what has these corners lies on an image."""
     size = np.asarray(plane.shape) * _factors(plane)
     low, high = np.floor(corners.min(axis=0) + 0.5), np.floor(corners.max(axis=0) + 0.5)
@@ -310,7 +311,7 @@ def _over(
     name: str,
     source: PromptLayer,
     marks: list[int],
-    places: list[FloatArray],
+    places: list[Float64Array],
 ) -> PromptLayer:
     size = mark_size(plane.shape)
     features = _rows(source.features, marks)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Labels, Vectors
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.layers.transforms import transform_kwargs
@@ -18,7 +18,7 @@ COLOUR = "#f0e442"
 _CROSSING = ((1, 0), (0, 1))
 
 
-def edges_of(item: Instance) -> npt.NDArray[np.float64]:
+def edges_of(item: Instance) -> Float64Array:
     """Return the sides of pixels that part an object from what lies around it.
 
     Returns
@@ -36,7 +36,7 @@ def edges_of(item: Instance) -> npt.NDArray[np.float64]:
     return np.concatenate(sides)
 
 
-def to_vectors(items: Iterable[Instance], index: PlaneIndex) -> npt.NDArray[np.float64]:
+def to_vectors(items: Iterable[Instance], index: PlaneIndex) -> Float64Array:
     """Return the outlines of objects of a plane as the data of a Vectors layer, (n, 2, ndim)."""
     edges = [edges_of(item) for item in items]
     joined = np.concatenate(edges) if edges else np.empty((0, 2, 2))

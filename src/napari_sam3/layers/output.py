@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Image, Labels
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.describing import describe_image, describe_placement
@@ -20,8 +20,6 @@ CELLS_PER_STEP = 1 << 20
 """Looked at in one go."""
 
 METADATA_KEY = "napari_sam3"
-
-IntArray = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +137,7 @@ def iter_is_empty(layer: Labels) -> Generator[None, None, bool]:
     return True
 
 
-def iter_highest(data: IntArray, planes: Iterable[PlaneIndex]) -> Generator[None, None, int]:
+def iter_highest(data: LabelImage, planes: Iterable[PlaneIndex]) -> Generator[None, None, int]:
     """Look, some milliseconds at a time, which is the highest label on some planes."""
     highest = looked_at = 0
     for index in planes:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from napari.components import Dims
 from napari.layers import Image, Layer
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.blending import Blending
 from napari_sam3.core.channels import Channel
 from napari_sam3.core.pictures import Picture
@@ -19,7 +20,6 @@ from napari_sam3.core.slabs import Projection, Slab
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.planes import Plane, find_plane, level_shapes
 from napari_sam3.layers.slicing import find_slab
-from napari_sam3.layers.transforms import FloatArray
 
 
 def capture_picture(image: Image, plane: Plane) -> Picture:
@@ -179,7 +179,7 @@ def _is_inverted(image: Image) -> bool:
     return bool(first > last)
 
 
-def _mapping(reference: Plane, plane: Plane) -> tuple[FloatArray, FloatArray] | None:
+def _mapping(reference: Plane, plane: Plane) -> tuple[Float64Array, Float64Array] | None:
     """Return (matrix, offset) from pixels of `reference` to pixels of `plane`."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     mapped = plane.from_canvas(reference.to_canvas(corners))

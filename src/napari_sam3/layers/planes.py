@@ -11,10 +11,11 @@ import numpy.typing as npt
 from napari.components import Dims
 from napari.layers import Image, Layer
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.slabs import Slab
 from napari_sam3.errors import ImageError
 from napari_sam3.layers.slicing import is_beside
-from napari_sam3.layers.transforms import FloatArray, LayerTransform, Margins
+from napari_sam3.layers.transforms import LayerTransform, Margins
 
 MAX_SIDE = 4096
 """Of a multiscale image, the finest level is read whose shown sides are not longer."""
@@ -112,7 +113,7 @@ class Plane:
         rows, cols = (axis + layer.ndim - self.ndim for axis in self.shown)
         return rows, cols
 
-    def to_data(self, pixels: npt.ArrayLike) -> FloatArray:
+    def to_data(self, pixels: npt.ArrayLike) -> Float64Array:
         """Map (row, col) of the level, (n, 2), to full-resolution data points, (n, ndim)."""
         rows_cols = np.asarray(pixels, dtype=float)
         factors = np.asarray([self.factors[axis] for axis in self.shown])
@@ -120,11 +121,11 @@ class Plane:
         data[:, self.shown] = (rows_cols + 0.5) * factors - 0.5
         return data
 
-    def to_canvas(self, pixels: npt.ArrayLike) -> FloatArray:
+    def to_canvas(self, pixels: npt.ArrayLike) -> Float64Array:
         """Return where napari draws (row, col) of the level, (n, 2), in world coordinates."""
         return self.transform.to_canvas(self.to_data(pixels), self.shown)
 
-    def from_canvas(self, places: npt.ArrayLike) -> FloatArray:
+    def from_canvas(self, places: npt.ArrayLike) -> Float64Array:
         """Return (row, col) of the level that napari draws at these places, (n, 2)."""
         factors = np.asarray([self.factors[axis] for axis in self.shown])
         full = self.transform.from_canvas(places, self.shown)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Layer, Points, Shapes
 
+from napari_sam3.core.arrays import BoolArray, Float64Array
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import (
     PROPOSALS,
@@ -28,7 +29,7 @@ from napari_sam3.core.prompts import (
 from napari_sam3.errors import PromptError
 from napari_sam3.layers.planes import Plane
 from napari_sam3.layers.slicing import NOISE_DECIMALS, shown_marks
-from napari_sam3.layers.transforms import Cut, FloatArray, LayerTransform
+from napari_sam3.layers.transforms import Cut, LayerTransform
 
 POLARITY = "polarity"
 OBJECT = "object"
@@ -326,7 +327,7 @@ def _positive(boxes: Iterable[DrawnBox]) -> list[DrawnBox]:
     return [box for box in boxes if box.positive]
 
 
-def to_pixels(layer: Layer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
+def to_pixels(layer: Layer, points: npt.ArrayLike, plane: Plane) -> Float64Array:
     """Return the (row, col) on which a layer's points are drawn, (n, 2)."""
     own = np.atleast_2d(np.asarray(points, dtype=float))
     # infinite positions are drawn nowhere; NaN stands for them without a warning
@@ -334,7 +335,7 @@ def to_pixels(layer: Layer, points: npt.ArrayLike, plane: Plane) -> FloatArray:
     return plane.from_canvas(LayerTransform.of(layer).to_canvas(own, plane.axes_of(layer)))
 
 
-def from_pixels(layer: Layer, pixels: npt.ArrayLike, plane: Plane) -> FloatArray:
+def from_pixels(layer: Layer, pixels: npt.ArrayLike, plane: Plane) -> Float64Array:
     """Return the layer's points that are drawn on (row, col), where the sliders are, (n, ndim)."""
     transform, axes = LayerTransform.of(layer), plane.axes_of(layer)
     drawn = transform.from_canvas(plane.to_canvas(pixels), axes)
@@ -346,7 +347,7 @@ def from_pixels(layer: Layer, pixels: npt.ArrayLike, plane: Plane) -> FloatArray
     return points
 
 
-def is_shown(layer: Points | Shapes, plane: Plane) -> npt.NDArray[np.bool_]:
+def is_shown(layer: Points | Shapes, plane: Plane) -> BoolArray:
     """Return which marks of a layer are shown with a plane, one for each; see `extends_along`."""
     return shown_marks(layer, *_cut(layer, plane))
 
@@ -362,24 +363,24 @@ def extends_along(layer: Layer, plane: Plane) -> bool:
     return min(plane.axes_of(layer)) >= 0
 
 
-def _rounded(pixels: FloatArray) -> list[tuple[float, float]]:
+def _rounded(pixels: Float64Array) -> list[tuple[float, float]]:
     # the way through the world leaves errors of rounding, which would make another question
     return [(row, col) for row, col in np.round(pixels, POINT_DECIMALS).tolist()]
 
 
-def _inside(pixels: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def _inside(pixels: Float64Array, shape: tuple[int, int]) -> BoolArray:
     at = np.floor(pixels + 0.5)
     return np.asarray(((at >= 0) & (at < shape)).all(axis=1))
 
 
-def _ellipse_ends(corners: FloatArray) -> FloatArray:
+def _ellipse_ends(corners: Float64Array) -> Float64Array:
     """Return two opposite corners of the box around an ellipse, given by its own four."""
     centre = corners.mean(axis=0)
     half = np.hypot(corners[1] - corners[0], corners[3] - corners[0]) / 2
     return np.stack([centre - half, centre + half])
 
 
-def _outline(pixels: FloatArray, kind: str) -> tuple[tuple[float, float], ...]:
+def _outline(pixels: Float64Array, kind: str) -> tuple[tuple[float, float], ...]:
     """Return the corners of a polygon or an ellipse, none of a rectangle or of what is flat."""
     if kind == "rectangle":
         return ()
@@ -390,14 +391,14 @@ def _outline(pixels: FloatArray, kind: str) -> tuple[tuple[float, float], ...]:
         return ()
 
 
-def _ellipse(corners: FloatArray) -> FloatArray:
+def _ellipse(corners: Float64Array) -> Float64Array:
     centre = corners.mean(axis=0)
     one, other = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angles = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)[:, np.newaxis]
     return np.asarray(centre + np.cos(angles) * one + np.sin(angles) * other, np.float64)
 
 
-def _box_around(pixels: FloatArray) -> Box | None:
+def _box_around(pixels: Float64Array) -> Box | None:
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     if not (high > low).all():
         return None
@@ -407,7 +408,7 @@ def _box_around(pixels: FloatArray) -> Box | None:
     return Box(top, left, max(bottom, top + 1), max(right, left + 1))
 
 
-def _stroke(pixels: FloatArray) -> FloatArray:
+def _stroke(pixels: Float64Array) -> Float64Array:
     """Return points along a line through the vertices, evenly spaced, (n, 2)."""
     steps = np.hypot(*np.diff(pixels, axis=0).T) if len(pixels) > 1 else np.zeros(0)
     along = np.concatenate([[0.0], np.cumsum(steps)])
@@ -439,7 +440,7 @@ def _signs(layer: Points | Shapes) -> list[bool]:
     return [not is_negative(value) for value in column.tolist()]
 
 
-def _proposals(layer: Points, is_read: npt.NDArray[np.bool_]) -> tuple[tuple[int, Proposal], ...]:
+def _proposals(layer: Points, is_read: BoolArray) -> tuple[tuple[int, Proposal], ...]:
     """Return for each object whose points say it which proposal is wanted; the last one counts."""
     column = layer.features.get(PROPOSAL)
     if column is None:
@@ -466,7 +467,7 @@ def _left_out(count: int, noun: str, layer: Layer) -> tuple[str, ...]:
     return (f"{_many(count, noun)} left out, outside of the image (“{layer.name}”).",)
 
 
-def _unseen(which: npt.NDArray[np.bool_], where: str, layer: Points | Shapes) -> tuple[str, ...]:
+def _unseen(which: BoolArray, where: str, layer: Points | Shapes) -> tuple[str, ...]:
     count = int(np.count_nonzero(which))
     noun = "point" if isinstance(layer, Points) else "shape"
     words = f"1 {noun} is" if count == 1 else f"{count} {noun}s are"

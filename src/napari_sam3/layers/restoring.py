@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from napari.layers import Image, Points, Shapes
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.prompts import Everything, ObjectPrompt, Point, Prompt
 from napari_sam3.layers.drawing import (
@@ -27,7 +28,6 @@ from napari_sam3.layers.prompts import (
     PROPOSAL,
     from_pixels,
 )
-from napari_sam3.layers.transforms import FloatArray
 
 INSIDE = 0.25
 """How far, in pixels, a box is drawn inside of its edges: no rounding moves it beyond them."""
@@ -119,7 +119,7 @@ def _boxes_layer(
     return layer
 
 
-def corners_of(box: Box) -> FloatArray:
+def corners_of(box: Box) -> Float64Array:
     """Return the corners of a rectangle that reads back as this box, (4, 2), as (row, col)."""
     # pixel i covers i − 0.5 to i + 0.5
     top, left = box.top - 0.5 + INSIDE, box.left - 0.5 + INSIDE

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.plane_objects import PlaneObjects, PlaneView
@@ -29,7 +30,6 @@ STEP_S = 0.008
 CELL = (256, 512)
 """Rows and columns that are painted in one go."""
 
-IntArray = npt.NDArray[np.integer[Any]]
 
 _NOTHING = PlaneView(PlaneObjects())
 
@@ -211,7 +211,7 @@ class Showing:
         self,
         index: PlaneIndex,
         box: Box,
-        values: IntArray,
+        values: LabelImage,
         where: npt.NDArray[np.bool_],
         history: bool,
     ) -> bool:

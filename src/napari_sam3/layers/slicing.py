@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Points, Shapes
 
+from napari_sam3.core.arrays import BoolArray, Float64Array
 from napari_sam3.core.slabs import Projection, Slab
-from napari_sam3.layers.transforms import Cut, FloatArray
+from napari_sam3.layers.transforms import Cut
 
 NOISE_DECIMALS = 6
 """The way through the world leaves errors of rounding; a millionth of a plane is none."""
@@ -63,7 +63,7 @@ def _range(point: Any, left: Any, right: Any, size: int) -> tuple[int, int]:
     return first, min(after, size)
 
 
-def shown_marks(layer: Points | Shapes, hidden: Sequence[int], cut: Cut) -> npt.NDArray[np.bool_]:
+def shown_marks(layer: Points | Shapes, hidden: Sequence[int], cut: Cut) -> BoolArray:
     """Return which points or shapes are shown.
 
     Parameters
@@ -93,7 +93,7 @@ def shown_marks(layer: Points | Shapes, hidden: Sequence[int], cut: Cut) -> npt.
     return np.array(shown, dtype=bool)
 
 
-def _shown_points(layer: Points, at: FloatArray, cut: Cut) -> npt.NDArray[np.bool_]:
+def _shown_points(layer: Points, at: Float64Array, cut: Cut) -> BoolArray:
     mode = str(layer.projection_mode)
     low, high = (cut.point.copy() for _ in range(2))
     if mode != "none":
@@ -108,12 +108,12 @@ def _shown_points(layer: Points, at: FloatArray, cut: Cut) -> npt.NDArray[np.boo
     return np.asarray((inside | _is_here(at, cut)) & np.asarray(layer.shown))
 
 
-def _is_shape_shown(at: FloatArray, kind: str, cut: Cut) -> bool:
+def _is_shape_shown(at: Float64Array, kind: str, cut: Cut) -> bool:
     # napari cuts off the fractions of rectangles, and rounds those of all else
     rounded = np.trunc if kind == "rectangle" else np.rint
     planes = rounded(np.round(at, NOISE_DECIMALS))
     return bool((np.abs(planes - cut.point) < 0.5).all() or _is_here(at, cut).all())
 
 
-def _is_here(at: FloatArray, cut: Cut) -> npt.NDArray[np.bool_]:
+def _is_here(at: Float64Array, cut: Cut) -> BoolArray:
     return np.asarray((np.abs(at - cut.point) < HERE).all(axis=1))

@@ -11,10 +11,8 @@ import numpy.typing as npt
 from napari.layers import Layer
 from napari.utils.transforms import Affine, CompositeAffine
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.errors import ImageError
-
-FloatArray = npt.NDArray[np.float64]
-
 
 Margins: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 """How far a slice reaches before and behind its position, along each axis of the world."""
@@ -26,9 +24,9 @@ class Cut(NamedTuple):
     Its sides reach from ``point - left`` to ``point + right``.
     """
 
-    point: FloatArray
-    left: FloatArray
-    right: FloatArray
+    point: Float64Array
+    left: Float64Array
+    right: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +39,8 @@ class LayerTransform:
     offset : ndarray, shape (ndim,)
     """
 
-    linear: FloatArray
-    offset: FloatArray
+    linear: Float64Array
+    offset: Float64Array
 
     @classmethod
     def of(cls, layer: Layer) -> LayerTransform:
@@ -58,7 +56,7 @@ class LayerTransform:
         """Number of axes."""
         return len(self.offset)
 
-    def to_world(self, points: npt.ArrayLike) -> FloatArray:
+    def to_world(self, points: npt.ArrayLike) -> Float64Array:
         """Map data points, shape (n, ndim), to the world's last ``ndim`` axes."""
         return np.asarray(points, dtype=float) @ self.linear.T + self.offset
 
@@ -88,7 +86,7 @@ class LayerTransform:
         data[1:] -= mapping.translate
         return Cut(*np.nan_to_num(data))
 
-    def slider_at(self, places: npt.ArrayLike, hidden: Sequence[int]) -> FloatArray:
+    def slider_at(self, places: npt.ArrayLike, hidden: Sequence[int]) -> Float64Array:
         """Return where the viewer's sliders are when it cuts the data at these places.
 
         Parameters
@@ -106,7 +104,7 @@ class LayerTransform:
         mapping = self._inverse.set_slice(list(hidden))
         return np.linalg.solve(mapping.linear_matrix, np.asarray(places) - mapping.translate)
 
-    def to_canvas(self, points: npt.ArrayLike, shown: Sequence[int]) -> FloatArray:
+    def to_canvas(self, points: npt.ArrayLike, shown: Sequence[int]) -> Float64Array:
         """Return where napari draws data points in 2D.
 
         Parameters
@@ -128,7 +126,7 @@ class LayerTransform:
         own = np.asarray(points, dtype=float)[:, axes]
         return own @ self.linear[np.ix_(axes, axes)].T + self.offset[axes]
 
-    def from_canvas(self, places: npt.ArrayLike, shown: Sequence[int]) -> FloatArray:
+    def from_canvas(self, places: npt.ArrayLike, shown: Sequence[int]) -> Float64Array:
         """Return what napari draws at a place, along the axes shown; undoes `to_canvas`."""
         axes = list(shown)
         own = np.asarray(places, dtype=float) - self.offset[axes]

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from napari_sam3.core.images import UInt8Array
-from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.arrays import BoolArray, Int64Array, UInt8Array
 from napari_sam3.testing._behaviour import Behaviour, ImageKind, OutputHost, Several
 from napari_sam3.testing._fields import Fields
 from napari_sam3.testing._storage import File
@@ -229,28 +227,28 @@ def overlay_picture(
     return _saved(_resized(Image.fromarray(drawn), factors), kind)
 
 
-def _gray(names: npt.NDArray[np.int64]) -> Image.Image:
+def _gray(names: Int64Array) -> Image.Image:
     return Image.fromarray(np.where(names > 0, np.uint8(255), np.uint8(0)))
 
 
-def _palette(names: npt.NDArray[np.int64]) -> Image.Image:
+def _palette(names: Int64Array) -> Image.Image:
     picture = Image.fromarray((names > 0).astype(np.uint8))
     picture.putpalette([0, 0, 0, 255, 255, 255])
     return picture
 
 
-def _see_through(names: npt.NDArray[np.int64]) -> Image.Image:
+def _see_through(names: Int64Array) -> Image.Image:
     picture = Image.new("RGB", names.shape[::-1], "white")
     picture.putalpha(_gray(names))
     return picture
 
 
-def _coloured(names: npt.NDArray[np.int64]) -> Image.Image:
+def _coloured(names: Int64Array) -> Image.Image:
     colours = np.concatenate([np.zeros((1, 3), np.uint8), _COLOURS])
     return Image.fromarray(colours[np.where(names > 0, 1 + (names - 1) % len(_COLOURS), 0)])
 
 
-_DRAWN: Mapping[ImageKind, Callable[[npt.NDArray[np.int64]], Image.Image]] = {
+_DRAWN: Mapping[ImageKind, Callable[[Int64Array], Image.Image]] = {
     "L": _gray,
     "1": lambda names: _gray(names).convert("1", dither=Image.Dither.NONE),
     "P": _palette,

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, ValidationError
 
-from napari_sam3.core.images import UInt8Array
+from napari_sam3.core.arrays import UInt8Array
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from napari_sam3.core.arrays import BoolArray, UInt8Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.images import UInt8Array
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.pictures import Pixels
 from napari_sam3.core.prompts import ConceptPrompt, Everything, Exemplar, ObjectPrompt, Point
 from napari_sam3.engines.base import Engine, SegmentationRequest

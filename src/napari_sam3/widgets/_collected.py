@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.jobs.collecting import Collected
 from napari_sam3.layers.output import METADATA_KEY
 from napari_sam3.workflows.collected import labels_of, record_of
@@ -47,7 +47,7 @@ def add_collected(viewer: ViewerModel, done: Sequence[Collected]) -> list[str]:
     return said
 
 
-def _affine(about: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
+def _affine(about: Mapping[str, Any]) -> Float64Array | None:
     """Return where the picture lay in the world, or None if that cannot be used."""
     try:
         matrix = np.asarray(about["affine"], dtype=float)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QItemSelectionRange, QModelIndex, QObject, Qt, Signal
 
+from napari_sam3.core.arrays import Int64Array
 from napari_sam3.widgets._columns import (
     COLUMNS,
     LABEL,
@@ -114,7 +114,7 @@ class FeatureModel(QAbstractTableModel):
 
     def __init__(self, columns: Sequence[Column] = COLUMNS, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.labels: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self.labels: Int64Array = np.empty(0, np.int64)
         self.hints: tuple[str, ...] = ()
         self.sort_name: str | None = None
         self.descending = False
@@ -177,7 +177,7 @@ class FeatureModel(QAbstractTableModel):
             self._text = text
             self._reorder(self._table)
 
-    def rows_of(self, labels: Iterable[int] | npt.NDArray[np.int64]) -> Rows:
+    def rows_of(self, labels: Iterable[int] | Int64Array) -> Rows:
         """Return which rows these labels have, in order; those without one are left out."""
         wanted = np.asarray(labels if isinstance(labels, np.ndarray) else [*labels], np.int64)
         return np.flatnonzero(np.isin(self.labels, wanted))
@@ -309,7 +309,7 @@ def _columns_of(
     )
 
 
-def _read_labels(column: pd.Series) -> tuple[npt.NDArray[np.int64], Rows]:
+def _read_labels(column: pd.Series) -> tuple[Int64Array, Rows]:
     numbers = Values(column).numbers
     if numbers is None:
         numbers = np.asarray(pd.to_numeric(column.astype(object), errors="coerce"), np.float64)

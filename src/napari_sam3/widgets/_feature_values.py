@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_sam3.core.arrays import BoolArray, IndexArray
 from napari_sam3.widgets._columns import is_number, to_text
 
 Rows = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
 
 _NUMERIC_OBJECTS = frozenset({"integer", "floating", "mixed-integer-float", "decimal", "boolean"})
 _ORDERED_KINDS = "biuf"
@@ -43,7 +43,7 @@ class Values:
         return np.asarray(self._series.to_numpy())
 
     @cached_property
-    def is_missing(self) -> Mask:
+    def is_missing(self) -> BoolArray:
         """Which cells are empty."""
         return np.asarray(self._series.isna(), bool)
 
@@ -87,7 +87,7 @@ class Values:
         return self.cells.astype(np.str_)
 
     @cached_property
-    def texts(self) -> tuple[npt.NDArray[np.intp], list[str]]:
+    def texts(self) -> tuple[IndexArray, list[str]]:
         """Which text each cell holds, −1 for none, and the different texts without their case."""
         codes, uniques = self._factorized
         return codes, [to_text(value).casefold() for value in uniques]
@@ -107,7 +107,7 @@ class Values:
         return places[codes]
 
     @cached_property
-    def _factorized(self) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    def _factorized(self) -> tuple[IndexArray, list[Any]]:
         if isinstance(self._series.dtype, pd.CategoricalDtype):
             return np.asarray(self._series.cat.codes, np.intp), list(self._series.cat.categories)
         values = self._series.astype(object)

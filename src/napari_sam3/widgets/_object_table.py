@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QAction, QGuiApplication, QKeySequence
 from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QStyle, QVBoxLayout, QWidget
 
+from napari_sam3.core.arrays import Int64Array
 from napari_sam3.widgets._columns import COLUMNS, LABEL, STATE, Column
 from napari_sam3.widgets._feature_model import FeatureModel
 from napari_sam3.widgets._feature_values import Rows
@@ -49,7 +49,7 @@ class Outlook:
         How far it is scrolled: rows down, pixels to the right.
     """
 
-    selected: npt.NDArray[np.int64]
+    selected: Int64Array
     current: int = 0
     place: int = 0
     top: int = 0

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from napari_sam3.widgets._feature_values import Mask, Values
+from napari_sam3.core.arrays import BoolArray
+from napari_sam3.widgets._feature_values import Values
 
 EXAMPLES = "nucleus area>500 score<=0.7 state=edited"
 
@@ -42,7 +43,7 @@ class Filtered(NamedTuple):
         A sentence for each comparison that cannot be read and so was left out.
     """
 
-    rows: Mask
+    rows: BoolArray
     hints: tuple[str, ...]
 
 
@@ -89,7 +90,7 @@ def _parts(text: str, names: Iterable[str]) -> Iterable[re.Match[str]]:
     return re.finditer(pattern, text, re.IGNORECASE)
 
 
-def _search(word: str, fields: Iterable[Values], count: int) -> Mask:
+def _search(word: str, fields: Iterable[Values], count: int) -> BoolArray:
     wanted = " ".join(word.split()).casefold()
     found = np.zeros(count, bool)
     for values in fields:
@@ -102,13 +103,15 @@ def _search(word: str, fields: Iterable[Values], count: int) -> Mask:
     return found
 
 
-def _search_numbers(wanted: str, values: Values) -> Mask:
+def _search_numbers(wanted: str, values: Values) -> BoolArray:
     if not re.fullmatch(r"-?\d+", wanted):
         return np.zeros(len(values), bool)
     return np.asarray(np.strings.find(values.digits, wanted) >= 0)
 
 
-def _compare(part: re.Match[str], columns: Mapping[str, Values], names: Mapping[str, str]) -> Mask:
+def _compare(
+    part: re.Match[str], columns: Mapping[str, Values], names: Mapping[str, str]
+) -> BoolArray:
     name, symbol, value = part["name"], part["operator"], part["value"]
     if not name:
         raise UnreadableError(f"Write a column before “{symbol}”, e.g. area{symbol}500.")
@@ -123,7 +126,7 @@ def _compare(part: re.Match[str], columns: Mapping[str, Values], names: Mapping[
     return ~equal if symbol == "!=" else equal
 
 
-def _order(name: str, values: Values, symbol: str, wanted: str) -> Mask:
+def _order(name: str, values: Values, symbol: str, wanted: str) -> BoolArray:
     numbers = values.numbers
     if numbers is None or values.is_logical:
         raise UnreadableError(f"“{name}” holds no numbers; compare it with = or !=.")
@@ -135,7 +138,7 @@ def _order(name: str, values: Values, symbol: str, wanted: str) -> Mask:
     return np.asarray(_OPERATORS[symbol](numbers, limit)) & ~values.is_missing
 
 
-def _equal(name: str, values: Values, wanted: str) -> Mask:
+def _equal(name: str, values: Values, wanted: str) -> BoolArray:
     if not wanted:
         return values.is_missing
     if values.is_logical:
@@ -149,7 +152,7 @@ def _equal(name: str, values: Values, wanted: str) -> Mask:
     return np.array([*(wanted.casefold() == text for text in texts), False])[codes]
 
 
-def _equal_logical(name: str, values: Values, wanted: str) -> Mask:
+def _equal_logical(name: str, values: Values, wanted: str) -> BoolArray:
     if wanted not in _YES | _NO:
         raise UnreadableError(f"“{name}” is yes or no; write {name}=yes or {name}=no.")
     is_true = np.asarray(values.numbers == 1)

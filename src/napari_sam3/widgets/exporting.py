@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.core.progress import drain
 from napari_sam3.core.snapshots import Snapshot
@@ -32,8 +32,6 @@ from napari_sam3.workflows.exporting.recorded_place import is_turned
 from napari_sam3.workflows.exporting.writing import not_held
 from napari_sam3.workflows.object_records import transposed
 from napari_sam3.workflows.provenance import bare_name
-
-Array = npt.NDArray[Any]
 
 
 def capture_content(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.pictures import Picture
 from napari_sam3.core.prompts import Prompt, prompt_from_json
 from napari_sam3.engines.base import SegmentationResult
@@ -16,8 +13,6 @@ from napari_sam3.jobs.fingerprint import Fingerprint
 from napari_sam3.workflows.answer import SegmentAnswer
 from napari_sam3.workflows.provenance import Record, record_of_file
 from napari_sam3.workflows.run import SegmentRun
-
-LabelImage = npt.NDArray[np.integer[Any]]
 
 
 def labels_of(result: SegmentationResult) -> LabelImage:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.evaluation import Counts, Evaluation, ImageScores, evaluate
-from napari_sam3.core.label_runs import LabelImage
 from napari_sam3.core.masked import refuse_masked
 from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError

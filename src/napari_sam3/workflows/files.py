@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.labels import labels_dtype
 from napari_sam3.errors import ImageError, reason_of
 from napari_sam3.workflows.paths import behind_links, require_file, require_place
@@ -21,7 +22,6 @@ from napari_sam3.workflows.paths import behind_links, require_file, require_plac
 if TYPE_CHECKING:
     from napari_sam3.workflows.tiff_stacks import TiffPixels
 
-Array = npt.NDArray[Any]
 Axes = Sequence[tuple[str, int]]
 Tell = Callable[[str], object]
 """Is given sentences about what a file holds beside what was asked for."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows import cellpose
 from napari_sam3.workflows.files import (
     NPY_MAGIC,
     TIFF_MAGIC,
-    Array,
     Tell,
     first_bytes,
     ignore,

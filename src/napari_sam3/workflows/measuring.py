@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import IndexArray
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.labels import labels_dtype, paint
 from napari_sam3.core.objects import PlaneObject
@@ -204,7 +205,7 @@ def _intensities(objects: Sequence[PlaneObject], intensity: npt.NDArray[Any]) ->
 
 
 def _places(
-    boxes: npt.NDArray[np.intp],
+    boxes: IndexArray,
     measured: Columns,
     size: PixelSize,
     to_world: npt.NDArray[Any] | None,
@@ -227,7 +228,7 @@ def _places(
     return places
 
 
-def _touching(boxes: npt.NDArray[np.intp], image_shape: tuple[int, int] | None) -> Any:
+def _touching(boxes: IndexArray, image_shape: tuple[int, int] | None) -> Any:
     import pandas as pd
 
     if image_shape is None:

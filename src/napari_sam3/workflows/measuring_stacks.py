@@ -6,8 +6,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_sam3.core.arrays import Float64Array
 from napari_sam3.core.doubt import touches_border
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.objects import LabelledObject
@@ -15,8 +15,6 @@ from napari_sam3.workflows.exporting.bundle import Exported, letters_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def measure_stack(exported: Exported) -> pd.DataFrame:
@@ -85,7 +83,7 @@ def _box(one: LabelledObject) -> Box:
     return functools.reduce(Box.union, (part.instance.box for part in one.parts.values()))
 
 
-def _centroid(one: LabelledObject) -> FloatArray:
+def _centroid(one: LabelledObject) -> Float64Array:
     """Return the mean position of all voxels, along the other axes, rows and columns."""
     places, areas = [], []
     for index, part in one.parts.items():

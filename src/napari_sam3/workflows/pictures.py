@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.contrast import Limits
 from napari_sam3.core.pictures import Picture
-from napari_sam3.workflows.files import Array, Tell, choose_plane, ignore, open_image, unreadable
+from napari_sam3.workflows.files import Tell, choose_plane, ignore, open_image, unreadable
 
 
 def open_picture(

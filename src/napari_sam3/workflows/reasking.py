@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import RGB8
 from napari_sam3.core.drift import Drift, match_objects
 from napari_sam3.core.images import to_rgb8, to_uint8
 from napari_sam3.core.instances import Instance, Instances, split_labels
@@ -40,7 +41,6 @@ from napari_sam3.workflows.run import RunEvent, SegmentRun
 if TYPE_CHECKING:
     from napari_sam3.workflows.accounted import Confirm
 
-RGB = npt.NDArray[np.uint8]
 
 MAX_PLANES = 1 << 16
 """Of a file, that are read for one picture; a record may say anything."""
@@ -107,7 +107,7 @@ class _Source:
     path: str | Path
     plane: Sequence[int] | None
 
-    def as_recorded(self, upright: bool) -> RGB:
+    def as_recorded(self, upright: bool) -> RGB8:
         """Return the image as the record says that it was shown."""
         said = self.run["picture"]
         if said["kind"] == "unknown":
@@ -128,14 +128,14 @@ class _Source:
             return to_rgb8(pixels, (low, high), said["gamma"])
         return to_rgb8(to_uint8(pixels, (low, high), said["gamma"], inverted=said["inverted"]))
 
-    def as_it_is(self, upright: bool) -> RGB:
+    def as_it_is(self, upright: bool) -> RGB8:
         """Return the very picture that was sent."""
         pixels = open_image(self.path, self.plane, upright=upright)
         if pixels.dtype != np.uint8:
             raise ImageError("It is no 8-bit picture.")
         return to_rgb8(pixels)
 
-    def as_gray(self, upright: bool) -> RGB:
+    def as_gray(self, upright: bool) -> RGB8:
         """Return a picture that was gray when it was asked about, and was saved as colours."""
         pixels = self.as_it_is(upright)
         if (pixels != pixels[..., :1]).any():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.drift import match_objects
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
@@ -113,9 +114,7 @@ def take_answer(
     return replace(one, instance=item, engine=engine, state="edited", source=source)
 
 
-def _may_take(
-    one: PlaneObject, box: Box, plane: npt.NDArray[np.integer[Any]]
-) -> npt.NDArray[np.bool_]:
+def _may_take(one: PlaneObject, box: Box, plane: npt.NDArray[np.integer[Any]]) -> BoolArray:
     """Return where in a box no other object shows, or this one was before."""
     shown = plane[box.slices]
     free = np.asarray((shown == 0) | (shown == one.label))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam3.core.adding import run_changes
+from napari_sam3.core.arrays import LabelImage
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance, Instances
 from napari_sam3.core.labels import labels_dtype
@@ -34,7 +35,6 @@ from napari_sam3.jobs.fingerprint import key_of
 from napari_sam3.workflows.object_records import stored_objects
 from napari_sam3.workflows.provenance import crop_of
 
-IntArray = npt.NDArray[np.integer[Any]]
 QuestionId = tuple[str, int]
 """The run's id and the question's index in it."""
 
@@ -159,7 +159,7 @@ def rebuild(
     answers: Answers,
     base: npt.NDArray[Any] | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> IntArray:
+) -> LabelImage:
     """Write all runs of a record once more.
 
     Parameters
@@ -191,7 +191,7 @@ def rebuild(
     below = 0 if base is None else int(base.max(initial=0))
     dtype = labels_dtype(max(own_labels(record), default=0) | below)
     try:
-        labels: IntArray = np.zeros(shape, dtype) if base is None else np.array(base, dtype)
+        labels: LabelImage = np.zeros(shape, dtype) if base is None else np.array(base, dtype)
     except (MemoryError, ValueError) as error:
         raise ProvenanceError(f"Labels of the shape {shape} do not fit in memory.") from error
     if labels.shape != shape:
@@ -277,7 +277,7 @@ def labels_by_object(run: Mapping[str, Any], answers: Answers, name: str) -> dic
 
 def _write_run(
     store: ObjectStore,
-    labels: IntArray,
+    labels: LabelImage,
     run: Mapping[str, Any],
     answers: Answers,
     found: dict[Source, tuple[int, Part]],
@@ -330,7 +330,7 @@ def _former(
     return former
 
 
-def _follow(store: ObjectStore, index: PlaneIndex, plane: IntArray, boxes: list[Box]) -> None:
+def _follow(store: ObjectStore, index: PlaneIndex, plane: LabelImage, boxes: list[Box]) -> None:
     """Take over what was labelled before the first run, where a run writes."""
     view, region = store.painted.get(index, _NOTHING), functools.reduce(Box.union, boxes)
     found = look(index, view, plane, region, is_first=not store.knows(index))
@@ -339,7 +339,7 @@ def _follow(store: ObjectStore, index: PlaneIndex, plane: IntArray, boxes: list[
         store.painted[index] = store.view_of(index)
 
 
-def _paint(store: ObjectStore, index: PlaneIndex, plane: IntArray) -> None:
+def _paint(store: ObjectStore, index: PlaneIndex, plane: LabelImage) -> None:
     """Paint what a run changed, where nothing else was painted."""
     before, after = store.painted.get(index, _NOTHING), store.view_of(index)
     for label in before.differing(after):
@@ -352,7 +352,7 @@ def _paint(store: ObjectStore, index: PlaneIndex, plane: IntArray) -> None:
     store.painted[index] = after
 
 
-def _show_as_saved(labels: IntArray, record: Mapping[str, Any]) -> None:
+def _show_as_saved(labels: LabelImage, record: Mapping[str, Any]) -> None:
     """Take away what was rejected or filtered out, and show what lies below it."""
     store = stored_objects(record)
     if store is None:

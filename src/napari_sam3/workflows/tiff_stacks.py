@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 
-Array = npt.NDArray[Any]
+from napari_sam3.core.arrays import Array
 
 # whose shape is what was found, not what the file says
 _COUNTED = ("generic", "uniform")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
+from napari_sam3.core.arrays import BoolArray, Float32Array
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.clicks import settled
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.marks import Marks
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
 from napari_sam3.engines.builtin.quality import measure_mask
 from napari_sam3.engines.builtin.scene import Scene, is_drawn, smoothed
@@ -65,7 +65,7 @@ def segment_box(
     return settled(picture, marks, window, best)
 
 
-def _value(mask: BoolArray, gray: FloatArray, spread: float, inner: Box, marks: Marks) -> float:
+def _value(mask: BoolArray, gray: Float32Array, spread: float, inner: Box, marks: Marks) -> float:
     kept = [mask[p] for p in marks.positive] + [not mask[p] for p in marks.negative]
     missed = 1 - float(np.mean(kept)) if kept else 0.0
     fit = _FIT_WEIGHT * fit_to_box(mask, inner)
@@ -113,7 +113,7 @@ def inscribed_ellipse(shape: tuple[int, int], inner: Box, scale: float = 1.0) ->
     return np.asarray(mask)
 
 
-def signs(gray: FloatArray, ring: BoolArray) -> tuple[int, ...]:
+def signs(gray: Float32Array, ring: BoolArray) -> tuple[int, ...]:
     """Return 1 for a bright object, −1 for a dark one, both if the box does not tell."""
     if not ring.any():
         return 1, -1
@@ -123,7 +123,7 @@ def signs(gray: FloatArray, ring: BoolArray) -> tuple[int, ...]:
     return (1, -1) if abs(step) <= unsure else ((1,) if step > 0 else (-1,))
 
 
-def _candidates(gray: FloatArray, inner: Box, ring: BoolArray) -> Iterator[BoolArray]:
+def _candidates(gray: Float32Array, inner: Box, ring: BoolArray) -> Iterator[BoolArray]:
     allowed = _slackened(gray.shape, inner)
     centre, half = centre_and_half(inner)
     low = float(np.median(gray[ring])) if ring.any() else float(gray.min())

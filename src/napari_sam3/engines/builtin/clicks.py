@@ -13,12 +13,12 @@ from functools import reduce
 import numpy as np
 from scipy import ndimage
 
+from napari_sam3.core.arrays import BoolArray, Float32Array
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.everything import fill_holes
 from napari_sam3.engines.builtin.marks import Marks, Places, corners, window_at
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.outline import centre_and_half, star_outline
 from napari_sam3.engines.builtin.quality import score_mask
 from napari_sam3.engines.builtin.scene import Scene, is_drawn, project, smoothed
@@ -56,7 +56,7 @@ class Look:
 
     window: Box
     step: int
-    gray: FloatArray
+    gray: Float32Array
     spread: float
     marks: Marks
     frame: Box

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from napari_sam3.core.instances import BoolArray, Instance, split_labels
+from napari_sam3.core.arrays import BoolArray, Float32Array, Float64Array
+from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.engines.base import NEVER, raise_if_stopped
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.quality import FEATURES, measure, score
 from napari_sam3.engines.builtin.scene import Scene, project, smoothed
 from napari_sam3.engines.builtin.split import split_by_distance
@@ -40,8 +40,8 @@ class Regions:
     """
 
     labels: npt.NDArray[np.int32]
-    features: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
+    features: Float64Array
+    scores: Float64Array
 
     @property
     def worth(self) -> float:
@@ -50,7 +50,7 @@ class Regions:
 
 
 def find_regions(
-    gray: FloatArray, spread: float, stop: threading.Event = NEVER, *, most_levels: int = 3
+    gray: Float32Array, spread: float, stop: threading.Event = NEVER, *, most_levels: int = 3
 ) -> Regions:
     """Find all objects brighter than what surrounds them.
 
@@ -84,7 +84,7 @@ def find_regions(
     return best_of(found, gray.shape)
 
 
-def levels(gray: FloatArray) -> list[float]:
+def levels(gray: Float32Array) -> list[float]:
     """Return Otsu's threshold and those of the two classes that it makes, if they exist."""
     middle = _otsu(gray)
     if middle is None:
@@ -93,13 +93,13 @@ def levels(gray: FloatArray) -> list[float]:
     return [middle, *(level for level in others if level is not None)]
 
 
-def _otsu(values: FloatArray) -> float | None:
+def _otsu(values: Float32Array) -> float | None:
     if values.size == 0 or np.ptp(values) < _LEAST_STEP:
         return None
     return float(threshold_otsu(values))  # type: ignore[no-untyped-call]
 
 
-def _cut(mask: BoolArray, gray: FloatArray, spread: float) -> Regions:
+def _cut(mask: BoolArray, gray: Float32Array, spread: float) -> Regions:
     labels, count = split_by_distance(mask)
     features = measure(labels, gray, count, spread)
     return Regions(labels, features, score(features))
@@ -162,12 +162,12 @@ def best_of(found: list[Regions], shape: tuple[int, ...]) -> Regions:
     return Regions(labels, _stacked(rows), np.array(scores, np.float64))
 
 
-def _stacked(rows: list[Any]) -> npt.NDArray[np.float64]:
+def _stacked(rows: list[Any]) -> Float64Array:
     return np.array(rows, np.float64).reshape(len(rows), len(FEATURES))
 
 
 def regions_of(
-    picture: Scene, axis: FloatArray | None = None, stop: threading.Event = NEVER
+    picture: Scene, axis: Float32Array | None = None, stop: threading.Event = NEVER
 ) -> Regions:
     """Find all objects of a picture; remembered with the picture.
 
@@ -191,7 +191,7 @@ def regions_of(
     return found
 
 
-def dominant_axis(picture: Scene, stop: threading.Event = NEVER) -> FloatArray:
+def dominant_axis(picture: Scene, stop: threading.Event = NEVER) -> Float32Array:
     """Return the picture's axis, turned so that its objects are bright."""
     step = _step_for(picture, _TRIAL_CELLS)
     bright, dark = (
@@ -212,7 +212,7 @@ def _step_for(picture: Scene, most_cells: int) -> int:
 
 
 def _searched(
-    picture: Scene, axis: FloatArray, step: int, stop: threading.Event, most_levels: int = 3
+    picture: Scene, axis: Float32Array, step: int, stop: threading.Event, most_levels: int = 3
 ) -> Regions:
     raise_if_stopped(stop)
     gray = project(picture.rgb[::step, ::step], axis)

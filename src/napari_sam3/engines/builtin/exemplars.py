@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.cluster.vq import ClusterError, kmeans2, vq
 
+from napari_sam3.core.arrays import BoolArray, Float32Array, Float64Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance, common_area
+from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, raise_if_stopped
 from napari_sam3.engines.builtin.box import core_and_ring, signs, window_around
 from napari_sam3.engines.builtin.everything import instances_of, regions_of
 from napari_sam3.engines.builtin.marks import Marks
-from napari_sam3.engines.builtin.nets.layers import FloatArray
-from napari_sam3.engines.builtin.quality import Float64Array
 from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import all_objects, looks_drawn, objects_in_boxes
 
@@ -149,7 +148,7 @@ def _rated(
     return rated
 
 
-def common_axis(picture: Scene, boxes: list[Box]) -> FloatArray:
+def common_axis(picture: Scene, boxes: list[Box]) -> Float32Array:
     """Return the channel weights on which the boxes' objects are bright.
 
     Parameters

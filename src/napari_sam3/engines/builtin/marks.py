@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from napari_sam3.core.arrays import BoolArray, Float32Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.split import distance_to_outline
 from napari_sam3.errors import PromptError
 
@@ -96,7 +96,7 @@ class Marks:
         """Whether all positive pixels are in the mask and no negative one is."""
         return all(mask[p] for p in self.positive) and not any(mask[p] for p in self.negative)
 
-    def enforced(self, mask: BoolArray, gray: FloatArray) -> BoolArray:
+    def enforced(self, mask: BoolArray, gray: Float32Array) -> BoolArray:
         """Return the mask changed as little as it takes for all marks to hold.
 
         Parameters
@@ -140,7 +140,7 @@ class Marks:
         return core
 
 
-def _passability(mask: BoolArray, gray: FloatArray) -> npt.NDArray[Any]:
+def _passability(mask: BoolArray, gray: Float32Array) -> npt.NDArray[Any]:
     """Return heights with ridges at necks and at edges of the gray values."""
     distance = distance_to_outline(mask)
     edge = ndimage.gaussian_gradient_magnitude(gray, 1.0)

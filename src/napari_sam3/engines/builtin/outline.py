@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_sam3.core.arrays import BoolArray, Float32Array, Float64Array, IndexArray
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 
 _ANGLES = 64
 _RADII = np.linspace(0.3, 1.4, 45)
@@ -19,7 +18,7 @@ _WIDEST_STEP = 2
 
 
 def star_outline(
-    gray: FloatArray, centre: tuple[float, float], half_axes: tuple[float, float]
+    gray: Float32Array, centre: tuple[float, float], half_axes: tuple[float, float]
 ) -> BoolArray:
     """Return the star-convex region around a centre with the strongest falling edge.
 
@@ -60,18 +59,18 @@ def centre_and_half(inner: Box) -> tuple[tuple[float, float], tuple[float, float
     return centre, (inner.shape[0] / 2, inner.shape[1] / 2)
 
 
-def _edge_costs(rays: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _edge_costs(rays: npt.NDArray[Any]) -> Float64Array:
     """Return low values where a ray falls steeply, near the rough outline."""
     fall = np.zeros(rays.shape)
     fall[:, 2:-2] = rays[:, :-4] + rays[:, 1:-3] - rays[:, 3:-1] - rays[:, 4:]
     strongest = np.percentile(np.maximum(fall, 0).max(axis=1), 75)
-    costs: npt.NDArray[np.float64] = _PRIOR * ((_RADII - 0.97) / 0.3) ** 2 - np.clip(
+    costs: Float64Array = _PRIOR * ((_RADII - 0.97) / 0.3) ** 2 - np.clip(
         fall / max(strongest, 1e-6), -1, 1
     )
     return costs
 
 
-def closed_path(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def closed_path(costs: Float64Array) -> IndexArray:
     """Return the column for each row of a cheap path that ends where it starts.
 
     Parameters
@@ -110,7 +109,7 @@ def _filled(
     shape: tuple[int, ...],
     centre: tuple[float, float],
     half_axes: tuple[float, float],
-    radii: npt.NDArray[np.float64],
+    radii: Float64Array,
 ) -> BoolArray:
     rows, cols = np.indices(shape, dtype=np.float32)
     down, right = (rows - centre[0]) / half_axes[0], (cols - centre[1]) / half_axes[1]

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import BoolArray, Float32Array, Float64Array, LabelImage
 from napari_sam3.core.geometry import bounding_box
-from napari_sam3.engines.builtin.nets.layers import FloatArray
-
-IntArray = npt.NDArray[np.integer[Any]]
-Float64Array = npt.NDArray[np.float64]
 
 FEATURES = ("contrast", "strength", "ellipticity", "compactness", "size")
 
@@ -25,7 +22,7 @@ _HALF_SIZE = 20.0
 _REACH = 3
 
 
-def measure(labels: IntArray, gray: FloatArray, count: int, spread: float) -> Float64Array:
+def measure(labels: LabelImage, gray: Float32Array, count: int, spread: float) -> Float64Array:
     """Measure every region of a label image.
 
     Parameters
@@ -77,12 +74,12 @@ def score(features: Float64Array) -> Float64Array:
     return values
 
 
-def score_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -> float:
+def score_mask(mask: BoolArray, gray: Float32Array, spread: float) -> float:
     """Return the score of one region, which must not be empty; arguments as in `measure`."""
     return float(score(measure_mask(mask, gray, spread)[None])[0])
 
 
-def measure_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -> Float64Array:
+def measure_mask(mask: BoolArray, gray: Float32Array, spread: float) -> Float64Array:
     """Return the features of one region, which must not be empty; arguments as in `measure`."""
     box = bounding_box(mask)
     if box is None:
@@ -95,11 +92,11 @@ def measure_mask(mask: npt.NDArray[np.bool_], gray: FloatArray, spread: float) -
     return features
 
 
-def _total(owner: IntArray, count: int, weights: npt.NDArray[Any] | None = None) -> Float64Array:
+def _total(owner: LabelImage, count: int, weights: npt.NDArray[Any] | None = None) -> Float64Array:
     return np.bincount(owner, weights, count + 1)[1:].astype(np.float64)
 
 
-def _steps(labels: IntArray, gray: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+def _steps(labels: LabelImage, gray: Float32Array) -> tuple[LabelImage, Float32Array, Float32Array]:
     """Return owner, gray inside and gray outside for each pixel edge of an outline."""
     parts = [
         _steps_along(np.moveaxis(labels, axis, 0), np.moveaxis(gray, axis, 0), step)
@@ -111,8 +108,8 @@ def _steps(labels: IntArray, gray: FloatArray) -> tuple[IntArray, FloatArray, Fl
 
 
 def _steps_along(
-    labels: IntArray, gray: FloatArray, step: int
-) -> tuple[IntArray, FloatArray, FloatArray]:
+    labels: LabelImage, gray: Float32Array, step: int
+) -> tuple[LabelImage, Float32Array, Float32Array]:
     labels, gray = labels[::step], gray[::step]
     rows, cols = np.nonzero((labels[:-1] != labels[1:]) & (labels[:-1] > 0))
     last = len(labels) - 1
@@ -123,11 +120,11 @@ def _steps_along(
 
 
 def _contrasts(
-    owner: IntArray, inner: FloatArray, outer: FloatArray, edges: Float64Array, spread: float
+    owner: LabelImage, inner: Float32Array, outer: Float32Array, edges: Float64Array, spread: float
 ) -> tuple[Float64Array, Float64Array]:
     number, count = np.maximum(edges, 1), len(edges)
 
-    def deviation(values: FloatArray) -> Float64Array:
+    def deviation(values: Float32Array) -> Float64Array:
         mean = _total(owner, count, values) / number
         square = _total(owner, count, values**2) / number
         return np.sqrt(np.maximum(square - mean**2, 0))
@@ -137,7 +134,7 @@ def _contrasts(
     return step / (step + noise + 1.0), np.clip(step / spread, 0, 1)
 
 
-def _moments(labels: IntArray, count: int) -> tuple[Float64Array, Float64Array, Float64Array]:
+def _moments(labels: LabelImage, count: int) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return area, area of the ellipse with the same second moments, edges at the border."""
     rows, cols = np.nonzero(labels)
     owner = labels[rows, cols]

@@ -13,10 +13,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
+from napari_sam3.core.arrays import RGB8, BoolArray, Float32Array, Float64Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray
-from napari_sam3.engines.builtin.nets.layers import FloatArray
-from napari_sam3.engines.builtin.nets.sampling import RGB8
 
 _SAMPLES = 60_000
 _FLAT = 0.75
@@ -50,18 +48,18 @@ class Scene:
         return max(float(high - low), float(np.ptp(self.gray)) / 2, 1.0)
 
     @cached_property
-    def axis(self) -> FloatArray:
+    def axis(self) -> Float32Array:
         """Weights of red, green and blue in the gray plane."""
         if self.is_gray:
             return np.array([1, 0, 0], np.float32)
         return separating_axis(_sampled(self.rgb).astype(np.float32))
 
     @cached_property
-    def gray(self) -> FloatArray:
+    def gray(self) -> Float32Array:
         """The whole picture on its `axis`, shape (rows, cols)."""
         return project(self.rgb, self.axis)
 
-    def window(self, box: Box, axis: FloatArray | None = None) -> FloatArray:
+    def window(self, box: Box, axis: Float32Array | None = None) -> Float32Array:
         """Return one part of the picture as gray.
 
         Parameters
@@ -77,7 +75,7 @@ class Scene:
         """
         return project(self.rgb[box.slices], self.axis if axis is None else axis)
 
-    def contrast_axis(self, rgb: RGB8, inside: BoolArray, outside: BoolArray) -> FloatArray:
+    def contrast_axis(self, rgb: RGB8, inside: BoolArray, outside: BoolArray) -> Float32Array:
         """Return the weights of the channels that best separate two sets of pixels of a window.
 
         Parameters
@@ -160,17 +158,17 @@ def _channels_equal(rgb: RGB8) -> bool:
     return np.array_equal(first, rgb[:, :, 1]) and np.array_equal(first, rgb[:, :, 2])
 
 
-def project(rgb: RGB8, axis: FloatArray) -> FloatArray:
+def project(rgb: RGB8, axis: Float32Array) -> Float32Array:
     """Return the weighted sum of the channels, shape (rows, cols), float32."""
     used = np.flatnonzero(axis)
     if used.size == 1:
-        single: FloatArray = rgb[:, :, used[0]].astype(np.float32) * axis[used[0]]
+        single: Float32Array = rgb[:, :, used[0]].astype(np.float32) * axis[used[0]]
         return single
-    gray: FloatArray = rgb.astype(np.float32) @ axis
+    gray: Float32Array = rgb.astype(np.float32) @ axis
     return gray
 
 
-def separating_axis(pixels: FloatArray) -> FloatArray:
+def separating_axis(pixels: Float32Array) -> Float32Array:
     """Return the channel, or first principal axis, whose histogram has two clearest peaks.
 
     Parameters
@@ -210,7 +208,7 @@ def _between_class_variance(values: npt.NDArray[Any]) -> float:
     return share * (1 - share) * step**2
 
 
-def _scatter(pixels: FloatArray) -> npt.NDArray[np.float64]:
+def _scatter(pixels: Float32Array) -> Float64Array:
     if len(pixels) < 2:
         return np.zeros((3, 3))
     return np.asarray(np.cov(pixels.T), np.float64)
@@ -222,7 +220,7 @@ def _sampled(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return part.reshape(-1, *part.shape[2:])
 
 
-def smoothed(gray: FloatArray) -> FloatArray:
+def smoothed(gray: Float32Array) -> Float32Array:
     """Return gray without pixel noise; what has none keeps its corners.
 
     Parameters
@@ -235,11 +233,11 @@ def smoothed(gray: FloatArray) -> FloatArray:
     """
     if is_drawn(gray):
         return gray
-    smooth: FloatArray = gaussian_filter(gray, 1.0)
+    smooth: Float32Array = gaussian_filter(gray, 1.0)
     return smooth
 
 
-def is_drawn(gray: FloatArray) -> bool:
+def is_drawn(gray: Float32Array) -> bool:
     """Whether there are few gray values and most neighbours are equal, as in no photograph."""
     flat = gray[:, 1:] == gray[:, :-1]
     if flat.size and float(flat.mean()) < _FLAT:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from skimage.draw import polygon2mask
 
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance, common_area
+from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.core.prompts import ObjectPrompt, Point
 from napari_sam3.engines.base import NEVER
 from napari_sam3.engines.builtin import box as classical_box

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.arrays import BoolArray, Float32Array, Float64Array
 
 _NECK = 0.75
 """Two parts are kept apart where the passage is narrower than this part of the narrower one."""
@@ -45,20 +45,20 @@ def split_by_distance(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:
     return merge_wide_passages(labels, distance, count)
 
 
-def distance_to_outline(mask: BoolArray) -> npt.NDArray[np.float64]:
+def distance_to_outline(mask: BoolArray) -> Float64Array:
     """Return how far each pixel of a mask is from the nearest one outside, the border included."""
-    distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(mask, 1))
+    distance: Float64Array = ndimage.distance_transform_edt(np.pad(mask, 1))
     return distance[1:-1, 1:-1]
 
 
-def seeds_of(height: npt.NDArray[np.float32], mask: BoolArray) -> tuple[npt.NDArray[Any], int]:
+def seeds_of(height: Float32Array, mask: BoolArray) -> tuple[npt.NDArray[Any], int]:
     """Label the local maxima of a height inside a mask; every component has at least one."""
     peaks = (height >= ndimage.maximum_filter(height, 3)) & mask
     return ndimage.label(peaks, np.ones((3, 3)))
 
 
 def merge_wide_passages(
-    labels: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], count: int
+    labels: npt.NDArray[np.int32], distance: Float32Array, count: int
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Join neighbouring parts whose common border is almost as wide as they are.
 
@@ -93,7 +93,7 @@ def merge_wide_passages(
 
 
 def _passages(
-    labels: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32], distance: Float32Array
 ) -> dict[tuple[int, int], float]:
     """Return the greatest distance on the border between each two neighbouring labels."""
     widest: dict[tuple[int, int], float] = {}

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.arrays import BoolArray, Float64Array
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Exemplar
 from napari_sam3.engines.base import NEVER, split_words
 from napari_sam3.engines.builtin.exemplars import log_elongation_and_solidity, segment_alike
-from napari_sam3.engines.builtin.quality import Float64Array
 from napari_sam3.engines.builtin.scene import Scene
 from napari_sam3.engines.builtin.trained import all_objects, diameter_in
 from napari_sam3.errors import PromptError

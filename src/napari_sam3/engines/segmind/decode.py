@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.engines.base import Usage
 from napari_sam3.engines.segmind.bodies import (
     PICTURES,

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_sam3.core.instances import BoolArray
+from napari_sam3.core.arrays import BoolArray
 from napari_sam3.engines.segmind.bodies import Budget, Kind, UnreadableError
 
 MAX_COLOURS = 256

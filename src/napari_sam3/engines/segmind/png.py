@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from napari_sam3.core.images import UInt8Array
+from napari_sam3.core.arrays import UInt8Array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2

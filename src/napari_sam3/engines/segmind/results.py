@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam3.core.instances import BoolArray, Instance, Instances, split_labels
+from napari_sam3.core.arrays import BoolArray, IndexArray
+from napari_sam3.core.instances import Instance, Instances, split_labels
 from napari_sam3.engines.base import SegmentationResult, Usage
 from napari_sam3.engines.segmind.decode import Decoded
 from napari_sam3.engines.segmind.json_values import balance, number
@@ -85,7 +86,7 @@ def fit_mask(mask: BoolArray, shape: tuple[int, int]) -> BoolArray:
     return mask[rows][:, cols]
 
 
-def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
+def _nearest(old: int, new: int) -> IndexArray:
     # the old pixel under the middle of each new one, in whole numbers
     return (2 * np.arange(new, dtype=np.intp) + 1) * old // (2 * new)
 

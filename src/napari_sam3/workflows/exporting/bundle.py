@@ -8,12 +8,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.objects import LabelledObject, PlaneObject
 from napari_sam3.core.painting import paint_objects
 from napari_sam3.core.plane_index import PlaneIndex
 from napari_sam3.errors import ImageError
-from napari_sam3.workflows.files import Array, storable
+from napari_sam3.workflows.files import storable
 
 Planes: TypeAlias = Mapping[tuple[int, ...], tuple[PlaneObject, ...]]
 

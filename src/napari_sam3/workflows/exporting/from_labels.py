@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.instances import split_labels
 from napari_sam3.core.label_runs import find_boxes
 from napari_sam3.core.objects import PlaneObject
@@ -16,7 +17,7 @@ from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import Calibration, read_calibration
 from napari_sam3.workflows.exporting.file_object import MAX_MASK_PIXELS, MAX_PIXELS
-from napari_sam3.workflows.files import TIFF_MAGIC, Array, choose_plane, first_bytes
+from napari_sam3.workflows.files import TIFF_MAGIC, choose_plane, first_bytes
 from napari_sam3.workflows.label_files import open_label_plane, open_labels
 
 

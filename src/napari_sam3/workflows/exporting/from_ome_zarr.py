@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.calibration import PixelSize
 from napari_sam3.core.objects import PlaneObject
 from napari_sam3.errors import ImageError, reason_of
@@ -19,7 +20,6 @@ from napari_sam3.workflows.exporting.calibration import Calibration, full_name
 from napari_sam3.workflows.exporting.file_object import MALFORMED, FileObject, malformed_as_sentence
 from napari_sam3.workflows.exporting.from_labels import objects_of_labels, refuse_huge
 from napari_sam3.workflows.exporting.ome_zarr_labels import MISSING, NAME
-from napari_sam3.workflows.files import Array
 from napari_sam3.workflows.label_files import as_labels
 from napari_sam3.workflows.paths import is_folder, require_file
 

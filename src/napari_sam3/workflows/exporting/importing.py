@@ -13,8 +13,8 @@ from typing import Any
 
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported
-from napari_sam3.workflows.exporting.formats import FORMATS
 from napari_sam3.workflows.exporting.file_object import MAX_BYTES, Wanted
+from napari_sam3.workflows.exporting.formats import FORMATS
 from napari_sam3.workflows.files import LABEL_SUFFIXES, all_bytes
 from napari_sam3.workflows.paths import is_file, is_folder, require_file
 

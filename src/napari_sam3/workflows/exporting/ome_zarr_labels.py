@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.progress import Progress
 from napari_sam3.errors import ImageError
 from napari_sam3.workflows.exporting.bundle import Exported, PlacedLabels, label_image
 from napari_sam3.workflows.exporting.calibration import METERS, SECONDS, full_name
 from napari_sam3.workflows.exporting.coco import NO_CONCEPT, category_ids, class_color
-from napari_sam3.workflows.files import Array
 from napari_sam3.workflows.paths import behind_links, is_folder
 
 if TYPE_CHECKING:

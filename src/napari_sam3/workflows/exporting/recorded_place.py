@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam3.core.arrays import Array
 from napari_sam3.core.calibration import UNNAMED, PixelSize
 from napari_sam3.workflows.exporting.bundle import Exported
 from napari_sam3.workflows.exporting.calibration import full_name
-from napari_sam3.workflows.files import Array
 
 
 def placed(found: Exported, layer: Mapping[str, Any]) -> Exported:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from napari_sam3.core.arrays import BoolArray, Float32Array
 from napari_sam3.core.geometry import Box, bounding_box
-from napari_sam3.core.instances import BoolArray, Instance, common_area
+from napari_sam3.core.instances import Instance, common_area
 from napari_sam3.engines.builtin.everything import fill_holes
-from napari_sam3.engines.builtin.nets.layers import FloatArray
 from napari_sam3.engines.builtin.nets.sampling import Window, enlarged
 
 
 def instance_of_cells(
-    values: FloatArray, cells: BoolArray, window: Window, shape: tuple[int, int], score: float
+    values: Float32Array, cells: BoolArray, window: Window, shape: tuple[int, int], score: float
 ) -> Instance | None:
     """Return some cells of a window as an object of a picture.
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam3.core.arrays import RGB8, Float32Array
 from napari_sam3.engines.base import NEVER, raise_if_stopped
-from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, unfolded, weights
+from napari_sam3.engines.builtin.nets.layers import Weights, sigmoid, unfolded, weights
 from napari_sam3.engines.builtin.nets.planes import DIAMETER, colour_range, dense_planes
-from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
+from napari_sam3.engines.builtin.nets.sampling import Window, resampled
 
 _TILE = 448
 _HALO = 40
@@ -45,7 +46,7 @@ class Maps:
     size: npt.NDArray[np.floating]
 
 
-def run_dense_net(net: Weights, planes: FloatArray) -> FloatArray:
+def run_dense_net(net: Weights, planes: Float32Array) -> Float32Array:
     """Return the three maps of one tile.
 
     Parameters
@@ -127,7 +128,7 @@ def _with_halo(
     return Window(starts[0], starts[1], lengths[0], lengths[1]), (sides[0], sides[1])
 
 
-def _coarser(maps: FloatArray, factor: int) -> FloatArray:
+def _coarser(maps: Float32Array, factor: int) -> Float32Array:
     if factor == 1:
         return maps
     count, rows, cols = maps.shape
@@ -135,7 +136,7 @@ def _coarser(maps: FloatArray, factor: int) -> FloatArray:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def colours_of(rgb: RGB8) -> tuple[FloatArray, FloatArray]:
+def colours_of(rgb: RGB8) -> tuple[Float32Array, Float32Array]:
     """Return offset and scale of a picture's channels; see `planes.colour_range`."""
     step = max(1, int(np.sqrt(rgb.shape[0] * rgb.shape[1] / _SAMPLES)))
     return colour_range(rgb[::step, ::step])
@@ -179,12 +180,12 @@ def find_diameter(
 
 
 def _looked_at(
-    net: Weights, rgb: RGB8, scale: float, offset: FloatArray, gain: FloatArray
+    net: Weights, rgb: RGB8, scale: float, offset: Float32Array, gain: Float32Array
 ) -> tuple[float, float]:
     """Return how much the net sees at a scale, and the typical logarithm of the size."""
     worth: list[float] = []
-    sizes: list[npt.NDArray[np.float32]] = []
-    weight: list[npt.NDArray[np.float32]] = []
+    sizes: list[Float32Array] = []
+    weight: list[Float32Array] = []
     for window, sides in _glances(rgb.shape[:2], scale):
         planes = dense_planes(resampled(rgb, window, sides), offset, gain)
         maps = run_dense_net(net, planes)
@@ -203,7 +204,7 @@ def _looked_at(
     return float(np.mean(worth)), _weighted_median(values, weights_)
 
 
-def _weighted_median(values: FloatArray, weights_: FloatArray) -> float:
+def _weighted_median(values: Float32Array, weights_: Float32Array) -> float:
     order = np.argsort(values)
     total = np.cumsum(weights_[order])
     return float(values[order][int(np.searchsorted(total, total[-1] / 2))])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from napari_sam3.core.arrays import RGB8, Float32Array, Float64Array, LabelImage
 from napari_sam3.core.instances import Instance, split_labels
 from napari_sam3.core.prompts import Point
 from napari_sam3.engines.base import NEVER, raise_if_stopped
@@ -22,11 +23,9 @@ from napari_sam3.engines.builtin.nets.dense_net import (
     run_dense_net,
     tiles,
 )
-from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, weights
+from napari_sam3.engines.builtin.nets.layers import Weights, sigmoid, weights
 from napari_sam3.engines.builtin.nets.planes import DIAMETER, dense_planes
-from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
-
-LabelImage = npt.NDArray[np.int32]
+from napari_sam3.engines.builtin.nets.sampling import Window, resampled
 
 _INSIDE = 0.5
 _PEAK = 0.65
@@ -66,7 +65,7 @@ def object_at(
     rgb: RGB8,
     point: Point,
     diameter: float,
-    colours: tuple[FloatArray, FloatArray] | None = None,
+    colours: tuple[Float32Array, Float32Array] | None = None,
 ) -> Instance | None:
     """Return the object at a point, as `segment_everything` would cut it out.
 
@@ -156,7 +155,7 @@ def _seeds(maps: Maps) -> tuple[LabelImage, int]:
     return names[high], int(present.sum())
 
 
-def scored(labels: LabelImage, maps: Maps, count: int, net: Weights) -> npt.NDArray[np.float64]:
+def scored(labels: LabelImage, maps: Maps, count: int, net: Weights) -> Float64Array:
     """Return the expected overlap of each label with a true object, shape (count,)."""
     if count == 0:
         return np.zeros(0)
@@ -165,7 +164,7 @@ def scored(labels: LabelImage, maps: Maps, count: int, net: Weights) -> npt.NDAr
     return np.asarray(1 / (1 + np.exp(-values)), np.float64)
 
 
-def features(labels: LabelImage, maps: Maps, count: int) -> npt.NDArray[np.float64]:
+def features(labels: LabelImage, maps: Maps, count: int) -> Float64Array:
     """Return what speaks for each label, shape (count, 4).
 
     Mean probability of foreground, height of the distance, how far the object's size is from
@@ -218,7 +217,7 @@ def _spread(labels: LabelImage) -> LabelImage:
     return np.asarray(np.where(labels > 0, labels, grown), np.int32)
 
 
-def _interpolated(plane: npt.NDArray[Any], rows: Any, cols: Any) -> FloatArray:
+def _interpolated(plane: npt.NDArray[Any], rows: Any, cols: Any) -> Float32Array:
     top, down = _taps(rows, plane.shape[0])
     left, right = _taps(cols, plane.shape[1])
     part = plane[top[0]].astype(np.float32)
@@ -226,7 +225,7 @@ def _interpolated(plane: npt.NDArray[Any], rows: Any, cols: Any) -> FloatArray:
     return np.asarray(part[:, left[0]] + right * (part[:, left[1]] - part[:, left[0]]), np.float32)
 
 
-def _taps(position: Any, size: int) -> tuple[tuple[Any, Any], FloatArray]:
+def _taps(position: Any, size: int) -> tuple[tuple[Any, Any], Float32Array]:
     position = np.clip(position, 0, size - 1)
     first = position.astype(np.intp)
     return (first, np.minimum(first + 1, size - 1)), (position - first).astype(np.float32)

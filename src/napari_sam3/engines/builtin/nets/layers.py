@@ -11,9 +11,8 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from napari_sam3.core.arrays import Float32Array
 
 WEIGHTS_FILE = "weights.npz"
 
@@ -22,8 +21,12 @@ _CELLS = 250_000
 
 
 def conv(
-    planes: FloatArray, weight: FloatArray, bias: FloatArray, stride: int = 1, relu: bool = True
-) -> FloatArray:
+    planes: Float32Array,
+    weight: Float32Array,
+    bias: Float32Array,
+    stride: int = 1,
+    relu: bool = True,
+) -> Float32Array:
     """Convolve with zeros around, then optionally cut off negative values.
 
     Parameters
@@ -66,7 +69,9 @@ def _blocks(count: int, rows: int, cells_per_row: int) -> Any:
             yield slice(image, image + 1), slice(first, min(first + lines, rows))
 
 
-def _unfolded(padded: FloatArray, lines: slice, cols: int, size: int, stride: int) -> FloatArray:
+def _unfolded(
+    padded: Float32Array, lines: slice, cols: int, size: int, stride: int
+) -> Float32Array:
     inputs, count = padded.shape[:2]
     rows = lines.stop - lines.start
     part = np.empty((inputs, size, size, count, rows, cols), np.float32)
@@ -82,21 +87,21 @@ def _unfolded(padded: FloatArray, lines: slice, cols: int, size: int, stride: in
     return part.reshape(inputs * size**2, count * rows * cols)
 
 
-def folded(planes: FloatArray) -> FloatArray:
+def folded(planes: Float32Array) -> Float32Array:
     """Return 2 × 2 pixels as four channels: (c, n, r, k) → (4c, n, r / 2, k / 2)."""
     channels, count, rows, cols = planes.shape
     blocks = planes.reshape(channels, count, rows // 2, 2, cols // 2, 2)
     return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(4 * channels, count, rows // 2, cols // 2)
 
 
-def unfolded(planes: FloatArray) -> FloatArray:
+def unfolded(planes: Float32Array) -> Float32Array:
     """Return four channels as 2 × 2 pixels: (4c, n, r, k) → (c, n, 2r, 2k)."""
     channels, count, rows, cols = planes.shape
     blocks = planes.reshape(channels // 4, 2, 2, count, rows, cols)
     return blocks.transpose(0, 3, 4, 1, 5, 2).reshape(channels // 4, count, 2 * rows, 2 * cols)
 
 
-def add_doubled(fine: FloatArray, coarse: FloatArray) -> FloatArray:
+def add_doubled(fine: Float32Array, coarse: Float32Array) -> Float32Array:
     """Add planes of half the resolution, each pixel four times, in place."""
     channels, count, rows, cols = coarse.shape
     blocks = fine.reshape(channels, count, rows, 2, cols, 2)
@@ -104,7 +109,7 @@ def add_doubled(fine: FloatArray, coarse: FloatArray) -> FloatArray:
     return fine
 
 
-def sigmoid(values: FloatArray) -> FloatArray:
+def sigmoid(values: Float32Array) -> Float32Array:
     """Return 1 / (1 + e^−x), without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), np.float32)
 
@@ -118,20 +123,20 @@ class Weights:
         ``LAYER.weight`` and ``LAYER.bias``.
     """
 
-    def __init__(self, arrays: dict[str, FloatArray]) -> None:
+    def __init__(self, arrays: dict[str, Float32Array]) -> None:
         self._arrays = arrays
 
-    def pair(self, layer: str) -> tuple[FloatArray, FloatArray]:
+    def pair(self, layer: str) -> tuple[Float32Array, Float32Array]:
         """Return weight and bias of a layer."""
         return self._arrays[f"{layer}.weight"], self._arrays[f"{layer}.bias"]
 
     def conv(
-        self, layer: str, planes: FloatArray, stride: int = 1, relu: bool = True
-    ) -> FloatArray:
+        self, layer: str, planes: Float32Array, stride: int = 1, relu: bool = True
+    ) -> Float32Array:
         """Apply a convolution."""
         return conv(planes, *self.pair(layer), stride=stride, relu=relu)
 
-    def trunk(self, planes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def trunk(self, planes: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Return features at half and at an eighth of the resolution.
 
         Parameters

@@ -8,14 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
+from napari_sam3.core.arrays import RGB8, BoolArray, Float32Array
 from napari_sam3.core.geometry import Box
-from napari_sam3.core.instances import BoolArray, Instance
+from napari_sam3.core.instances import Instance
 from napari_sam3.core.prompts import Point, Proposal
 from napari_sam3.engines.builtin.nets.cells import connected, instance_of_cells, overlap
-from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, weights
+from napari_sam3.engines.builtin.nets.layers import Weights, sigmoid, weights
 from napari_sam3.engines.builtin.nets.planes import CROP, prompt_planes
 from napari_sam3.engines.builtin.nets.prompt_net import run_prompt_net
-from napari_sam3.engines.builtin.nets.sampling import RGB8, Window, resampled
+from napari_sam3.engines.builtin.nets.sampling import Window, resampled
 
 Points = Sequence[Point]
 
@@ -64,7 +65,7 @@ class NetAnswer:
     """
 
     ask: Ask
-    logits: FloatArray
+    logits: Float32Array
     score: float
 
     @cached_property
@@ -114,7 +115,7 @@ def answers(rgb: RGB8, asks: Sequence[Ask], net: Weights | None = None) -> list[
     ]
 
 
-def _clicks(ask: Ask) -> FloatArray:
+def _clicks(ask: Ask) -> Float32Array:
     clicks = np.empty((len(ask.points), 3), np.float32)
     for index, point in enumerate(ask.points):
         row, col = ask.window.to_cells(point.row + 0.5, point.col + 0.5, CROP)
@@ -122,7 +123,7 @@ def _clicks(ask: Ask) -> FloatArray:
     return clicks
 
 
-def _box(ask: Ask) -> FloatArray:
+def _box(ask: Ask) -> Float32Array:
     if ask.box is None:
         return np.full(4, np.nan, np.float32)
     top, left = ask.window.to_cells(ask.box.top, ask.box.left, CROP)
@@ -130,7 +131,7 @@ def _box(ask: Ask) -> FloatArray:
     return np.array([top, left, bottom, right], np.float32)
 
 
-def _earlier(ask: Ask) -> FloatArray:
+def _earlier(ask: Ask) -> Float32Array:
     if ask.earlier is None:
         return np.full((CROP, CROP), np.nan, np.float32)
     box, window = ask.earlier.box, ask.window

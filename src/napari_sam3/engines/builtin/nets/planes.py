@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from napari_sam3.engines.builtin.nets.layers import FloatArray
+from napari_sam3.core.arrays import BoolArray, Float32Array
 
 CROP = 64
 PROMPT_PLANES = 6
@@ -30,11 +30,11 @@ _ROWS, _COLS = np.mgrid[:CROP, :CROP].astype(np.float32)
 
 
 def prompt_planes(
-    rgb: FloatArray,
+    rgb: Float32Array,
     clicks: Sequence[npt.NDArray[Any]],
-    boxes: FloatArray,
-    previous: FloatArray | None = None,
-) -> FloatArray:
+    boxes: Float32Array,
+    previous: Float32Array | None = None,
+) -> Float32Array:
     """Return the prompt net's input for a batch of crops.
 
     Parameters
@@ -72,11 +72,11 @@ def prompt_planes(
 
 
 def _draw_prompt(
-    planes: FloatArray,
-    inside: npt.NDArray[np.bool_],
-    outside: npt.NDArray[np.bool_],
+    planes: Float32Array,
+    inside: BoolArray,
+    outside: BoolArray,
     clicks: npt.NDArray[Any],
-    box: FloatArray,
+    box: Float32Array,
 ) -> None:
     nearest = np.full((CROP, CROP), np.inf, np.float32)
     for row, col, sign in clicks:
@@ -102,7 +102,7 @@ def _draw_prompt(
     inside |= (away < 0.25) & ~outside
 
 
-def _normalised_gray(rgb: FloatArray) -> FloatArray:
+def _normalised_gray(rgb: Float32Array) -> Float32Array:
     gray = rgb.mean(axis=3)
     # every third pixel is enough for three percentiles
     flat = np.sort(gray.reshape(len(gray), -1)[:, ::3], axis=1)
@@ -112,9 +112,7 @@ def _normalised_gray(rgb: FloatArray) -> FloatArray:
     return np.asarray(np.clip(planes, -3, 3), np.float32)
 
 
-def _separated(
-    rgb: FloatArray, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_]
-) -> FloatArray:
+def _separated(rgb: Float32Array, inside: BoolArray, outside: BoolArray) -> Float32Array:
     """Return Fisher's discriminant: 1 looks like the prompted pixels, 0 like the background."""
     count = len(rgb)
     pixels = rgb.reshape(count, -1, 3)
@@ -131,7 +129,7 @@ def _separated(
     return np.clip(values, -2, 3).reshape(count, CROP, CROP).astype(np.float32)
 
 
-def _moments(pixels: FloatArray, chosen: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def _moments(pixels: Float32Array, chosen: BoolArray) -> tuple[Float32Array, Float32Array]:
     """Return mean and scatter of the chosen pixels, (n, 3) and (n, 3, 3)."""
     means = np.zeros((len(pixels), 3), np.float32)
     scatters = np.zeros((len(pixels), 3, 3), np.float32)
@@ -146,7 +144,7 @@ def _moments(pixels: FloatArray, chosen: npt.NDArray[np.bool_]) -> tuple[FloatAr
     return means, scatters
 
 
-def colour_range(rgb: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+def colour_range(rgb: npt.NDArray[Any]) -> tuple[Float32Array, Float32Array]:
     """Return the offset and scale of each channel that `dense_planes` normalises with.
 
     Parameters
@@ -165,7 +163,7 @@ def colour_range(rgb: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     return low.astype(np.float32), scale.astype(np.float32)
 
 
-def dense_planes(rgb: FloatArray, offset: FloatArray, scale: FloatArray) -> FloatArray:
+def dense_planes(rgb: Float32Array, offset: Float32Array, scale: Float32Array) -> Float32Array:
     """Return the dense net's input for one picture or tile.
 
     Parameters

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam3.engines.builtin.nets.layers import FloatArray, Weights, sigmoid, unfolded
+from napari_sam3.core.arrays import Float32Array
+from napari_sam3.engines.builtin.nets.layers import Weights, sigmoid, unfolded
 
 _BATCH = 16
 
 
-def run_prompt_net(weights: Weights, planes: FloatArray) -> tuple[FloatArray, FloatArray]:
+def run_prompt_net(weights: Weights, planes: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Answer a batch of prompts.
 
     Parameters
@@ -32,7 +33,7 @@ def run_prompt_net(weights: Weights, planes: FloatArray) -> tuple[FloatArray, Fl
     return np.concatenate(logits), np.concatenate(judged)
 
 
-def _answered(weights: Weights, planes: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _answered(weights: Weights, planes: Float32Array) -> tuple[Float32Array, Float32Array]:
     channels = np.ascontiguousarray(planes.transpose(1, 0, 2, 3))
     fine, coarse = weights.trunk(channels)
     detail = unfolded(weights.conv("spread", fine, relu=False))
@@ -42,8 +43,8 @@ def _answered(weights: Weights, planes: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _judged(
-    weights: Weights, fine: FloatArray, coarse: FloatArray, logits: FloatArray
-) -> FloatArray:
+    weights: Weights, fine: Float32Array, coarse: Float32Array, logits: Float32Array
+) -> Float32Array:
     """Return the logit of the expected overlap; mirrors `PromptNet.judged` of the training."""
     inside = sigmoid(logits)
     count, rows, cols = inside.shape

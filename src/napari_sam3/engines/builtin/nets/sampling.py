@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_sam3.engines.builtin.nets.layers import FloatArray
-
-RGB8 = npt.NDArray[np.uint8]
+from napari_sam3.core.arrays import RGB8, Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Window:
         return (row - self.top) * cells / self.rows, (col - self.left) * cells / self.cols
 
 
-def resampled(rgb: RGB8, window: Window, shape: tuple[int, int]) -> FloatArray:
+def resampled(rgb: RGB8, window: Window, shape: tuple[int, int]) -> Float32Array:
     """Return a window with another number of pixels.
 
     Parameters
@@ -98,7 +95,7 @@ def _taken(rgb: RGB8, down: _Taps, right: _Taps) -> RGB8:
     return part[:, right.index] if cols is None else part[:, cols]
 
 
-def _pooled(part: RGB8, down: int, right: int) -> FloatArray:
+def _pooled(part: RGB8, down: int, right: int) -> Float32Array:
     if down == right == 1:
         return part.astype(np.float32)
     rows, cols = part.shape[0] // down, part.shape[1] // right
@@ -110,7 +107,7 @@ def _pooled(part: RGB8, down: int, right: int) -> FloatArray:
     return total
 
 
-def enlarged(plane: FloatArray, window: Window, box: tuple[int, int, int, int]) -> FloatArray:
+def enlarged(plane: Float32Array, window: Window, box: tuple[int, int, int, int]) -> Float32Array:
     """Return a window's cells at the pixels of a box, linearly interpolated.
 
     Parameters
@@ -130,7 +127,7 @@ def enlarged(plane: FloatArray, window: Window, box: tuple[int, int, int, int]) 
     return np.asarray(down @ plane @ right.T, np.float32)
 
 
-def _weights(cells: int, start: float, length: float, first: int, last: int) -> FloatArray:
+def _weights(cells: int, start: float, length: float, first: int, last: int) -> Float32Array:
     position = (np.arange(first, last) + 0.5 - start) * cells / length - 0.5
     position = np.clip(position, 0, cells - 1)
     away = np.abs(position[:, None] - np.arange(cells)[None, :])
