@@ -47,20 +47,6 @@ def test_only_what_is_wanted_is_found(labels, wanted):
 
 
 @given(images)
-def test_in_a_region_are_the_parts_of_objects_that_lie_there(labels):
-    region = Box(2, 3, 6, 10)
-    elsewhere = labels.copy()
-    elsewhere[region.slices] = 0
-    inside = np.where(elsewhere == 0, labels, 0)
-    assert find_boxes(labels, region=region) == naive(inside)
-    parts, whole = split_labels(labels, find_boxes(labels, region=region)), split_labels(inside)
-    assert parts.keys() == whole.keys()
-    for label, part in parts.items():
-        assert part.box == whole[label].box
-        np.testing.assert_array_equal(part.mask, whole[label].mask)
-
-
-@given(images)
 def test_painted_again_the_parts_are_the_image(labels):
     again = np.zeros(SHAPE, labels.dtype)
     for label, item in split_labels(labels).items():

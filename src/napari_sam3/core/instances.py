@@ -263,9 +263,9 @@ class Instances:
         return cls(shape, tuple(items))
 
     @classmethod
-    def from_labels(cls, labels: npt.NDArray[Any], concept: str = "") -> Instances:
+    def from_labels(cls, labels: npt.NDArray[Any]) -> Instances:
         """Build from a label image: one instance per label above 0, in rising order."""
-        return cls(labels.shape, tuple(split_labels(labels, concept=concept).values()))
+        return cls(labels.shape, tuple(split_labels(labels).values()))
 
     def to_labels(
         self, rule: OverlapRule = "score", dtype: npt.DTypeLike | None = None

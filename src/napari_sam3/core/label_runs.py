@@ -119,9 +119,7 @@ def find_changes(before: LabelImage, after: LabelImage) -> LabelRuns:
     return runs[runs.before != runs.after]
 
 
-def find_boxes(
-    labels: LabelImage, wanted: npt.ArrayLike | None = None, region: Box | None = None
-) -> dict[int, Box]:
+def find_boxes(labels: LabelImage, wanted: npt.ArrayLike | None = None) -> dict[int, Box]:
     """Find the box around each label of an image.
 
     Parameters
@@ -130,24 +128,20 @@ def find_boxes(
         Of any type: numbers below 1 are background.
     wanted : array_like of int, optional
         By default all labels above 0.
-    region : Box, optional
-        Look only there.
 
     Returns
     -------
     dict of int to Box
-        In rising order, in (row, col) of the image.
+        In rising order.
 
     Notes
     -----
     The image is read in bands, so that noise takes no more memory than objects do.
     """
-    top, left = (region.top, region.left) if region else (0, 0)
-    part = labels[region.slices] if region else labels
-    height = max(1, _PIXELS_AT_ONCE // max(part.shape[1], 1))
+    height = max(1, _PIXELS_AT_ONCE // max(labels.shape[1], 1))
     bands = [
-        _surround(*_find_sides(part[start : start + height], wanted, top + start, left))
-        for start in range(0, part.shape[0], height)
+        _surround(*_find_sides(labels[start : start + height], wanted, start))
+        for start in range(0, labels.shape[0], height)
     ]
     if not bands:
         return {}
@@ -156,13 +150,13 @@ def find_boxes(
 
 
 def _find_sides(
-    band: LabelImage, wanted: npt.ArrayLike | None, top: int, left: int
+    band: LabelImage, wanted: npt.ArrayLike | None, top: int
 ) -> tuple[LabelImage, Int64Array]:
     """Return the labels of runs that are wanted, and (top, left, bottom, right) of each."""
     rows, cols, lengths = _find_starts(band, band)
     found = band[rows, cols]
     kept = found > 0 if wanted is None else np.isin(found, np.asarray(wanted))
-    rows, cols = rows[kept] + top, cols[kept] + left
+    rows, cols = rows[kept] + top, cols[kept]
     return found[kept], np.stack([rows, cols, rows + 1, cols + lengths[kept]])
 
 

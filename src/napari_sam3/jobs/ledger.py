@@ -286,10 +286,10 @@ class Ledger:
         """
         self._end(entry_id, "unknown", message, keeps_ticket=keep_ticket)
 
-    def cancel(self, entry_id: int, message: str = "") -> None:
+    def cancel(self, entry_id: int) -> None:
         """Write down that a planned question will not be sent."""
         with self._writing() as db:
-            move(db, entry_id, ("planned",), "cancelled", ended_at=self._clock(), message=message)
+            move(db, entry_id, ("planned",), "cancelled", ended_at=self._clock())
 
     def cancel_run(self, run: str) -> int:
         """Cancel what a run planned and did not send; return how many questions."""
@@ -361,7 +361,6 @@ class Ledger:
         limit: int | None = None,
         *,
         session: str | None = None,
-        run: str | None = None,
         state: State | None = None,
     ) -> list[Entry]:
         """Return what was asked, newest first; `lines` is faster for very many.
@@ -370,10 +369,10 @@ class Ledger:
         ----------
         limit : int, optional
             At most so many.
-        session, run, state : str, optional
+        session, state : str, optional
             Only those of it.
         """
-        terms = {"session": session, "run": run, "state": state}
+        terms = {"session": session, "state": state}
         chosen = {name: value for name, value in terms.items() if value is not None}
         where = " AND ".join(["true", *(f"{name} = ?" for name in chosen)])
         # SQLite reads a negative limit as none
