@@ -37,11 +37,10 @@ ANSWER = Instances(
 )
 
 
-@pytest.mark.parametrize("rule", ["score", "smallest", "first"])
-def test_objects_of_an_answer_are_painted_as_its_labels(rule):
-    store = objects_of(ANSWER, "Built-in", rule)
+def test_objects_of_an_answer_are_painted_as_its_labels():
+    store = objects_of(ANSWER, "Built-in")
     painted = store.view_of(PlaneIndex()).paint(Box.of_shape(SHAPE), np.uint16)
-    assert np.array_equal(painted, ANSWER.to_labels(rule))
+    assert np.array_equal(painted, ANSWER.to_labels())
 
 
 def test_a_sidecar_keeps_objects_whole(tmp_path):

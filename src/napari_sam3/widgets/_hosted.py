@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
-from magicgui.widgets import ComboBox, LineEdit, Password, PushButton, SpinBox
+from magicgui.widgets import ComboBox, FloatSpinBox, LineEdit, Password, PushButton, SpinBox
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_sam3.core.progress import Progress
 from napari_sam3.engines.segmind.engine import SegmindEngine
@@ -28,16 +29,24 @@ from napari_sam3.engines.segmind.options import (
 )
 from napari_sam3.engines.segmind.payload import Sent
 from napari_sam3.errors import PromptError, Sam3Error
+from napari_sam3.jobs.accounts import read_limits
 from napari_sam3.settings import (
+    CAP_PER_DAY,
+    CAP_PER_RUN,
+    CONFIRM_ABOVE,
+    PROJECT,
     SEGMIND_URL,
     UPLOAD_NOTICE_SEEN,
     read_settings,
     write_setting,
 )
 from napari_sam3.widgets._form import folded_rows, side_by_side, wrapped_text
-from napari_sam3.widgets._limits import LimitsPart
 from napari_sam3.widgets._plain_text import plain_label
 from napari_sam3.widgets._worker import Job, Runner, Workflow
+
+MOST = 10_000.0
+DECIMALS = 3
+NO_CAP = -0.001
 
 
 class HostedPart(QWidget):
@@ -223,6 +232,59 @@ class HostedPart(QWidget):
         )
         column.addWidget(folded_rows("Service options", rows))
         column.addWidget(self.limits.folded())
+
+
+class LimitsPart:
+    """The controls for what may be spent; whatever is set is remembered."""
+
+    def __init__(self) -> None:
+        limits = read_limits()
+        self.confirm_above = _amount(
+            limits.confirm_above, "Ask before a run that may cost more than this, in US dollars."
+        )
+        self.per_run = _amount(
+            limits.caps.per_run, "Stop a run before it costs more; its results are kept."
+        )
+        self.per_day = _amount(
+            limits.caps.per_day, "Send nothing more once today's requests would cost more."
+        )
+        self.project = LineEdit(
+            value=read_settings().project,
+            tooltip="Costs are counted under this name, too: napari-sam3 costs --by project.",
+        )
+        for cap, usd in ((self.per_run, limits.caps.per_run), (self.per_day, limits.caps.per_day)):
+            # below 0, since a cap of 0 is one: nothing may be spent
+            cap.min = NO_CAP
+            cap.native.setSpecialValueText("no cap")
+            if usd is None:
+                cap.value = NO_CAP
+        self.confirm_above.changed.connect(lambda usd: write_setting(CONFIRM_ABOVE, usd))
+        self.per_run.changed.connect(lambda usd: write_setting(CAP_PER_RUN, _cap(usd)))
+        self.per_day.changed.connect(lambda usd: write_setting(CAP_PER_DAY, _cap(usd)))
+        self.project.changed.connect(lambda name: write_setting(PROJECT, name.strip()))
+
+    def folded(self) -> QCollapsible:
+        """Return the controls under a title that opens and closes."""
+        rows = (
+            ("Ask above", self.confirm_above),
+            ("Maximum per run", self.per_run),
+            ("Maximum per day", self.per_day),
+            ("Project", self.project),
+        )
+        return folded_rows("Spending limits", rows)
+
+
+def _amount(value: float | None, tooltip: str) -> FloatSpinBox:
+    box = FloatSpinBox(min=0.0, max=MOST, step=0.1, tooltip=tooltip)
+    # a tenth of a cent, or a small cap would be rounded to none at all
+    box.native.setDecimals(DECIMALS)
+    box.native.setPrefix("$ ")
+    box.value = min(value or 0.0, MOST)
+    return box
+
+
+def _cap(usd: float) -> float | None:
+    return None if usd < 0 else usd
 
 
 Looked = Generator[Progress, None, str | None]

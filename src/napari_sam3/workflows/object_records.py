@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instances
-from napari_sam3.core.labels import OverlapRule, labels_dtype
+from napari_sam3.core.labels import labels_dtype
 from napari_sam3.core.object_json import objects_from_json, objects_to_json
 from napari_sam3.core.objects import LabelledObject, Part, PlaneObject
 from napari_sam3.core.plane_index import PlaneIndex
@@ -28,7 +28,7 @@ OBJECTS = "objects"
 Objects = tuple[PlaneObject, ...]
 
 
-def objects_of(instances: Instances, engine: str = "", rule: OverlapRule = "score") -> ObjectStore:
+def objects_of(instances: Instances, engine: str = "") -> ObjectStore:
     """Return the objects of one answer, labelled as `Instances.to_labels` does.
 
     Parameters
@@ -36,10 +36,8 @@ def objects_of(instances: Instances, engine: str = "", rule: OverlapRule = "scor
     instances : Instances
     engine : str
         The title of what found them.
-    rule : {"score", "smallest", "first"}
-        By which the label image was painted.
     """
-    depths = {index: depth for depth, index in enumerate(instances.top_first(rule))}
+    depths = {index: depth for depth, index in enumerate(instances.top_first("score"))}
     return ObjectStore(
         instances.image_shape,
         (
