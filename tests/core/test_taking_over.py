@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
@@ -185,3 +187,139 @@ def test_what_somebody_painted_under_a_filter_is_kept_when_it_is_taken_off():
     objects, _ = take(OBJECTS, actual, view=view)
     assert objects[3].area == 160 + 30
     assert objects[2].area == 100
+
+
+PLANES = tuple(PlaneIndex((1, 2), (at,)) for at in range(3))
+STACK = (3, *SHAPE)
+HERE, THERE, ELSEWHERE = Box(1, 2, 8, 12), Box(10, 20, 31, 40), Box(33, 5, 39, 60)
+
+
+def over(label, boxes, *, run=None, state="unreviewed", depth=0):
+    """Return an object that lies on planes of a stack, by their numbers."""
+    source = None if run is None else (run, 0, label)
+    parts = {
+        PLANES[at]: Part(Instance(np.ones(box.shape, bool), box, 0.9), "engine", source)
+        for at, box in boxes.items()
+    }
+    return LabelledObject(label, parts, state, depth)
+
+
+def shown(store):
+    return np.stack([store.view_of(index).paint(WHOLE, np.int64) for index in PLANES])
+
+
+def renumbered(labels, numbers):
+    """Return labels with other numbers, as another plugin gives them to a whole stack."""
+    new = labels.copy()
+    for old, number in numbers.items():
+        new[labels == old] = number
+    return new
+
+
+def take_stack(store, actual):
+    """Let a store follow what somebody else painted on all planes at once."""
+    looks = [look(i, store.view_of(i), actual[i.fixed[0]], WHOLE) for i in PLANES]
+    taken = take_over(store.objects, [one for one in looks if one], hidden=store.hidden)
+    store.edit(taken.changes, renumbered=taken.renumbered)
+
+
+def test_a_rejected_object_makes_way_where_another_gets_its_number():
+    rejected = over(1, {1: HERE}, state="rejected")
+    store = ObjectStore(STACK, [rejected, over(5, {2: THERE}, state="accepted")])
+    actual = renumbered(shown(store), {5: 1})
+    take_stack(store, actual)
+    assert np.array_equal(shown(store), actual)
+    states = sorted((one.state, tuple(one.parts)) for one in store.objects.values())
+    assert states == [("accepted", (PLANES[2],)), ("rejected", (PLANES[1],))]
+    assert store.objects[1].state == "accepted"
+
+
+def test_a_fresh_number_is_one_that_no_plane_shows():
+    rejected = over(5, {1: HERE, 2: HERE}, state="rejected")
+    store = ObjectStore(STACK, [rejected, over(1, {1: THERE}), over(2, {2: ELSEWHERE})])
+    actual = renumbered(shown(store), {1: 5, 2: 6})
+    take_stack(store, actual)
+    assert np.array_equal(shown(store), actual)
+
+
+def test_what_lay_on_top_stays_there_under_another_number():
+    store = ObjectStore(STACK, [over(5, {1: HERE, 2: THERE}), over(2, {2: THERE})])
+    take_stack(store, renumbered(shown(store), {2: 6}))
+    one = replace(store.objects[6], state="rejected")
+    store.edit({6: one})
+    assert set(np.unique(shown(store)[2])) == {0, 5}
+    store.edit({6: replace(one, state="accepted")})
+    assert set(np.unique(shown(store)[2])) == {0, 6}
+
+
+def test_several_that_make_way_at_once_are_all_kept():
+    hidden = [over(n, {0: box}, state="rejected") for n, box in ((2, HERE), (4, THERE))]
+    store = ObjectStore(
+        STACK, [*hidden, over(1, {0: Box(33, 5, 39, 20)}), over(3, {0: Box(33, 30, 39, 60)})]
+    )
+    actual = renumbered(shown(store), {1: 4, 3: 2})
+    take_stack(store, actual)
+    assert np.array_equal(shown(store), actual)
+    kept = {
+        p.instance.box
+        for n in store.objects.values()
+        if n.state == "rejected"
+        for p in n.parts.values()
+    }
+    assert kept == {HERE, THERE}
+
+
+def test_a_stroke_on_another_plane_shows_on_top_of_what_lies_above_its_object():
+    top, low = over(3, {0: THERE}), over(4, {0: THERE, 1: HERE}, depth=4)
+    store = ObjectStore(STACK, [top, low])
+    actual = shown(store)
+    actual[0, 12:15, 25:30] = 4
+    take_stack(store, actual)
+    assert np.array_equal(shown(store), actual)
+
+
+def test_a_new_object_with_the_number_of_a_rejected_one_outlives_its_run():
+    rejected = over(1, {0: THERE, 2: THERE}, run="run", state="rejected")
+    store = ObjectStore(STACK, [rejected, over(4, {2: HERE}, run="run")])
+    actual = shown(store)
+    actual[2][HERE.slices] = 1
+    take_stack(store, actual)
+    assert np.array_equal(shown(store), actual)
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_what_others_paint_over_a_whole_stack_is_what_is_shown(random):
+    shape = (3, 6, 7)
+
+    def box():
+        top, left = random.randrange(6), random.randrange(7)
+        return Box(top, left, random.randint(top + 1, 6), random.randint(left + 1, 7))
+
+    objects = [
+        over(
+            label,
+            {at: box() for at in random.sample(range(3), random.randint(1, 3))},
+            run=random.choice(["a", "b", None]),
+            # a rejected one that comes back does so on all of its planes
+            state=random.choice(["unreviewed", "accepted"]),
+            depth=label * random.randint(0, 1),
+        )
+        for label in random.sample(range(1, 6), random.randint(1, 4))
+    ]
+    store = ObjectStore(shape, objects)
+    whole = Box.of_shape(shape[1:])
+    actual = np.stack([store.view_of(i).paint(whole, np.int64) for i in PLANES])
+    if random.random() < 0.7:
+        present = np.unique(actual[actual > 0]).tolist()
+        numbers = [random.randint(1, 6) for _ in present]
+        actual = renumbered(actual, dict(zip(present, numbers, strict=True)))
+    else:
+        first = random.randrange(3)
+        actual[first : random.randint(first + 1, 3)][:, *box().slices] = random.randint(0, 6)
+    looks = [look(i, store.view_of(i), actual[i.fixed[0]], whole) for i in PLANES]
+    taken = take_over(store.objects, [one for one in looks if one], hidden=store.hidden)
+    store.edit(taken.changes, renumbered=taken.renumbered)
+    assert np.array_equal(
+        np.stack([store.view_of(i).paint(whole, np.int64) for i in PLANES]), actual
+    )

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from napari_sam3.core.arrays import LabelImage
+from napari_sam3.core.corrected import corrected
 from napari_sam3.core.geometry import Box
 from napari_sam3.core.instances import Instance
 from napari_sam3.core.label_runs import find_changes
@@ -145,7 +146,7 @@ def take_over(
     """
     if not looks:
         return Taken(undone=dict(undone or {}))
-    taking = _TakingOver(objects, undone or {}, frozenset(hidden))
+    taking = _TakingOver(objects, undone or {}, frozenset(hidden), looks)
     for one in looks:
         taking.follow(one)
     return taking.result(looks)
@@ -162,21 +163,26 @@ class _Move:
 
 
 class _TakingOver:
-    def __init__(self, objects: Objects, undone: Objects, hidden: frozenset[int]) -> None:
+    def __init__(
+        self, objects: Objects, undone: Objects, hidden: frozenset[int], looks: Sequence[Look]
+    ) -> None:
         self._objects = objects
         self._undone = undone
         self._hidden = hidden
         self._moves: list[_Move] = []
-        self._fresh = max([0, *objects, *undone])
+        shown = (int(one.actual.max(initial=0)) for one in looks)
+        # above what any plane shows: a number that is free on one may be taken on the next
+        self._fresh = max([0, *objects, *undone, *shown])
         self._renumbered: dict[int, int] = {}
         self._kinds: dict[str, set[int]] = defaultdict(set)
         self._back: set[int] = set()
+        # by its label of now, the one that an object had
+        self._former: dict[int, int] = {}
 
     # ------------------------------------------------------------------ plane by plane
 
     def follow(self, one: Look) -> None:
         """Follow a plane."""
-        self._fresh = max(self._fresh, int(one.actual.max(initial=0)))
         expected = one.expected
         back = self._on_again(one)
         own = {**self._concerned(one, expected), **back}
@@ -190,7 +196,7 @@ class _TakingOver:
                 if label in found.changes.returned:
                     self._back.add(label)
                     self._add(one, None, replace(now, state=self._undone[old].state))
-            elif now is not own[old]:
+            elif _is_other(now, own[old]):
                 self._add(one, old, now, own[old].instance)
         for label in found.changes.added:
             self._add(one, None, found.objects[label])
@@ -226,13 +232,15 @@ class _TakingOver:
     ) -> Reconciled:
         """Give whoever made way a number that is free on all planes, the same on each."""
         objects, renumbered = dict(found.objects), dict(found.changes.renumbered)
-        for old, new in list(renumbered.items()):
-            if (actual == new).any() or old not in own:
-                continue
+        aside = {o: n for o, n in renumbered.items() if o in own and not (actual == n).any()}
+        # all out before one comes back: the numbers of the one may be those of the other
+        moved = {old: objects.pop(new) for old, new in aside.items()}
+        for old, one in moved.items():
             self._fresh += 1
             other = self._renumbered.get(old, self._fresh)
-            objects[other] = replace(objects.pop(new), label=other)
-            renumbered[old] = other
+            # what it became on another plane may be somebody else here
+            other = renumbered[old] = self._fresh if other in objects else other
+            objects[other] = replace(one, label=other)
         return Reconciled(objects, replace(found.changes, renumbered=renumbered))
 
     def _add(
@@ -264,7 +272,37 @@ class _TakingOver:
             by_label[move.now.label].append(move)
         for label in sorted(by_label.keys() | (left.keys() & made.keys())):
             made[label] = self._assembled(label, by_label.get(label, []), left.get(label, {}))
+        self._keep_order(made)
+        for one in looks:
+            made |= self._corrected(one, made)
         return self._told(made, looks)
+
+    def _corrected(
+        self, one: Look, made: Mapping[int, LabelledObject | None]
+    ) -> dict[int, LabelledObject]:
+        """Find out what would show something else: a number may mean another on each plane."""
+        is_sure = not (self._renumbered or self._kinds["returned"])
+        if one.view.rule or (is_sure and not self._is_otherwise_deep(one, made)):
+            return {}
+        changes = {n: None if o is None else o.on(one.index) for n, o in made.items()}
+        objects = {n: o for n, o in {**self._objects, **made}.items() if o is not None}
+        hidden = one.view.hidden - made.keys()
+        hidden |= {n for n, former in self._former.items() if former in one.view.hidden}
+        shown = {n for n, o in objects.items() if self._was_rejected(n) and o.state != "rejected"}
+        view = PlaneView(one.view.objects.changed(changes), frozenset(hidden - shown))
+        return corrected(objects, one.index, view, one.actual, one.box)
+
+    def _is_otherwise_deep(self, one: Look, made: Mapping[int, LabelledObject | None]) -> bool:
+        """Whether something lies above or below others by its parts on other planes."""
+        if not one.view.objects:
+            return False
+        moves = (move for move in self._moves if move.index == one.index)
+        pairs = ((move.now.depth, made.get(move.now.label)) for move in moves)
+        return any(now is not None and now.depth != depth for depth, now in pairs)
+
+    def _was_rejected(self, label: int) -> bool:
+        was = self._objects.get(self._former.get(label, label))
+        return was is not None and was.state == "rejected"
 
     def _former_labels(self) -> set[int]:
         return {move.old for move in self._moves if move.old is not None}
@@ -285,7 +323,8 @@ class _TakingOver:
     ) -> None:
         """Let what nobody sees of an object follow its number, or give way to another."""
         own = {move.now.label for move in self._moves if move.old == move.now.label}
-        painted = {move.now.label for move in self._moves if move.old is None and not move.is_first}
+        new = (one for one in self._moves if one.old != one.now.label and not one.is_first)
+        painted = {one.now.label for one in new}
         for label in sorted(left.keys() & self._hidden):
             follows = self._renumbered.get(label)
             if follows is None and label in painted - own - self._back and left[label]:
@@ -297,6 +336,21 @@ class _TakingOver:
                 left[follows] = parts
                 made.setdefault(label, None)
                 made[follows] = replace(one, label=follows, parts=parts)
+                self._former[follows] = label
+
+    def _keep_order(self, made: dict[int, LabelledObject | None]) -> None:
+        """Let what lay on top stay there: of equal depth the label decides, and is another now."""
+        order = sorted(self._objects.values(), key=lambda one: (one.depth, one.label))
+        if not self._renumbered or len({one.depth for one in order}) == len(order):
+            return
+        ranks = {one.label: rank for rank, one in enumerate(order)}
+        added = [one for n, one in made.items() if one is not None and n not in self._former]
+        added.sort(key=lambda one: one.depth)
+        made |= {n.label: replace(n, depth=i - len(added)) for i, n in enumerate(added)}
+        for label, one in {**self._objects, **made}.items():
+            former = self._former.get(label) if label in made else label
+            if one is not None and former in ranks:
+                made[label] = replace(one, depth=ranks[former])
 
     def _assembled(
         self, label: int, moves: Sequence[_Move], left: Mapping[PlaneIndex, Part]
@@ -310,9 +364,9 @@ class _TakingOver:
                 parts[move.index] = _joined(move.now.part, parts.get(move.index))
         if not parts:
             return None
+        if base is not None:
+            self._former[label] = base.label
         depth = moves[0].now.depth if base is None else base.depth
-        if base is not None and len(moves) == 1 and moves[0].old is not None and not left:
-            depth = moves[0].now.depth
         return LabelledObject(label, parts, self._state(base, moves, erased, is_gone), depth)
 
     def _base(
@@ -359,7 +413,7 @@ class _TakingOver:
         gone = self._undone_labels(made, looks)
         for label in gone:
             undone[label] = self._objects[label]
-            made[label] = None
+            made[self._renumbered.get(label, label)] = None
         shown = {old: new for old, new in self._renumbered.items() if old not in gone}
         return Taken(made, undone, shown, self._words(gone, looks, shown))
 
@@ -400,8 +454,9 @@ class _TakingOver:
     def _is_seen(
         self, label: int, made: Mapping[int, LabelledObject | None], looks: Sequence[Look]
     ) -> bool:
+        was, label = label, self._renumbered.get(label, label)
         one = made[label] if label in made else self._objects[label]
-        if one is None or one.state == "rejected" or label in self._hidden:
+        if one is None or one.state == "rejected" or was in self._hidden:
             return False
         looked_at = {each.index: each for each in looks}
         for index, part in one.parts.items():
@@ -425,6 +480,12 @@ class _TakingOver:
         many = f"{len(gone)} objects" if len(gone) > 1 else "1 object"
         said = (f"A run was undone: {many} left the table.",) if gone else ()
         return (*said, *changes.words)
+
+
+def _is_other(now: PlaneObject, was: PlaneObject) -> bool:
+    # its depth is that of the whole object
+    is_same = now.instance is was.instance and (now.label, now.state) == (was.label, was.state)
+    return not is_same
 
 
 def _is_erased(move: _Move, base: LabelledObject) -> bool:
