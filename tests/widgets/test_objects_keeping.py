@@ -445,6 +445,21 @@ class TestAStack:
 
         return go_to
 
+    def test_a_stroke_that_is_undone_on_another_plane_is_followed_with_other_data_too(
+        self, objects, layer, still, go_to
+    ):
+        paint(layer, 7, (0, 30, 50), (0, 31, 51))
+        still()
+        layer.data = layer.data.copy()
+        go_to(2)
+        assert 7 in objects_of(layer, at_plane(0))
+        layer.undo()
+        still()
+        assert not (layer.data == 7).any()
+        assert (
+            7 not in objects_of(layer, at_plane(0)) or states(layer, at_plane(0))[7] == "rejected"
+        )
+
     def test_a_look_from_the_side_counts_no_object_twice(self, seen, objects, layer, still):
         before = layer.data.copy()
         seen.dims.order = (1, 0, 2)

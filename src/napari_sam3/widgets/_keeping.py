@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import pandas as pd
 from napari.components import ViewerModel
@@ -90,7 +90,7 @@ class Keeper(QObject):
         self._due: Regions = {}
         self._resting: Regions = {}
         self._under_way: Regions = {}
-        self._painted_before: dict[PlaneIndex, Box] = {}
+        self._strokes = _STROKES.setdefault(layer, {})
         self._facts: dict[PlaneIndex, PlaneFacts] = {}
         self._renumbered: dict[int, int] = {}
         self._described_version = -1
@@ -273,8 +273,7 @@ class Keeper(QObject):
         if shown is None:
             return
         for index, box in painted_regions(event.value, shown, self.layer.data.shape).items():
-            before = self._painted_before.get(index, box)
-            self._painted_before[index] = box.union(before)
+            self._strokes[index] = box.union(self._strokes.get(index, box))
             self.look(index, box)
 
     def _on_drawn(self) -> None:
@@ -284,7 +283,7 @@ class Keeper(QObject):
             return
         self._resting[index] = None
         if index == self._last_visible:
-            for other, box in self._painted_before.items():
+            for other, box in self._strokes.items():
                 _add(self._resting, other, box)
         self._last_visible = index
         self._rest.start()
@@ -304,7 +303,6 @@ class Keeper(QObject):
 
     def _on_data(self) -> None:
         if not self._own.is_writing:
-            self._painted_before = {}
             self._adopt()
 
     def _on_edit(self, edit: Edit) -> None:
@@ -501,6 +499,7 @@ class Keeper(QObject):
         """Follow the layer's store, which may be another one, or of another shape."""
         store = store_of(self.layer)
         if store.shape != self.layer.data.shape:
+            self._strokes.clear()
             many = len(store)
             store.reshape(self.layer.data.shape)
             if many:
@@ -647,6 +646,9 @@ def _working(work: _Looking | _Viewing | _Describing) -> Workflow:
 
     return workflow
 
+
+# where somebody painted, who may still take it back, whatever else becomes of the layer
+_STROKES: WeakKeyDictionary[Labels, dict[PlaneIndex, Box]] = WeakKeyDictionary()
 
 # whoever needs a keeper has it; one that nobody closed goes with its last user
 _KEEPERS: WeakValueDictionary[Labels, Keeper] = WeakValueDictionary()
