@@ -342,3 +342,11 @@ def test_after_all_steps_are_taken_back_all_is_as_it_was(decisions):
     assert set(states(store).values()) == {"unreviewed"}
     for index, view in shown.items():
         assert store.view_of(index).differing(view) == []
+
+
+def test_a_view_that_is_shown_is_no_longer_only_intended():
+    store = ObjectStore((4, 5))
+    store.intend(View(min_area=3))
+    store.show(View(min_area=7))
+    assert store.intended is None
+    assert store.view == View(min_area=7)
