@@ -270,6 +270,12 @@ class TestAnotherImage:
         store.edit({1: LabelledObject(1, {PlaneIndex(): part(2, 3, 6, 9)})})
         assert store.hidden == frozenset()
 
+    def test_a_copy_goes_on_with_what_was_just_being_painted(self):
+        store = ObjectStore((20, 30))
+        index = PlaneIndex()
+        store.painting[index] = store.view_of(index)
+        assert store.copied().painting == store.painting
+
     def test_a_copy_can_be_changed_by_itself(self):
         store, told = ObjectStore(SHAPE, [one(1), one(2, 1)]), []
         store.connect(told.append)

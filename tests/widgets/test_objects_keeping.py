@@ -614,6 +614,15 @@ class TestATableOfSomebodyElse:
         assert features["area"].to_dict() == {1: LARGE.area, 2: EDGE.area}
         assert set(features["state"]) == {"unreviewed"}
 
+    def test_that_takes_the_place_of_ours_gets_the_objects_again(self, objects, layer, still):
+        still()
+        layer.features = pd.DataFrame({"index": [2, 2, 77], "mood": ["a", "b", "c"]})
+        still()
+        features = layer.features.set_index("index")
+        assert list(features.index) == [1, 2, 3]
+        assert features["area"][1] == LARGE.area
+        assert features["mood"][2] == "a"
+
     def test_is_renamed_only_once(self, objects, follow, still):
         other = follow({"index": [1, 2], "area": [1.25, 3.5]})
         objects.review.choose((1,))

@@ -98,6 +98,7 @@ class Keeper(QObject):
         self._painting: PlaneIndex | None = None
         self._is_waiting = False
         self._taking: frozenset[PlaneIndex] = frozenset()
+        self._writes_features = False
         self._is_closed = False
         self._flaw = ""
         self._runner = Runner(self)
@@ -115,6 +116,7 @@ class Keeper(QObject):
         layer.events.paint.connect(self._on_painted)
         layer.events.set_data.connect(self._on_drawn)
         layer.events.data.connect(self._on_data)
+        layer.events.features.connect(self._on_features)
         for event in self._slider_events:
             event.connect(self._on_slider)
 
@@ -130,6 +132,7 @@ class Keeper(QObject):
         self.layer.events.paint.disconnect(self._on_painted)
         self.layer.events.set_data.disconnect(self._on_drawn)
         self.layer.events.data.disconnect(self._on_data)
+        self.layer.events.features.disconnect(self._on_features)
         for event in self._slider_events:
             event.disconnect(self._on_slider)
         self._leave()
@@ -304,6 +307,12 @@ class Keeper(QObject):
     def _on_data(self) -> None:
         if not self._own.is_writing:
             self._adopt()
+
+    def _on_features(self) -> None:
+        """Put the objects' rows into a table that somebody else has changed."""
+        if not self._writes_features:
+            self._described_version = -1
+            self._wake()
 
     def _on_edit(self, edit: Edit) -> None:
         self._renumbered |= edit.renumbered
@@ -489,7 +498,11 @@ class Keeper(QObject):
     def _on_described(self, work: _Describing, found: _Described) -> None:
         self._facts = found.facts
         self._described_version = work.version
-        write_features(self.layer, found.rows, self._renumbered)
+        self._writes_features = True
+        try:
+            write_features(self.layer, found.rows, self._renumbered)
+        finally:
+            self._writes_features = False
         self._renumbered = {}
         self.settled.emit()
 
