@@ -446,7 +446,7 @@ class TestLimits:
 def test_a_call_refused_for_credits_that_others_reserve_says_so(segment, server):
     # once the price is known, calls are made at the same time
     assert segment(*POINTS).exit_code == 0
-    server.behaviour = replace(server.behaviour, latency_s=3.0, reserved=0.99)
+    server.behaviour = replace(server.behaviour, latency_s=6.0, reserved=0.99)
     more = ("--point", "5,6", "--point", "20,30", "--in-flight", 2)
     done = segment(*more)
     assert done.exit_code == 4, done.stderr
