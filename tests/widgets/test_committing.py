@@ -264,6 +264,13 @@ def test_a_viewer_that_closes_while_an_answer_is_written_gets_no_other_layer(des
     assert desk.failed == []
 
 
+def test_a_viewer_that_is_emptied_while_an_answer_is_written_loses_none(desk, qtbot):
+    desk.commit(desk.context(), [solid(B)])
+    desk.viewer.layers.clear()
+    qtbot.waitUntil(lambda: bool(desk.done))
+    assert has_only(only_labels(desk.viewer), B, 1)
+
+
 def test_a_panel_that_closes_after_a_layer_was_removed_loses_no_answer(desk):
     desk.commit(desk.context(), [solid(B)])
     desk.viewer.layers.remove(only_labels(desk.viewer))

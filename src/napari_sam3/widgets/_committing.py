@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 from weakref import WeakSet
 
 from napari.components import ViewerModel
 from napari.layers import Labels
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_sam3.core.adding import Plan, brought_back, hidden_finder, iter_plan, run_changes
 from napari_sam3.core.geometry import Box
@@ -45,6 +45,9 @@ from napari_sam3.workflows.provenance import (
     run_record,
 )
 from napari_sam3.workflows.run import SegmentRun
+
+POSTPONED_MS = 500
+"""Until then a viewer that closes has closed its panels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +126,7 @@ class Committer(QObject):
         self._noted: WeakSet[Labels] = WeakSet()
         self._pending = 0
         self._is_closing = False
+        self._postponed: list[QTimer] = []
 
     @property
     def is_busy(self) -> bool:
@@ -154,9 +158,11 @@ class Committer(QObject):
                 self.forget(layer)
             if committed is not None:
                 done(committed)
-            elif not self._is_closing or self._has_image(context):
+            elif len(self._viewer.layers):
                 # it was taken away meanwhile: write it all into another one
                 self.commit(context, answer, done, failed)
+            elif not self._is_closing:
+                self._postpone(partial(self.commit, context, answer, done, failed))
 
         def broken_off(error: BaseException) -> None:
             self._pending -= 1
@@ -173,11 +179,15 @@ class Committer(QObject):
 
     def close(self) -> None:
         """Write all that is left, and let go of all layers."""
-        # a viewer that closes has lost its layers by now, and can take no other
         self._is_closing = True
         self.finish()
         for layer in list(self._keepers):
             self._let_go(layer)
+        for timer in self._postponed:
+            # the viewer closes: its layers are gone, and it can take no other
+            timer.stop()
+        self._pending -= len(self._postponed)
+        self._postponed = []
         self._is_closing = False
 
     def forget(self, layer: Any) -> None:
@@ -217,8 +227,20 @@ class Committer(QObject):
             if self._is_there(layer):
                 yield from keeper.store.asked.items()
 
-    def _has_image(self, context: RunContext) -> bool:
-        return any(layer.unique_id == context.image_id for layer in self._viewer.layers)
+    def _postpone(self, commit: Callable[[], None]) -> None:
+        """Write an answer in a moment: a viewer without any layer may be one that closes."""
+        self._pending += 1
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        self._postponed.append(timer)
+
+        def write() -> None:
+            self._pending -= 1
+            self._postponed.remove(timer)
+            commit()
+
+        timer.timeout.connect(write)
+        timer.start(POSTPONED_MS)
 
     def _is_there(self, layer: Labels) -> bool:
         return any(other is layer for other in self._viewer.layers)
