@@ -137,7 +137,10 @@ def test_objects_without_number_at_one_place_are_refused(tmp_path):
     parts = {PlaneIndex((1, 2), (1,)): Part(Instance(np.ones((3, 4), bool), Box(2, 3, 5, 7)))}
     objects = (LabelledObject(label, parts) for label in range(1, 5001))
     record, _, _ = full_record()
-    record = with_objects(record, ObjectStore(SHAPE, objects, View(max_iom=0.5)))
+    store = ObjectStore(SHAPE, objects)
+    # as a file says it: who writes that has not found out which of them give way
+    store.intend(View(max_iom=0.5))
+    record = with_objects(record, store)
     with pytest.raises(ProvenanceError, match="more objects lie over one another"):
         shown_on_record(record, np.zeros(SHAPE[1:], np.uint16), (1,))
 
