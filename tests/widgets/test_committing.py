@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_sam3.core.geometry import Box
@@ -80,7 +82,8 @@ class Desk:
         self.settle()
 
     def close(self):
-        self.committer.close()
+        if isalive(self.committer):
+            self.committer.close()
         for keeper in self.keepers:
             let_go(keeper, self)
 
@@ -109,6 +112,12 @@ def desk(qtbot):
     desk = Desk()
     yield desk
     desk.close()
+
+
+def delete_in_qt(thing):
+    """Let Qt delete an object, as it does with a window's children."""
+    thing.deleteLater()
+    QCoreApplication.sendPostedEvents(thing, QEvent.Type.DeferredDelete)
 
 
 def others(desk, known):
@@ -269,6 +278,17 @@ def test_a_viewer_that_is_emptied_while_an_answer_is_written_loses_none(desk, qt
     desk.viewer.layers.clear()
     qtbot.waitUntil(lambda: bool(desk.done))
     assert has_only(only_labels(desk.viewer), B, 1)
+
+
+def test_what_is_written_when_its_window_is_gone_tells_nobody(desk):
+    keeper = desk.keeper(Labels(np.zeros(SHAPE, np.uint16), name="mine"))
+    desk.viewer.add_layer(keeper.layer)
+    desk.commit(desk.context(output=keeper.layer), [solid(B)])
+    desk.viewer.layers.clear()
+    delete_in_qt(desk.committer)
+    while keeper.is_busy:
+        QApplication.processEvents()
+    assert (desk.done, desk.failed) == ([], [])
 
 
 def test_a_panel_that_closes_after_a_layer_was_removed_loses_no_answer(desk):

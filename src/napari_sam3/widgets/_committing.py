@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer
 
 from napari_sam3.core.adding import Plan, brought_back, hidden_finder, iter_plan, run_changes
@@ -153,6 +154,9 @@ class Committer(QObject):
         self._pending += 1
 
         def written(committed: Committed | None) -> None:
+            if not isalive(self):
+                # its window is gone, and with it whoever would be told
+                return
             self._pending -= 1
             if not self._is_there(layer):
                 self.forget(layer)
@@ -165,6 +169,8 @@ class Committer(QObject):
                 self._postpone(partial(self.commit, context, answer, done, failed))
 
         def broken_off(error: BaseException) -> None:
+            if not isalive(self):
+                return
             self._pending -= 1
             failed(error)
 
